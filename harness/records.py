@@ -1,0 +1,415 @@
+"""The frozen records that pass between the stages, and their JSON form.
+
+Suite files become `Plan`s (one per case); a worker turns a plan into an `Outcome`; the judge turns an outcome
+into a `Verdict`; case, outcome and verdict make a `Record`; records make a `Run`, which is `run.json`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+SCHEMA = "harness.run/1"
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8", "fp8", "as-is")
+STATUSES = (
+    "error",
+    "failed",
+    "regressed",
+    "missing",
+    "inconclusive",
+    "new",
+    "improved",
+    "passed",
+    "acknowledged",
+    "skipped",
+)
+BLOCKING = frozenset({"error", "failed", "regressed", "missing"})
+ERROR_KINDS = ("build", "unsupported", "input", "crash", "timeout", "out-of-memory", "device", "harness")
+GATE_ERROR_KINDS = frozenset({"build", "unsupported", "input"})
+"""Kinds of error that speak against the code under test (exit 1); the others speak against the machine (exit 3)."""
+
+Limits = Mapping[str, float | bool | str]
+"""Limit name to value, for example {"atol": 1e-5, "rtol": 1e-4, "cosine_min": 0.9999}."""
+
+
+@dataclass(frozen=True)
+class Location:
+    """A place in a suite file; line and column count from 1."""
+
+    file: str
+    line: int
+    column: int = 1
+
+
+@dataclass(frozen=True)
+class Case:
+    """What names one case; the id holds no counter and no time."""
+
+    id: str
+    suite: str
+    model: str
+    backend: str
+    precision: str
+    shape: str
+    tags: tuple[str, ...]
+    location: Location
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model comes from: an ONNX file, a folder in the ONNX test layout, or an https address."""
+
+    kind: str
+    """"file", "folder" or "url"."""
+    path: str
+    """Absolute path, or the address."""
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """How one input tensor is made."""
+
+    kind: str
+    """"file", "normal", "uniform", "integers", "ones" or "zeros"."""
+    file: str | None = None
+    key: str | None = None
+    slice: tuple[int | None, ...] | None = None
+    """start, stop and optional step over the rows of the file."""
+    range: tuple[float, float] | None = None
+    """mean and standard deviation (normal) or low and high (uniform: high excluded; integers: high excluded)."""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What outputs are compared with."""
+
+    kind: str = "backend"
+    """"backend", "file" or "stored"."""
+    backend: str = "onnxruntime-cpu"
+    precision: str = "fp32"
+    file: str | None = None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Data for static int8 quantisation."""
+
+    file: str
+    key: str | None = None
+    samples: int = 128
+    input: str | None = None
+    """The model input it feeds; needed when the model has several."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task metric, judged on all rows together."""
+
+    metric: str
+    output: str
+    labels_file: str
+    labels_key: str | None = None
+    labels_slice: tuple[int | None, ...] | None = None
+    min: float | None = None
+    max_drop: float | None = None
+
+
+@dataclass(frozen=True)
+class LatencyPlan:
+    """How a case is timed and when a change counts."""
+
+    enabled: bool = True
+    regression: float = 0.05
+    """Relative change that the gate decides on."""
+    floor_us: float = 5.0
+    """Changes below this many microseconds never count."""
+    budget: Mapping[str, float] = field(default_factory=dict)
+    """Limits on quantiles, for example {"p99_ms": 2.0}."""
+    min_time_s: float = 1.0
+    min_count: int = 64
+    warmup_s: float = 0.2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a worker needs to measure one case; all paths are absolute."""
+
+    case: Case
+    source: Source
+    dimensions: Mapping[str, int]
+    """Values of the symbolic dimensions of this case."""
+    shapes: tuple[Mapping[str, int], ...]
+    """Every shape of the model, so that one engine serves them all."""
+    profile: Mapping[str, tuple[int, int, int]] | None
+    files: Mapping[str, str]
+    """Precision to a variant of the user's own."""
+    inputs: Mapping[str, InputSpec]
+    calibration: Calibration | None
+    reference: Reference
+    limits: Limits
+    """Explicit limits for every output at this precision; empty means the defaults of the precision."""
+    output_limits: Mapping[str, Limits]
+    """Explicit limits of single outputs, already merged over `limits`."""
+    task: Task | None
+    latency: LatencyPlan
+    options: Mapping[str, Any]
+    """The options of this case's backend."""
+    excluded: str | None = None
+    """The suite's reason for leaving the case out."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One measured number about one output."""
+
+    output: str | None
+    metric: str
+    value: float | None
+    """None where the number is not finite or could not be computed; that never passes."""
+    settings: Mapping[str, float | str] = field(default_factory=dict)
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Quantiles:
+    """A latency distribution in milliseconds; the interval is the 95 % one of the median."""
+
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    mean_ms: float
+    ci95_ms: tuple[float, float]
+    samples: int
+
+
+@dataclass(frozen=True)
+class Latency:
+    """What one timing window measured; `decided_on` names the clock that the gate uses."""
+
+    host: Quantiles
+    gpu: Quantiles | None
+    decided_on: str
+    settings: Mapping[str, Any]
+    baseline_digest: str | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a case could not be measured."""
+
+    kind: str
+    stage: str
+    message: str
+    log: str = ""
+
+
+@dataclass(frozen=True)
+class Digests:
+    """SHA-256 of what was used, in hexadecimal."""
+
+    model: str | None = None
+    variant: str | None = None
+    engine: str | None = None
+    inputs: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was measured for one case; nothing is judged yet."""
+
+    measurements: tuple[Measurement, ...] = ()
+    latency: Latency | None = None
+    measures: Mapping[str, float | None] = field(default_factory=dict)
+    stages: Mapping[str, float] = field(default_factory=dict)
+    attested: Mapping[str, Any] = field(default_factory=dict)
+    digests: Digests = Digests()
+    notes: tuple[str, ...] = ()
+    error: Failure | None = None
+    skipped: str | None = None
+    attempts: int = 1
+
+
+@dataclass(frozen=True)
+class Check:
+    """One decision: a value against a limit, and why."""
+
+    name: str
+    question: str
+    """"fidelity", "budget", "task", "attestation", "latency" or "resource"."""
+    output: str | None
+    metric: str
+    value: float | None
+    limit: float | None
+    baseline: float | None
+    ok: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The status of a case, one sentence that says why, and the checks behind it."""
+
+    status: str
+    headline: str
+    checks: tuple[Check, ...] = ()
+
+
+@dataclass(frozen=True)
+class Record:
+    """One case in `run.json`."""
+
+    case: Case
+    environment: str
+    status: str
+    headline: str
+    checks: tuple[Check, ...]
+    latency: Latency | None
+    measures: Mapping[str, float | None]
+    stages: Mapping[str, float]
+    attested: Mapping[str, Any]
+    digests: Digests
+    error: Failure | None
+    attempts: int
+    reproduce: str
+    measurements: tuple[Measurement, ...] = ()
+    notes: tuple[str, ...] = ()
+    baseline: Latency | None = None
+    """The accepted latency this one was compared with."""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU of a machine."""
+
+    name: str
+    uuid: str
+    driver: str
+    compute_capability: str
+    memory_mib: int
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One machine with one set of installed versions; `fingerprint` is the machine class."""
+
+    host: str
+    cpu: str
+    gpus: tuple[Gpu, ...]
+    versions: Mapping[str, str]
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The decision on a whole run."""
+
+    passed: bool
+    exit_status: int
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: the content of `run.json`."""
+
+    schema: str
+    id: str
+    started: str
+    finished: str
+    command: str
+    commit: str | None
+    gate: Gate
+    environments: Mapping[str, Environment]
+    records: tuple[Record, ...]
+
+
+# --- JSON form ---------------------------------------------------------------------------------------------------
+
+R = TypeVar("R")
+
+
+def encode(value: Any) -> Any:
+    """A record as JSON values; numbers that JSON lacks (NaN, infinities) become null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str | int) or value is None:
+        return value
+    if dataclasses.is_dataclass(value):
+        return {name: encode(getattr(value, name)) for name in _hints(type(value))}
+    if isinstance(value, Mapping):
+        return {str(key): encode(item) for key, item in value.items()}
+    return [encode(item) for item in value]
+
+
+def decode(kind: type[R], data: Any) -> R:
+    """A record from JSON values; unknown keys are ignored, TypeError or ValueError names what does not fit."""
+    return _decode(kind, data, kind.__name__)  # type: ignore[no-any-return]
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _decode(kind: Any, data: Any, where: str) -> Any:
+    origin = get_origin(kind)
+    if kind is Any:
+        return data
+    if origin in (Union, types.UnionType):
+        return _decode_union(get_args(kind), data, where)
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return _decode_record(kind, data, where)
+    if origin is tuple:
+        return _decode_tuple(get_args(kind), data, where)
+    if origin is Mapping:
+        if not isinstance(data, dict):
+            raise TypeError(f"{where}: expected an object, not {data!r:.40}")
+        return {key: _decode(get_args(kind)[1], item, f"{where}.{key}") for key, item in data.items()}
+    if kind is float and isinstance(data, int) and not isinstance(data, bool):
+        return float(data)
+    if kind is int and isinstance(data, bool) or not isinstance(data, kind):
+        raise TypeError(f"{where}: expected {kind.__name__}, not {data!r:.40}")
+    return data
+
+
+def _decode_union(kinds: tuple[Any, ...], data: Any, where: str) -> Any:
+    if data is None and type(None) in kinds:
+        return None
+    error: Exception | None = None
+    for kind in kinds:
+        try:
+            return _decode(kind, data, where)
+        except (TypeError, ValueError) as failure:
+            error = error or failure
+    raise error or TypeError(where)
+
+
+def _decode_record(kind: type, data: Any, where: str) -> Any:
+    if not isinstance(data, dict):
+        raise TypeError(f"{where}: expected an object, not {data!r:.40}")
+    hints = _hints(kind)
+    missing = [
+        f.name
+        for f in dataclasses.fields(kind)
+        if f.name not in data and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise ValueError(f"{where}: missing {', '.join(missing)}")
+    return kind(**{name: _decode(hint, data[name], f"{where}.{name}") for name, hint in hints.items() if name in data})
+
+
+def _decode_tuple(kinds: tuple[Any, ...], data: Any, where: str) -> Any:
+    if not isinstance(data, list | tuple):
+        raise TypeError(f"{where}: expected a list, not {data!r:.40}")
+    if len(kinds) == 2 and kinds[1] is Ellipsis:
+        return tuple(_decode(kinds[0], item, f"{where}[{i}]") for i, item in enumerate(data))
+    if len(kinds) != len(data):
+        raise TypeError(f"{where}: expected {len(kinds)} values, not {len(data)}")
+    return tuple(_decode(k, item, f"{where}[{i}]") for i, (k, item) in enumerate(zip(kinds, data, strict=True)))
