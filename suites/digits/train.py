@@ -24,8 +24,8 @@ HELD_OUT = 450
 CALIBRATION = 128
 EPOCHS = 30
 BATCH = 64
-OPSET = 18  # what the exporter translates to without a conversion; TensorRT 8.6 reads it
-IR_VERSION = 8  # the file format of opset 18, so that older runtimes open the file too
+OPSET = 17  # the newest that TensorRT 8.6 knows
+IR_VERSION = 8  # the file format of opset 17, so that older runtimes open the file too
 
 
 def block(channels_in: int, channels_out: int) -> list[nn.Module]:
