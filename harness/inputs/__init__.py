@@ -1,4 +1,9 @@
-"""Inputs: seeded or stored feeds for a case."""
+"""Inputs: seeded or stored feeds for a case.
+
+A generator is a function `(spec: InputSpec, dtype: np.dtype, shape: tuple[int, ...], rng: np.random.Generator)`
+that returns an array of that type and shape, or raises InputError. Data from files is not generated: it is streamed,
+see `harness.inputs.feeds`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,6 @@ from harness.registry import Registry
 GENERATORS = Registry(
     "input generator",
     {
-        "file": "harness.inputs.files:rows",
         "normal": "harness.inputs.random:normal",
         "uniform": "harness.inputs.random:uniform",
         "integers": "harness.inputs.random:integers",

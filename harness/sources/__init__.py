@@ -1,6 +1,12 @@
-"""Model sources: from what a suite names to a verified local ONNX file."""
+"""Model sources: from what a suite names to a verified local ONNX file.
+
+A source is a function `(source: Source, cache: Path) -> Fetched` that raises InputError.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
 
 from harness.registry import Registry
 
@@ -12,3 +18,14 @@ SOURCES = Registry(
         "url": "harness.sources.url:url",
     },
 )
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A model on this machine, verified."""
+
+    model: Path
+    sha256: str
+    """Of the .onnx file; where weights lie in files beside it, of all of them together."""
+    test_sets: tuple[Path, ...] = ()
+    """Folders of stored inputs and outputs, set 0 first."""
