@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import types
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -342,7 +342,8 @@ def encode(value: Any) -> Any:
     if isinstance(value, str | int) or value is None:
         return value
     if dataclasses.is_dataclass(value):
-        return {name: encode(getattr(value, name)) for name in _hints(type(value))}
+        kind: Hashable = type(value)
+        return {name: encode(getattr(value, name)) for name in _hints(kind)}
     if isinstance(value, Mapping):
         return {str(key): encode(item) for key, item in value.items()}
     return [encode(item) for item in value]
@@ -354,7 +355,7 @@ def decode(kind: type[R], data: Any) -> R:
 
 
 @cache
-def _hints(kind: type) -> dict[str, Any]:
+def _hints(kind: Hashable) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
@@ -374,7 +375,7 @@ def _decode(kind: Any, data: Any, where: str) -> Any:
         return {key: _decode(get_args(kind)[1], item, f"{where}.{key}") for key, item in data.items()}
     if kind is float and isinstance(data, int) and not isinstance(data, bool):
         return float(data)
-    if kind is int and isinstance(data, bool) or not isinstance(data, kind):
+    if (kind is int and isinstance(data, bool)) or not isinstance(data, kind):
         raise TypeError(f"{where}: expected {kind.__name__}, not {data!r:.40}")
     return data
 

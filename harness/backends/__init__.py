@@ -15,3 +15,8 @@ BACKENDS = Registry(
         "fake": "harness.backends.fake:Fake",
     },
 )
+
+WORKER_VARIABLES: dict[str, dict[str, str]] = {
+    "tensorrt-rtx": {"POLYGRAPHY_USE_TENSORRT_RTX": "1"},
+}
+"""Environment variables that a backend's worker starts with; such a backend has a worker of its own."""

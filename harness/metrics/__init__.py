@@ -27,7 +27,7 @@ LIMITS: dict[str, Bound] = {
     "argmax_agreement_min": Bound("argmax_agreement", "min"),
     "topk_agreement_min": Bound("topk_agreement", "min"),
 }
-"""Limits on one scalar metric. The element-wise ones (atol, rtol, rule, mismatch_share_max) and `exact` are in ELEMENTWISE."""
+"""Limits on one scalar metric; those on single elements are in ELEMENTWISE."""
 
 ELEMENTWISE = ("atol", "rtol", "rule", "mismatch_share_max", "exact")
 

@@ -1,0 +1,86 @@
+"""What a backend, its artefact, its session and a bound step are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Tensor = NDArray[np.generic]
+Feeds = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class BuildSpec:
+    """What is built: a variant file at a precision, for ranges of input shapes."""
+
+    case: str
+    model: Path
+    precision: str
+    profile: Mapping[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]
+    """Input name to its smallest, typical and largest shape."""
+    dtypes: Mapping[str, str]
+    """Inputs and outputs of the ONNX model to their dtype."""
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """What `build` made: a file that `open` can load, and what was measured on the way."""
+
+    path: Path
+    digest: str | None = None
+    measures: Mapping[str, float | None] = field(default_factory=dict)
+    attested: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Step:
+    """Inference bound to resident buffers: `run(n)` enqueues n iterations and does not wait for a stream."""
+
+    run: Callable[[int], None]
+    stream: int | None = None
+    """CUDA stream handle; None: the work is done when `run` returns."""
+    scripted_ms: Callable[[], float] | None = None
+    """A clock that tells scripted durations instead of measuring."""
+
+
+class Session(Protocol):
+    """A loaded model."""
+
+    attested: Mapping[str, Any]
+
+    def infer(self, feeds: Feeds) -> dict[str, Tensor]:
+        """Outputs by name, on the host, in the dtypes of the ONNX model."""
+
+    def bind(self, feeds: Feeds) -> Step:
+        """A step over these feeds, copied to the device once."""
+
+    def close(self) -> None:
+        """Free what the session holds."""
+
+
+class Backend(Protocol):
+    """A runtime."""
+
+    device: str
+    """"cpu" or "cuda"."""
+
+    def why_not(self) -> str | None:
+        """Why this machine cannot build with the backend, in the runtime's own words; None if it can."""
+
+    def why_not_run(self) -> str | None:
+        """Why this machine can build but not run; None if it can."""
+
+    def versions(self) -> dict[str, str]:
+        """Versions of the runtime's packages and libraries."""
+
+    def build(self, spec: BuildSpec, folder: Path) -> Artefact:
+        """The artefact, written to `folder`; raises BuildError or Unsupported."""
+
+    def open(self, artefact: Artefact, spec: BuildSpec) -> Session:
+        """A session on the artefact; raises Unsupported, OutOfMemory or DeviceError."""

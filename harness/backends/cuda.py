@@ -1,0 +1,90 @@
+"""CUDA through cuda-bindings: streams, device buffers, copies."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from harness.backends.base import Tensor
+from harness.errors import DeviceError, OutOfMemory
+
+
+@cache
+def runtime() -> Any:
+    """The CUDA runtime bindings (their module moved in cuda-bindings 13)."""
+    try:
+        from cuda.bindings import runtime as cudart
+    except ImportError:
+        from cuda import cudart
+    return cudart
+
+
+def check(result: tuple[Any, ...]) -> Any:
+    """The values after a CUDA call's status; OutOfMemory or DeviceError with CUDA's own words where it failed."""
+    status, *values = result
+    if int(status) != 0:
+        words = str(getattr(status, "name", status))
+        error = OutOfMemory if "MemoryAllocation" in words else DeviceError
+        raise error(f"CUDA call failed: {words}")
+    return values[0] if len(values) == 1 else values
+
+
+def why_no_gpu() -> str | None:
+    """Why no GPU can be used, or None; asks the driver, which makes no CUDA context."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError as error:
+        return f"no NVIDIA driver here ({error})"
+    status, count = driver.cuInit(0), ctypes.c_int(0)
+    status = status or driver.cuDeviceGetCount(ctypes.byref(count))
+    if status:
+        return f"no usable NVIDIA GPU here (CUDA driver error {status})"
+    return None if count.value else "no NVIDIA GPU here"
+
+
+class Stream:
+    """A CUDA stream; `handle` is what other libraries take."""
+
+    def __init__(self) -> None:
+        self._stream = check(runtime().cudaStreamCreateWithFlags(runtime().cudaStreamNonBlocking))
+        self.handle = int(self._stream)
+
+    def synchronize(self) -> None:
+        """Wait until all work on the stream is done."""
+        check(runtime().cudaStreamSynchronize(self._stream))
+
+    def free(self) -> None:
+        """Destroy the stream."""
+        runtime().cudaStreamDestroy(self._stream)
+
+
+class Buffer:
+    """Device memory of a fixed size in bytes, copied to and from on one stream."""
+
+    def __init__(self, nbytes: int, stream: Stream) -> None:
+        self.nbytes = max(nbytes, 1)
+        self._stream = stream
+        self.address = int(check(runtime().cudaMalloc(self.nbytes)))
+
+    def write(self, values: Tensor) -> None:
+        """Copy a contiguous host array in and wait until it has arrived."""
+        self._copy(self.address, values.ctypes.data, values.nbytes, runtime().cudaMemcpyKind.cudaMemcpyHostToDevice)
+
+    def read(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
+        """Copy out as a host array, after all work on the stream."""
+        values: Tensor = np.empty(shape, dtype)
+        self._copy(values.ctypes.data, self.address, values.nbytes, runtime().cudaMemcpyKind.cudaMemcpyDeviceToHost)
+        return values
+
+    def free(self) -> None:
+        """Give the memory back."""
+        if self.address:
+            runtime().cudaFree(self.address)
+            self.address = 0
+
+    def _copy(self, target: int, source: int, nbytes: int, kind: Any) -> None:
+        check(runtime().cudaMemcpyAsync(target, source, nbytes, kind, self._stream.handle))
+        self._stream.synchronize()

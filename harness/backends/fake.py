@@ -1,0 +1,222 @@
+"""A backend that follows a script: outputs, latencies, refusals and crashes, for testing suites without a runtime.
+
+The script is a YAML file named in `options.fake.script`; the first entry whose `match` fits the case id counts:
+
+    cases:
+      - match: "*/fp16/*"                        # as in the shell; default "*"
+        outputs: {logits: {scale: 1.1, add: 0.5, nan_at: 3, drop: true, file: out.npz, key: logits}}
+        latency_ms: 1.25                         # or a list that repeats, or {mean: 1.25, sd: 0.02, seed: 1}
+        crash: {stage: infer, kind: segfault}    # at build, load, infer or time
+        unsupported: "no kernel for Conv"
+
+Kinds of crash: segfault, abort, exit, hang, out-of-memory, error. Without a script, outputs are random numbers that
+depend on the inputs alone, so every fake case agrees with a fake reference.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import resource
+import signal
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.backends.base import Artefact, BuildSpec, Feeds, Session, Step, Tensor
+from harness.errors import BuildError, InputError, Unsupported, did_you_mean
+from harness.inputs.files import read_array
+from harness.sources.inspect import ModelInfo, TensorInfo, inspect
+
+ENTRY = {"match", "outputs", "latency_ms", "crash", "unsupported"}
+CHANGES = {"scale", "add", "nan_at", "drop", "file", "key"}
+STAGES = ("build", "load", "infer", "time")
+
+
+class Fake:
+    """Follows the script; needs no runtime and no device."""
+
+    device = "cpu"
+
+    def why_not(self) -> str | None:
+        """It can always build."""
+        return None
+
+    def why_not_run(self) -> str | None:
+        """It can always run."""
+        return None
+
+    def versions(self) -> dict[str, str]:
+        """It has no version of its own."""
+        return {}
+
+    def build(self, spec: BuildSpec, folder: Path) -> Artefact:  # noqa: ARG002 - nothing to write
+        """The model file itself, unless the script says otherwise."""
+        entry = script_entry(spec)
+        if "unsupported" in entry:
+            raise Unsupported(str(entry["unsupported"]))
+        crash(entry, "build")
+        return Artefact(spec.model)
+
+    def open(self, artefact: Artefact, spec: BuildSpec) -> Session:
+        """A session that follows the script."""
+        entry = script_entry(spec)
+        crash(entry, "load")
+        return FakeSession(inspect(artefact.path), entry, Path(spec.options.get("script", ".")).parent)
+
+
+class FakeSession:
+    """Scripted outputs and latencies."""
+
+    def __init__(self, info: ModelInfo, entry: Mapping[str, Any], folder: Path) -> None:
+        self._info, self._entry, self._folder = info, entry, folder
+        self.attested: Mapping[str, Any] = {"scripted": bool(entry)}
+
+    def infer(self, feeds: Feeds) -> dict[str, Tensor]:
+        """Random outputs that depend on the feeds, changed as the script says."""
+        crash(self._entry, "infer")
+        seed = zlib.crc32(b"".join(np.ascontiguousarray(feeds[name]).tobytes() for name in sorted(feeds)))
+        outputs = {info.name: _random(info, self._dimensions(feeds), seed) for info in self._info.outputs}
+        for name, change in self._entry.get("outputs", {}).items():
+            if name not in outputs:
+                raise InputError(f"script: no output '{name}'{did_you_mean(name, outputs)}")
+            outputs[name] = self._changed(outputs[name], change)
+        return {name: value for name, value in outputs.items() if value is not None}
+
+    def bind(self, feeds: Feeds) -> Step:  # noqa: ARG002 - the script decides how long it takes
+        """A step whose clock tells the scripted latencies."""
+        durations = _durations(self._entry.get("latency_ms", 1.0))
+
+        def lap() -> float:
+            crash(self._entry, "time")
+            return next(durations)
+
+        return Step(lambda count: None, scripted_ms=lap)  # noqa: ARG005 - nothing to do
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _dimensions(self, feeds: Feeds) -> dict[str, int]:
+        return {
+            dim: size
+            for info in self._info.inputs
+            if info.name in feeds
+            for dim, size in zip(info.dims or (), feeds[info.name].shape, strict=False)
+            if isinstance(dim, str)
+        }
+
+    def _changed(self, value: Tensor, change: Mapping[str, Any]) -> Any:
+        unknown = set(change) - CHANGES
+        if unknown:
+            name = min(unknown)
+            raise InputError(f"script: unknown change '{name}'{did_you_mean(name, CHANGES)}")
+        if change.get("drop"):
+            return None
+        if "file" in change:
+            return read_array(self._folder / change["file"], change.get("key"), None)
+        dtype = value.dtype
+        value = (value * change.get("scale", 1) + change.get("add", 0)).astype(dtype)
+        if "nan_at" in change:
+            value.ravel()[int(change["nan_at"])] = np.nan
+        return value
+
+
+def script_entry(spec: BuildSpec) -> Mapping[str, Any]:
+    """The script's entry for a case; empty without a script or a match; InputError for a script that is wrong."""
+    path = spec.options.get("script")
+    if path is None:
+        return {}
+    for entry in _entries(Path(path)):
+        if fnmatchcase(spec.case, str(entry.get("match", "*"))):
+            return entry
+    return {}
+
+
+def _entries(path: Path) -> list[dict[str, Any]]:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        script = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except (OSError, YAMLError) as error:
+        raise InputError(f"{path}: the script cannot be read: {error}") from error
+    entries = script.get("cases") if isinstance(script, dict) else None
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise InputError(f"{path}: a script has `cases:`, a list of entries")
+    for key in (key for entry in entries for key in entry):
+        if key not in ENTRY:
+            raise InputError(f"{path}: unknown key '{key}'{did_you_mean(str(key), ENTRY)}")
+    return entries
+
+
+def _random(info: TensorInfo, dimensions: Mapping[str, int], seed: int) -> Tensor:
+    shape = tuple(dim if isinstance(dim, int) else dimensions.get(str(dim), 1) for dim in info.dims or ())
+    values = np.random.default_rng([seed, zlib.crc32(info.name.encode())]).normal(size=shape)
+    return values.astype(np.dtype(info.dtype))
+
+
+def _durations(script: Any) -> Iterator[float]:
+    if isinstance(script, list):
+        return itertools.cycle(map(float, script))
+    if isinstance(script, dict):
+        rng = np.random.default_rng(int(script.get("seed", 0)))
+        return iter(lambda: float(rng.normal(script["mean"], script.get("sd", 0.0))), None)
+    return itertools.repeat(float(script))
+
+
+def _segfault() -> None:
+    signal.signal(signal.SIGSEGV, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def _hang() -> None:
+    while True:
+        time.sleep(3600)
+
+
+def _exhaust_memory() -> None:
+    """Takes memory until it is refused, under a limit so that the machine does not suffer."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (_address_space() + (1 << 30), hard))
+    try:
+        held = [np.ones(1 << 25) for _ in itertools.count()]
+        held.clear()
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def _address_space() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
+def _fail() -> None:
+    raise BuildError("the script says so")
+
+
+CRASHES: Mapping[str, Callable[[], Any]] = {
+    "segfault": _segfault,
+    "abort": os.abort,
+    "exit": lambda: os._exit(3),
+    "hang": _hang,
+    "out-of-memory": _exhaust_memory,
+    "error": _fail,
+}
+
+
+def crash(entry: Mapping[str, Any], stage: str) -> None:
+    """Fail here if the script says so."""
+    wanted = entry.get("crash")
+    if not wanted:
+        return
+    kind, where = str(wanted.get("kind")), str(wanted.get("stage", "infer"))
+    if kind not in CRASHES:
+        raise InputError(f"script: unknown crash '{kind}'{did_you_mean(kind, CRASHES)}")
+    if where not in STAGES:
+        raise InputError(f"script: unknown stage '{where}'{did_you_mean(where, STAGES)}")
+    if where == stage:
+        CRASHES[kind]()

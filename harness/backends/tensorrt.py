@@ -1,0 +1,176 @@
+"""TensorRT 8.6, 10 and 11, and TensorRT-RTX, built through polygraphy's loaders."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import deque
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from harness.backends.base import Artefact, BuildSpec, Session
+from harness.backends.cuda import why_no_gpu
+from harness.backends.files import file_digest
+from harness.errors import BuildError, CaseError, DeviceError, InputError, OutOfMemory, Unsupported
+
+WEAK_FLAGS = {"fp16": "FP16", "bf16": "BF16", "int8": "INT8", "fp8": "FP8"}
+"""The builder flag of each precision, for the majors before strong typing (TensorRT 8)."""
+
+
+class TensorRT:
+    """NVIDIA TensorRT; options `optimization_level` (0 to 5) and `workspace_mib`."""
+
+    device = "cuda"
+    module = "tensorrt"
+    extra = "gpu"
+
+    def why_not(self) -> str | None:
+        """Why it cannot build here: no GPU, or not installed."""
+        return why_no_gpu() or self._why_not_installed()
+
+    def why_not_run(self) -> str | None:
+        """It builds only where it runs."""
+        return None
+
+    def versions(self) -> dict[str, str]:
+        """Version of the library in use."""
+        return {self.module: str(self._trt().__version__)}
+
+    def build(self, spec: BuildSpec, folder: Path) -> Artefact:
+        """An engine file; strongly typed from TensorRT 10 on, before that with the precision's builder flag."""
+        strong = self._strongly_typed()
+        self._refuse_missing_flag(spec.precision, strong)
+        words = self._listen()
+        try:
+            engine = self._engine_bytes(spec, strong)
+        except Exception as error:
+            raise translate(error, words) from error
+        path = folder / "model.engine"
+        path.write_bytes(engine)
+        attested = {
+            "typing": "strong" if strong else "weak",
+            "requested": spec.precision,
+            "tf32": spec.precision == "tf32",
+        }
+        return Artefact(path, file_digest(path), {"engine_bytes": float(len(engine))}, attested)
+
+    def open(self, artefact: Artefact, spec: BuildSpec) -> Session:
+        """A session on the engine; DeviceError if it cannot be deserialised."""
+        from harness.backends.tensorrt_session import TensorRTSession
+
+        words = self._listen()
+        try:
+            return TensorRTSession(self._trt(), words, artefact, spec)
+        except Exception as error:
+            raise translate(error, words) from error
+
+    def _why_not_installed(self) -> str | None:
+        try:
+            self._trt()
+        except (ImportError, OSError) as error:
+            return f"{self.module} cannot be imported ({error}): pip install 'trt-harness[{self.extra}]'"
+        return None
+
+    def _trt(self) -> Any:
+        return import_module(self.module)
+
+    def _strongly_typed(self) -> bool:
+        return int(str(self._trt().__version__).split(".")[0]) >= 10
+
+    def _refuse_missing_flag(self, precision: str, strong: bool) -> None:
+        flag = WEAK_FLAGS.get(precision)
+        trt = self._trt()
+        if not strong and flag and not hasattr(trt.BuilderFlag, flag):
+            raise Unsupported(f"TensorRT {trt.__version__} has no {precision}: its builder lacks the flag {flag}")
+
+    def _listen(self) -> deque[str]:
+        """The last error messages of TensorRT, which polygraphy would only print."""
+        import polygraphy.backend.trt.util as trt_util
+        from polygraphy.logger import G_LOGGER
+
+        G_LOGGER.module_severity = G_LOGGER.ERROR
+        words: deque[str] = deque(maxlen=8)
+        trt_util.TRT_LOGGER = _listener(self._trt(), words)
+        return words
+
+    def _engine_bytes(self, spec: BuildSpec, strong: bool) -> bytes:
+        from polygraphy.backend.trt import create_config, engine_bytes_from_network, network_from_onnx_path
+
+        made = network_from_onnx_path(str(spec.model), strongly_typed=strong)
+        builder, network = made[0], made[1]
+        config = create_config(builder, network, **self._config(spec, strong))
+        return bytes(engine_bytes_from_network((builder, network), config))
+
+    def _config(self, spec: BuildSpec, strong: bool) -> dict[str, Any]:
+        from polygraphy.backend.trt import Profile
+
+        profile = Profile()
+        for name, shapes in spec.profile.items():
+            profile.add(name, *shapes)
+        chosen: dict[str, Any] = {"profiles": [profile], "tf32": spec.precision == "tf32"}
+        if not strong and spec.precision in WEAK_FLAGS:
+            chosen[spec.precision] = True
+        if "optimization_level" in spec.options:
+            chosen["builder_optimization_level"] = int(spec.options["optimization_level"])
+        if "workspace_mib" in spec.options:
+            pool = self._trt().MemoryPoolType.WORKSPACE
+            chosen["memory_pool_limits"] = {pool: int(spec.options["workspace_mib"]) << 20}
+        return chosen
+
+
+class TensorRTRTX(TensorRT):
+    """TensorRT for RTX: strongly typed only; builds without a GPU, runs on one.
+
+    The worker is started with POLYGRAPHY_USE_TENSORRT_RTX=1, which makes polygraphy load this library.
+    """
+
+    module = "tensorrt_rtx"
+    extra = "rtx"
+
+    def why_not(self) -> str | None:
+        """Why it cannot build here: only that it is not installed."""
+        return self._why_not_installed()
+
+    def why_not_run(self) -> str | None:
+        """Its engines cannot be deserialised without a GPU."""
+        return why_no_gpu()
+
+    def _strongly_typed(self) -> bool:
+        return True
+
+
+def _listener(trt: Any, words: deque[str]) -> Any:
+    class Listener(trt.ILogger):  # type: ignore[misc] # the base comes from the module at hand
+        def __init__(self) -> None:
+            super().__init__()
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
+                words.append(message)
+            if severity not in (trt.ILogger.Severity.VERBOSE, trt.ILogger.Severity.INFO):
+                print(f"[{severity.name}] {message}", file=sys.stderr)
+
+    return Listener()
+
+
+PATTERNS: tuple[tuple[str, type[CaseError]], ...] = (
+    (r"out of memory|OutOfMemory|insufficient memory|Memory allocation", OutOfMemory),
+    (
+        r"UNSUPPORTED_|No importer registered|Plugin not found|creator .* not found|not supported|unsupported",
+        Unsupported,
+    ),
+    (r"MODEL_DESERIALIZE_FAILED|INVALID_GRAPH|INVALID_NODE", InputError),
+    (r"Cuda Runtime|CUDA error|cudaError|CUDA initialization|cuda failure", DeviceError),
+)
+
+
+def translate(error: Exception, words: deque[str]) -> CaseError:
+    """The harness's error for what TensorRT said, told apart by its own words."""
+    if isinstance(error, CaseError):
+        return error
+    said = " | ".join(words) or str(error)
+    for pattern, kind in PATTERNS:
+        if re.search(pattern, said, re.IGNORECASE):
+            return kind(said)
+    return BuildError(said)

@@ -1,0 +1,156 @@
+"""A TensorRT engine on the GPU: buffers, shapes, one execution context on its own stream."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from harness.backends.base import Artefact, BuildSpec, Feeds, Step, Tensor
+from harness.backends.cuda import Buffer, Stream
+from harness.errors import DeviceError, InputError
+
+DTYPES: Mapping[str, Any] = {
+    "FLOAT": np.float32,
+    "HALF": np.float16,
+    "BF16": ml_dtypes.bfloat16,
+    "FP8": ml_dtypes.float8_e4m3fn,
+    "INT8": np.int8,
+    "UINT8": np.uint8,
+    "INT32": np.int32,
+    "INT64": np.int64,
+    "BOOL": np.bool_,
+}
+
+
+class TensorRTSession:
+    """One engine, one context, one stream; inputs and outputs stay in the dtypes of the ONNX model."""
+
+    def __init__(self, trt: Any, words: deque[str], artefact: Artefact, spec: BuildSpec) -> None:
+        import polygraphy.backend.trt.util as trt_util
+
+        self._trt, self._words = trt, words
+        self._runtime = trt.Runtime(trt_util.get_trt_logger())
+        self._engine = self._runtime.deserialize_cuda_engine(artefact.path.read_bytes())
+        if self._engine is None:
+            raise DeviceError("the engine cannot be deserialised: " + (" | ".join(words) or "TensorRT gives no reason"))
+        self._context = self._engine.create_execution_context()
+        self._stream = Stream()
+        self._buffers: dict[str, Buffer] = {}
+        self._shape_values: dict[str, Tensor] = {}
+        self._allocators: dict[str, Any] = {}
+        names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
+        self._inputs = [name for name in names if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
+        self._outputs = [name for name in names if name not in self._inputs]
+        self._dtypes = {name: np.dtype(DTYPES[self._engine.get_tensor_dtype(name).name]) for name in names}
+        self._wanted = {name: np.dtype(dtype) for name, dtype in spec.dtypes.items() if dtype != "string"}
+        self.attested: Mapping[str, Any] = {**artefact.attested, **self._forced_casts()}
+
+    def infer(self, feeds: Feeds) -> dict[str, Tensor]:
+        """Outputs by name, on the host."""
+        self._feed(feeds)
+        self._enqueue(1)
+        self._stream.synchronize()
+        return {name: self._read(name) for name in self._outputs}
+
+    def bind(self, feeds: Feeds) -> Step:
+        """A step over these feeds, resident on the GPU."""
+        self._feed(feeds)
+        return Step(self._enqueue, self._stream.handle)
+
+    def close(self) -> None:
+        """Free buffers, context, engine and stream, in this order."""
+        for buffer in self._buffers.values():
+            buffer.free()
+        self._buffers.clear()
+        self._context = self._engine = self._runtime = None
+        self._stream.free()
+
+    def _forced_casts(self) -> dict[str, Any]:
+        """Inputs and outputs whose dtype in the engine is not the model's (TensorRT 8 has no int64)."""
+        casts = {
+            name: f"{self._wanted[name].name} as {dtype.name}"
+            for name, dtype in self._dtypes.items()
+            if name in self._wanted and self._wanted[name] != dtype
+        }
+        return {"io_casts": casts} if casts else {}
+
+    def _feed(self, feeds: Feeds) -> None:
+        for name in self._inputs:
+            value = self._cast(name, feeds[name])
+            if not self._context.set_input_shape(name, value.shape):
+                raise InputError(f"input '{name}': shape {list(value.shape)} is outside of the engine's profile")
+            if self._engine.is_shape_inference_io(name):
+                self._shape_values[name] = value
+                self._context.set_tensor_address(name, value.ctypes.data)
+            else:
+                buffer = self._buffer(name, value.nbytes)
+                buffer.write(value)
+        for name in self._outputs:
+            self._place_output(name)
+
+    def _cast(self, name: str, value: Tensor) -> Tensor:
+        cast: Tensor = np.ascontiguousarray(value.astype(self._dtypes[name], copy=False))
+        if cast.dtype != value.dtype and cast.dtype.kind in "iu" and not np.array_equal(cast, value):
+            raise InputError(f"input '{name}': values do not fit {cast.dtype.name}, which this TensorRT takes instead")
+        return cast
+
+    def _place_output(self, name: str) -> None:
+        shape = tuple(self._context.get_tensor_shape(name))
+        if min(shape, default=0) >= 0:
+            self._buffer(name, int(np.prod(shape, dtype=np.int64)) * self._dtypes[name].itemsize)
+            return
+        allocator = self._allocators.setdefault(name, _allocator(self._trt, self._stream))
+        self._context.set_output_allocator(name, allocator)
+
+    def _buffer(self, name: str, nbytes: int) -> Buffer:
+        """The tensor's device buffer, grown when it is too small; the context knows its address."""
+        held = self._buffers.get(name)
+        if held is None or held.nbytes < nbytes:
+            if held is not None:
+                held.free()
+            held = self._buffers[name] = Buffer(nbytes, self._stream)
+        self._context.set_tensor_address(name, held.address)
+        return held
+
+    def _enqueue(self, count: int) -> None:
+        for _ in range(count):
+            if not self._context.execute_async_v3(self._stream.handle):
+                raise DeviceError("TensorRT could not enqueue: " + (" | ".join(self._words) or "it gives no reason"))
+
+    def _read(self, name: str) -> Tensor:
+        if name in self._allocators:
+            allocator = self._allocators[name]
+            shape, buffer = tuple(allocator.shape), allocator.buffer
+        else:
+            shape, buffer = tuple(self._context.get_tensor_shape(name)), self._buffers[name]
+        value: Tensor = buffer.read(shape, self._dtypes[name])
+        return value.astype(self._wanted.get(name, value.dtype), copy=False)
+
+
+def _allocator(trt: Any, stream: Stream) -> Any:
+    """Memory for an output whose shape depends on the data."""
+
+    class Allocator(trt.IOutputAllocator):  # type: ignore[misc] # the base comes from the module at hand
+        def __init__(self) -> None:
+            super().__init__()
+            self.buffer: Buffer | None = None
+            self.shape: tuple[int, ...] = ()
+
+        def reallocate_output(self, name: str, memory: int, size: int, alignment: int) -> int:  # noqa: ARG002
+            if self.buffer is None or self.buffer.nbytes < size:
+                if self.buffer is not None:
+                    self.buffer.free()
+                self.buffer = Buffer(size, stream)
+            return self.buffer.address
+
+        def reallocate_output_async(self, name: str, memory: int, size: int, alignment: int, on: int) -> int:  # noqa: ARG002
+            return self.reallocate_output(name, memory, size, alignment)
+
+        def notify_shape(self, name: str, shape: Any) -> None:  # noqa: ARG002
+            self.shape = tuple(shape)
+
+    return Allocator()

@@ -1,0 +1,99 @@
+"""Accepted results as reviewable text: `<baselines>/<fingerprint>/<suite>.json`, sorted, one case a line."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UsageError
+from harness.records import Digests, Latency, Record, decode, encode
+
+SCHEMA = "harness.baseline/1"
+ACCEPTABLE = frozenset({"passed", "new", "improved", "regressed", "inconclusive"})
+"""Statuses whose measurements can be accepted; accepting a missing case removes it."""
+DIGITS = 5
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What was accepted for one case."""
+
+    latency: Latency | None
+    accuracy: Mapping[str, Mapping[str, float | None]]
+    """Output to metric to value."""
+    digests: Digests
+    versions: Mapping[str, str]
+    run: str
+    commit: str | None
+    date: str
+    by: str
+    reason: str
+    measures: Mapping[str, float | None] = field(default_factory=dict)
+    admission: Mapping[str, float] | None = None
+
+    def digest(self) -> str:
+        """SHA-256 that names this accepted result."""
+        return sha256(json.dumps(encode(self), sort_keys=True).encode()).hexdigest()
+
+
+def read(folder: Path, fingerprint: str, suite: str) -> dict[str, Entry]:
+    """Case id to what was accepted for it on this machine class; empty when nothing was; UsageError when damaged."""
+    path = folder / fingerprint / f"{suite}.json"
+    if not path.exists():
+        return {}
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if data.get("schema") != SCHEMA:
+            raise ValueError(f"schema is {data.get('schema')!r}, expected {SCHEMA!r}")
+        return {case: decode(Entry, entry) for case, entry in data["cases"].items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UsageError(f"{path}: not a baseline: {error}; restore it from version control") from error
+
+
+def write(folder: Path, fingerprint: str, suite: str, entries: Mapping[str, Entry]) -> Path:
+    """Write a suite's baseline atomically; returns its path."""
+    path = folder / fingerprint / f"{suite}.json"
+    lines = [f"  {json.dumps(case)}: {_line(entries[case])}" for case in sorted(entries)]
+    head = f'{{\n"schema": "{SCHEMA}",\n"fingerprint": {json.dumps(fingerprint)},\n"suite": {json.dumps(suite)},\n'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(head + '"cases": {\n' + ",\n".join(lines) + "\n}\n}\n", encoding="utf-8")
+    temporary.replace(path)
+    return path
+
+
+def accept(entries: Mapping[str, Entry], records: Sequence[Record], about: Mapping[str, Any]) -> dict[str, Entry]:
+    """The entries after accepting these records: measured ones replace, missing ones are removed, others stay."""
+    changed = dict(entries)
+    for record in records:
+        if record.status == "missing":
+            changed.pop(record.case.id, None)
+        else:
+            changed[record.case.id] = _entry(record, about)
+    return changed
+
+
+def _entry(record: Record, about: Mapping[str, Any]) -> Entry:
+    accuracy: dict[str, dict[str, float | None]] = {}
+    for measured in record.measurements:
+        if measured.output is not None:
+            accuracy.setdefault(measured.output, {})[measured.metric] = measured.value
+    return Entry(record.latency, accuracy, record.digests, measures=record.measures, **about)
+
+
+def _line(entry: Entry) -> str:
+    return json.dumps(_rounded(encode(entry)), sort_keys=True)
+
+
+def _rounded(value: Any) -> Any:
+    """Numbers with five significant digits: a readable diff, and finer than any decision."""
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}")
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,156 @@
+"""The `harness` command. Nothing heavy is imported before a subcommand needs it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from harness import __version__
+from harness.errors import HarnessError, UsageError
+
+EXIT_USAGE, EXIT_MACHINE, EXIT_INTERRUPTED = 2, 3, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand and return its exit status; errors meant for users show no traceback."""
+    asked = parser().parse_args(arguments)
+    try:
+        status: int = asked.command(asked)
+    except UsageError as error:
+        return _tell(error, EXIT_USAGE)
+    except HarnessError as error:
+        return _tell(error, EXIT_MACHINE)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return EXIT_USAGE
+    return status
+
+
+def _tell(error: HarnessError, status: int) -> int:
+    print(f"harness: {error}", file=sys.stderr)
+    return status
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(
+        prog="harness",
+        description="Accuracy and performance regression harness for TensorRT and ONNX Runtime.",
+        epilog="Exit: 0 gate passed, 1 gate failed, 2 the suite or the command is wrong, 3 the machine failed, "
+        "4 a status named by --fail-on, 130 interrupted.",
+    )
+    top.add_argument("--version", action="version", version=f"trt-harness {__version__}")
+    commands = top.add_subparsers(required=True, metavar="COMMAND", title="commands")
+    _add_run(commands)
+    _add_suite_commands(commands)
+    _add_result_commands(commands)
+    doctor = commands.add_parser("doctor", help="what this machine can run, and how to get what is missing")
+    doctor.set_defaults(command=_command("doctor"))
+    return top
+
+
+def _command(name: str) -> Callable[[argparse.Namespace], int]:
+    """A subcommand's function, imported when it is called."""
+
+    def call(asked: argparse.Namespace) -> int:
+        from importlib import import_module
+
+        status: int = getattr(import_module(f"harness.commands.{name}"), name)(asked)
+        return status
+
+    return call
+
+
+def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    run = commands.add_parser("run", help="run suites and write a report")
+    _add_suites(run)
+    _add_folders(run)
+    run.add_argument("--jobs", type=_positive, default=1, metavar="N", help="models worked on at once (default 1)")
+    run.add_argument(
+        "--timeout", type=_seconds, default=600.0, metavar="S", help="seconds a stage may take (default 600)"
+    )
+    run.add_argument(
+        "--require", action="append", default=[], metavar="BACKEND", help="exit 3 at once if this backend is absent"
+    )
+    run.add_argument("--fail-on", default="", metavar="STATUS,…", help="exit 4 if a case has one of these statuses")
+    run.add_argument("--keep-outputs", action="store_true", help="keep outputs, so that `judge` can apply any limit")
+    run.set_defaults(command=_command("run"))
+
+
+def _add_suite_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    check = commands.add_parser("check", help="validate suites")
+    listing = commands.add_parser("list", help="print case ids")
+    for command in (check, listing):
+        _add_suites(command)
+    check.set_defaults(command=_command("check"))
+    listing.set_defaults(command=_command("list_cases"))
+    schema = commands.add_parser("schema", help="print the JSON Schema of suite files")
+    schema.set_defaults(command=_command("schema"))
+
+
+def _add_result_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    report = commands.add_parser("report", help="write the report of a run again")
+    report.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder or its run.json")
+    report.add_argument("--against", type=Path, metavar="RUN", help="show what changed since this run")
+    report.add_argument("-o", dest="output", type=Path, metavar="DIR", help="where to write (default: into the run)")
+    report.set_defaults(command=_command("report"))
+    judge = commands.add_parser("judge", help="judge stored measurements again under the limits of the suite as it is")
+    judge.add_argument("run", type=Path, metavar="RUN", help="a run's folder or its run.json")
+    judge.add_argument("--suite", action="append", type=Path, default=[], metavar="SUITE", help="other suite files")
+    judge.add_argument("--fail-on", default="", metavar="STATUS,…", help="exit 4 if a case has one of these statuses")
+    _add_folders(judge)
+    _add_root(judge)
+    judge.set_defaults(command=_command("judge"))
+    compare = commands.add_parser("compare", help="what changed between two runs; exit 1 if anything is worse")
+    compare.add_argument("runs", nargs=2, type=Path, metavar="RUN", help="a run's folder or its run.json")
+    compare.set_defaults(command=_command("compare"))
+    accept = commands.add_parser("accept", help="write the baselines of a run's cases")
+    accept.add_argument("run", type=Path, metavar="RUN", help="a run's folder or its run.json")
+    accept.add_argument("--reason", required=True, metavar="TEXT", help="why, for the reviewer")
+    accept.add_argument("--by", metavar="NAME", help="who (default: the user's name)")
+    accept.add_argument("-k", dest="expression", default="", metavar="EXPR", help="only cases that match")
+    _add_root(accept)
+    _add_baselines(accept)
+    accept.set_defaults(command=_command("accept"))
+
+
+def _add_suites(command: argparse.ArgumentParser) -> None:
+    command.add_argument("suites", nargs="+", type=Path, metavar="SUITES", help="suite files, or folders of them")
+    command.add_argument("-k", dest="expression", default="", metavar="EXPR", help="only cases whose id or tags match")
+    _add_root(command)
+
+
+def _add_root(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--root", type=Path, metavar="DIR", help="no path of a suite may leave it (default: the repository)"
+    )
+
+
+def _add_folders(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "-o", dest="output", type=Path, metavar="DIR", help="where to write (default reports/<run id>)"
+    )
+    command.add_argument("--artefacts", type=Path, metavar="DIR", help="made variants (default: the user's cache)")
+    _add_baselines(command)
+
+
+def _add_baselines(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--baselines", type=Path, metavar="DIR", help="accepted results (default <root>/baselines)")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds")
+    return value

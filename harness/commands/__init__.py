@@ -1,0 +1,1 @@
+"""The subcommands, one file each: a function from parsed arguments to an exit status."""

@@ -1,0 +1,60 @@
+"""`harness accept`: make a run's measurements the baseline."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+from collections import Counter
+from collections.abc import Sequence
+
+from harness import baselines, store, suites
+from harness.baselines import ACCEPTABLE
+from harness.commands.places import baselines_folder
+from harness.errors import UsageError
+from harness.records import Environment, Record, Run
+
+
+def accept(asked: argparse.Namespace) -> int:
+    """Write the baseline files of the run's machine class; cases that are not named stay as they are."""
+    if not asked.reason.strip():
+        raise UsageError("--reason is empty: tell the reviewer why this is right")
+    run = store.read_run(asked.run)
+    records = suites.select(run.records, asked.expression)
+    if not records:
+        raise UsageError(f"no case of {asked.run} matches -k '{asked.expression}'")
+    good = [record for record in records if record.status in ACCEPTABLE or record.status == "missing"]
+    if not good:
+        raise UsageError(
+            f"nothing can be accepted: {_counts(records)}; failed and unmeasured cases cannot be a baseline"
+        )
+    for (environment, suite), group in _by_file(good).items():
+        _write(asked, run, run.environments[environment], suite, group)
+    if left := [record for record in records if record not in good]:
+        print(f"not accepted: {_counts(left)}")
+    return 0
+
+
+def _write(asked: argparse.Namespace, run: Run, environment: Environment, suite: str, group: Sequence[Record]) -> None:
+    folder = baselines_folder(asked.baselines, asked.root, group[0].case.location.file)
+    about = {
+        "versions": environment.versions,
+        "run": run.id,
+        "commit": run.commit,
+        "date": run.finished,
+        "by": asked.by or getpass.getuser(),
+        "reason": asked.reason,
+    }
+    before = baselines.read(folder, environment.fingerprint, suite)
+    path = baselines.write(folder, environment.fingerprint, suite, baselines.accept(before, group, about))
+    print(f"accepted {_counts(group)} into {path}")
+
+
+def _by_file(records: Sequence[Record]) -> dict[tuple[str, str], list[Record]]:
+    found: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        found.setdefault((record.environment, record.case.suite), []).append(record)
+    return found
+
+
+def _counts(records: Sequence[Record]) -> str:
+    return ", ".join(f"{count} {status}" for status, count in Counter(record.status for record in records).items())

@@ -1,0 +1,85 @@
+"""`harness judge`: judge stored measurements again under the limits of the suites as they are now."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from harness import store, suites
+from harness.commands.places import baselines_folder, statuses
+from harness.commands.run import line, summary_line, write
+from harness.errors import UsageError
+from harness.judge.accuracy import changed_tolerances
+from harness.metrics.compare import compare
+from harness.records import Measurement, Outcome, Plan, Record, Run
+from harness.runner import tensors
+from harness.runner.recorder import Judged, finish, header
+
+
+def judge(asked: argparse.Namespace) -> int:
+    """Write the run as judged now to -o (default `<RUN>-judged`) and return the gate's exit status."""
+    fail_on = statuses(asked.fail_on)
+    run = store.read_run(asked.run)
+    source = asked.run if asked.run.is_dir() else asked.run.parent
+    plans = {plan.case.id: plan for plan in suites.load(asked.suite or _suite_files(run), asked.root)}
+    environment = run.environments[run.records[0].environment]
+    judged = Judged(
+        baselines_folder(asked.baselines, asked.root, run.records[0].case.location.file), environment.fingerprint
+    )
+    records = [_again(record, plans, judged, source / "outputs") for record in run.records]
+    folder = asked.output or source.with_name(f"{source.resolve().name}-judged")
+    store.prepare_folder(folder)
+    head = replace(header(["harness", *sys.argv[1:]], Path.cwd()), id=run.id, started=run.started, commit=run.commit)
+    result = replace(finish(head, environment, records, fail_on), finished=run.finished)
+    write(result, folder)
+    for record in records:
+        print(line(record))
+    print(f"\n{summary_line(result)}\nreport: {folder / 'report.html'}")
+    return result.gate.exit_status
+
+
+def _suite_files(run: Run) -> list[Path]:
+    if not run.records:
+        raise UsageError("the run holds no case: nothing to judge")
+    return sorted({Path(record.case.location.file) for record in run.records})
+
+
+def _again(record: Record, plans: Mapping[str, Plan], judged: Judged, outputs: Path) -> Record:
+    """The record under the plan of the same id; a case that was missing or that no suite makes stays as it was."""
+    plan = plans.get(record.case.id)
+    if plan is None or record.status == "missing":
+        return record
+    outcome = Outcome(
+        measurements=_measurements(record, plan, outputs / record.case.id),
+        latency=record.latency,
+        measures=record.measures,
+        stages=record.stages,
+        attested=record.attested,
+        digests=record.digests,
+        notes=record.notes,
+        error=record.error,
+        skipped=record.headline if record.status == "skipped" else None,
+        attempts=record.attempts,
+    )
+    return judged.record(plan, outcome)
+
+
+def _measurements(record: Record, plan: Plan, outputs: Path) -> tuple[Measurement, ...]:
+    """The stored ones, or new ones from kept outputs where an element-wise limit changed; UsageError without them."""
+    changed = changed_tolerances(plan, record.measurements)
+    if not changed:
+        return record.measurements
+    if not (outputs / "candidate").is_dir():
+        names = ", ".join(changed)
+        raise UsageError(
+            f"{record.case.id}: the element-wise limits of {names} changed, and no outputs were kept: "
+            "run again with --keep-outputs, or leave atol, rtol and rule as they were"
+        )
+    pairs: Sequence[list[dict[str, tensors.Tensor]]] = [
+        tensors.load(outputs / s)[0] for s in ("reference", "candidate")
+    ]
+    kept = [m for m in record.measurements if plan.task and m.metric.startswith(plan.task.metric)]
+    return (*compare(plan, pairs[0], pairs[1]), *kept)

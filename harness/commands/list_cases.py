@@ -1,0 +1,17 @@
+"""`harness list`: print case ids."""
+
+from __future__ import annotations
+
+import argparse
+
+from harness import suites
+from harness.errors import UsageError
+
+
+def list_cases(asked: argparse.Namespace) -> int:
+    """One id a line, in the order in which they run."""
+    plans = suites.select(suites.load(asked.suites, asked.root), asked.expression)
+    if not plans:
+        raise UsageError(f"no case matches -k '{asked.expression}'")
+    print("\n".join(plan.case.id for plan in plans))
+    return 0

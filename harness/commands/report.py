@@ -1,0 +1,21 @@
+"""`harness report`: draw the report of runs again."""
+
+from __future__ import annotations
+
+import argparse
+
+from harness import report as rendering
+from harness import store
+from harness.errors import UsageError
+
+
+def report(asked: argparse.Namespace) -> int:
+    """Write the report files of every run beside its run.json, or of one run into -o."""
+    if asked.output and len(asked.runs) > 1:
+        raise UsageError("-o takes one run: name one RUN, or leave -o out")
+    against = store.read_run(asked.against) if asked.against else None
+    for path in asked.runs:
+        folder = asked.output or (path if path.is_dir() else path.parent)
+        rendering.write(store.read_run(path), folder, against)
+        print(f"report: {folder / 'report.html'}")
+    return 0

@@ -1,0 +1,125 @@
+"""`harness run`: measure, judge, write the run and its report, and gate."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness import report, store, suites
+from harness.backends import BACKENDS
+from harness.commands.places import baselines_folder, cache_folder, statuses
+from harness.errors import HarnessError, UsageError, did_you_mean
+from harness.judge.gate import EXIT_INTERRUPTED, EXIT_MACHINE
+from harness.records import Outcome, Plan, Record, Run
+from harness.runner.client import WorkerFailed
+from harness.runner.recorder import Header, Judged, finish, header
+from harness.runner.runner import Bench, Settings
+from harness.runner.runner import run as run_plans
+
+
+def run(asked: argparse.Namespace) -> int:
+    """Everything from suite files to exit status."""
+    fail_on = statuses(asked.fail_on)
+    _check_names(asked.require)
+    every = suites.load(asked.suites, asked.root)
+    plans = chosen(every, asked.expression)
+    head = header(["harness", *sys.argv[1:]], Path(plans[0].case.location.file).absolute().parent)
+    folder = (asked.output or Path("reports") / head.id).absolute()
+    cache = cache_folder(asked.artefacts)
+    store.prepare_folder(folder)
+    settings = Settings(cache, asked.timeout, asked.jobs, folder / "outputs" if asked.keep_outputs else None)
+    baselines = baselines_folder(asked.baselines, asked.root, plans[0].case.location.file)
+    with Bench(settings) as bench:
+        _require(bench, asked.require)
+        judged = Judged(baselines, bench.environment().fingerprint)
+        scope = [] if asked.expression else every
+        return _measure(plans, scope, settings, bench, judged, head, folder, fail_on)
+
+
+def chosen(plans: Sequence[Plan], expression: str) -> list[Plan]:
+    """The plans that `-k` selects; UsageError when there is none."""
+    found = suites.select(plans, expression)
+    if not found:
+        what = f"no case matches -k '{expression}'" if expression else "the suites make no case"
+        raise UsageError(f"{what}: `harness list` prints the {len(plans)} case ids")
+    return found
+
+
+def _check_names(backends: Sequence[str]) -> None:
+    for name in backends:
+        if name not in BACKENDS:
+            raise UsageError(f"--require: unknown backend '{name}'{did_you_mean(name, BACKENDS)}")
+
+
+def _require(bench: Bench, backends: Sequence[str]) -> None:
+    """HarnessError (exit 3) when a required backend is absent; then nothing runs."""
+    for name in backends:
+        try:
+            reason = bench.why_not(name)
+        except WorkerFailed as lost:
+            reason = lost.failure.message
+        if reason:
+            raise HarnessError(f"--require {name}: {reason}; nothing was run")
+
+
+def _measure(
+    plans: Sequence[Plan],
+    scope: Sequence[Plan],
+    settings: Settings,
+    bench: Bench,
+    judged: Judged,
+    head: Header,
+    folder: Path,
+    fail_on: Sequence[str],
+) -> int:
+    records: list[Record] = []
+    interrupted = False
+    with store.Journal(folder) as journal:
+
+        def done(plan: Plan, outcome: Outcome) -> None:
+            record = judged.record(plan, outcome)
+            journal.append(record)
+            records.append(record)
+            print(line(record), flush=True)
+
+        try:
+            run_plans(plans, settings, bench, done)
+        except KeyboardInterrupt:
+            interrupted = True
+        if scope and not interrupted:
+            for record in judged.missing(scope):
+                done_missing(record, journal, records)
+    order = {plan.case.id: position for position, plan in enumerate(plans)}
+    records.sort(key=lambda record: order.get(record.case.id, len(order)))
+    result = finish(head, bench.environment(), records, fail_on, EXIT_INTERRUPTED if interrupted else None)
+    write(result, folder)
+    print(f"\n{summary_line(result)}\nreport: {folder / 'report.html'}")
+    return result.gate.exit_status
+
+
+def done_missing(record: Record, journal: store.Journal, records: list[Record]) -> None:
+    """Keep and tell a case that was not run."""
+    journal.append(record)
+    records.append(record)
+    print(line(record), flush=True)
+
+
+def write(result: Run, folder: Path) -> None:
+    """`run.json` first: it is what everything else can be drawn from again."""
+    store.write_run(result, folder)
+    report.write(result, folder)
+
+
+def line(record: Record) -> str:
+    """One case in the terminal."""
+    return f"{record.status:12s} {record.case.id}  {record.headline}"
+
+
+def summary_line(result: Run) -> str:
+    """The counts and the gate in one line."""
+    counts = ", ".join(f"{count} {status}" for status, count in result.gate.counts.items())
+    verdict = "passed" if result.gate.passed else f"FAILED (exit {result.gate.exit_status})"
+    why = " - the machine failed, not the code under test" if result.gate.exit_status == EXIT_MACHINE else ""
+    return f"gate {verdict}{why}: {counts or 'nothing was measured'}"

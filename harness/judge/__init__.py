@@ -1,0 +1,52 @@
+"""Decides: what was measured and what was accepted before make a verdict. No input, no output, no runtime."""
+
+from __future__ import annotations
+
+from harness.judge.accuracy import judge_outputs, judge_task
+from harness.judge.latency import judge_latency
+from harness.records import Failure, Latency, Outcome, Plan, Verdict
+
+
+def judge(plan: Plan, outcome: Outcome, baseline: Latency | None, *, known: bool) -> Verdict:
+    """The verdict on one case; `known` says that an accepted baseline holds the case, `baseline` its latency."""
+    if outcome.skipped is not None:
+        return _refused(plan, outcome.skipped) if known else Verdict("skipped", outcome.skipped)
+    if outcome.error is not None:
+        return Verdict("error", f"{outcome.error.kind} in {outcome.error.stage}: {first_line(outcome.error.message)}")
+    accuracy = (*judge_outputs(plan, outcome.measurements), *judge_task(plan, outcome.measurements))
+    timing, change, words = judge_latency(plan.latency, outcome.latency, baseline)
+    checks = (*accuracy, *timing)
+    failed = [check for check in checks if not check.ok and check.name != "latency/regression"]
+    if not accuracy:
+        return Verdict("failed", "nothing was compared: no output, no verdict", checks)
+    if failed:
+        more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+        return Verdict("failed", f"{failed[0].name}: {failed[0].reason}{more}", checks)
+    return Verdict(_status(change, known=known), words, checks)
+
+
+def _status(change: str | None, *, known: bool) -> str:
+    """The status of a case whose checks passed, by what the latency decision says."""
+    if change is not None:
+        return change
+    return "passed" if known else "new"
+
+
+def _refused(plan: Plan, reason: str) -> Verdict:
+    """A case with an accepted baseline was not measured: lost support never turns green."""
+    if plan.excluded is not None:
+        return Verdict("missing", f"has an accepted baseline, but is {reason}")
+    return Verdict("error", f"unsupported: has an accepted baseline, but now: {first_line(reason)}")
+
+
+def first_line(text: str) -> str:
+    """The first line of a message, at most 300 characters."""
+    line = text.strip().splitlines()[0] if text.strip() else "no message"
+    return line if len(line) <= 300 else line[:297] + "..."
+
+
+def lost_support(outcome: Outcome, *, known: bool) -> Failure | None:
+    """The error of a case that was measured before and is refused now."""
+    if outcome.skipped is None or not known:
+        return outcome.error
+    return Failure("unsupported", "load", outcome.skipped)

@@ -1,0 +1,160 @@
+"""Accuracy checks: structure, limits, task metric."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from harness.metrics import LIMITS
+from harness.metrics.defaults import default_limits, explicit_limits
+from harness.records import Check, Limits, Measurement, Plan
+
+STRUCTURE = {
+    "batches": "{value:g} batches are missing ({detail} measured)",
+    "missing_outputs": "missing outputs: {detail}",
+    "extra_outputs": "unexpected outputs: {detail}",
+    "shape_mismatches": "shape: {detail}",
+    "dtype_mismatches": "dtype: {detail}",
+    "nonfinite": "{value:g} elements are NaN or infinite where the reference is not ({detail})",
+}
+"""Measurements that must be 0, and what to say when they are not."""
+
+
+def judge_outputs(plan: Plan, measurements: Sequence[Measurement]) -> list[Check]:
+    """Checks on structure (names, shapes, dtypes, finite numbers) and on the limits of every output."""
+    tasks = {plan.task.metric, f"{plan.task.metric}_reference"} if plan.task else set()
+    checks = [_structure(m) for m in measurements if m.metric in STRUCTURE]
+    outputs: dict[str, list[Measurement]] = {}
+    for measurement in measurements:
+        if measurement.output is not None and measurement.metric not in (*STRUCTURE, *tasks):
+            outputs.setdefault(measurement.output, []).append(measurement)
+    for output, measured in outputs.items():
+        checks += _budget(plan, output, measured)
+    unmeasured = set(plan.output_limits) - {m.output for m in measurements}
+    return checks + [_absent(output, "any limit") for output in sorted(unmeasured)]
+
+
+def _structure(measured: Measurement) -> Check:
+    ok = measured.value == 0
+    where = measured.output or "outputs"
+    words = STRUCTURE[measured.metric].format(value=measured.value or 0, detail=measured.detail)
+    reason = measured.detail if ok else words
+    return Check(
+        f"{where}/{measured.metric}",
+        "fidelity",
+        measured.output,
+        measured.metric,
+        measured.value,
+        0.0,
+        None,
+        ok,
+        reason,
+    )
+
+
+def _budget(plan: Plan, output: str, measured: list[Measurement]) -> list[Check]:
+    found = {m.metric: m for m in measured}
+    limits = explicit_limits(plan, output) or default_limits(plan.case.precision, exact="mismatches" in found)
+    checks = [_bound(output, name, limit, found) for name, limit in limits.items() if name in LIMITS]
+    if "atol" in limits or "rtol" in limits:
+        checks.append(_tolerance(output, limits, found))
+    if limits.get("exact"):
+        checks.append(_exact(output, found))
+    if not checks:
+        checks.append(_absent(output, "a limit"))
+    return checks
+
+
+def _absent(output: str, what: str) -> Check:
+    reason = f"{what} is set for '{output}', but nothing was measured for it"
+    return Check(f"{output}/measured", "budget", output, "measured", None, None, None, False, reason)
+
+
+def _bound(output: str, name: str, limit: float | bool | str, found: dict[str, Measurement]) -> Check:
+    bound = LIMITS[name]
+    measured = found.get(bound.metric)
+    value = measured.value if measured else None
+    level = float(limit)
+    ok = value is not None and (value <= level if bound.side == "max" else value >= level)
+    sign = {True: "<=", False: ">"} if bound.side == "max" else {True: ">=", False: "<"}
+    reason = (
+        f"{bound.metric} {_number(value)} {sign[ok]} {level:g}" if value is not None else _not_measured(bound.metric)
+    )
+    return Check(f"{output}/{name}", "budget", output, bound.metric, value, level, None, ok, reason)
+
+
+def _not_measured(metric: str) -> str:
+    return f"{metric} could not be measured for this output; absence never passes"
+
+
+def _tolerance(output: str, limits: Limits, found: dict[str, Measurement]) -> Check:
+    """The element-wise rule: no element beyond its allowance, or at most the allowed share of them."""
+    share = "mismatch_share_max" in limits
+    metric = "mismatch_share" if share else "tolerance_ratio"
+    limit = float(limits["mismatch_share_max"]) if share else 1.0
+    measured = found.get(metric)
+    if measured is None or measured.value is None:
+        return Check(f"{output}/tolerance", "budget", output, metric, None, limit, None, False, _not_measured(metric))
+    rule, atol, rtol = (measured.settings[key] for key in ("rule", "atol", "rtol"))
+    allowed = f"{atol:.3g} + {rtol:g}*|r|" if rule == "sum" else f"max({atol:.3g}, {rtol:g}*|r|)"
+    ok = measured.value <= limit
+    what = f"{measured.value:.4g} of the elements" if share else f"the worst error is {measured.value:.4g} times"
+    reason = (
+        f"{what} {'beyond' if share else 'what'} |c-r| <= {allowed}{'' if share else ' allows'} (limit {limit:g}); "
+    )
+    return Check(
+        f"{output}/tolerance", "budget", output, metric, measured.value, limit, None, ok, reason + measured.detail
+    )
+
+
+def _exact(output: str, found: dict[str, Measurement]) -> Check:
+    measured = found.get("mismatches")
+    value = measured.value if measured else None
+    reason = f"{value:g} differ, {measured.detail}" if measured and value is not None else _not_measured("mismatches")
+    return Check(f"{output}/exact", "budget", output, "mismatches", value, 0.0, None, value == 0, reason)
+
+
+def _number(value: float) -> str:
+    return f"{value:.7g}"
+
+
+def judge_task(plan: Plan, measurements: Sequence[Measurement]) -> list[Check]:
+    """Checks on the task metric; none without a task."""
+    task = plan.task
+    if task is None:
+        return []
+    found = {m.metric: m.value for m in measurements if m.output == task.output}
+    value, reference = found.get(task.metric), found.get(f"{task.metric}_reference")
+    checks = []
+    if task.min is not None:
+        ok = value is not None and value >= task.min
+        words = f"{task.metric} {value:.4g} {'>=' if ok else '<'} {task.min:g}" if value is not None else "not measured"
+        checks.append(Check(f"task/{task.metric}", "task", task.output, task.metric, value, task.min, None, ok, words))
+    if task.max_drop is not None:
+        drop = reference - value if value is not None and reference is not None else None
+        # a drop of exactly the limit passes, also when subtraction of shares rounds
+        ok = drop is not None and drop <= task.max_drop + 1e-12
+        words = f"{task.metric} {value:.4g} against {reference:.4g} of the reference" if ok or drop else "not measured"
+        name, metric = f"task/{task.metric}_drop", f"{task.metric}_drop"
+        checks.append(Check(name, "task", task.output, metric, drop, task.max_drop, reference, ok, words))
+    return checks
+
+
+def changed_tolerances(plan: Plan, measurements: Sequence[Measurement]) -> list[str]:
+    """Outputs whose element-wise limits are not those that were measured."""
+    stored = {m.output: m.settings for m in measurements if m.metric == "tolerance_ratio" and m.output}
+    floats = {m.output for m in measurements if m.metric == "max_abs" and m.output}
+    return sorted(output for output in floats if not _same_tolerance(plan, output, stored.get(output)))
+
+
+def _same_tolerance(plan: Plan, output: str, settings: Mapping[str, float | str] | None) -> bool:
+    limits = explicit_limits(plan, output)
+    default = not limits
+    limits = limits or default_limits(plan.case.precision, exact=False)
+    if "atol" not in limits and "rtol" not in limits:
+        return True
+    if settings is None or bool(settings.get("scaled")) != default:
+        return False
+    wanted = {"rule": limits.get("rule", "sum"), "rtol": float(limits.get("rtol", 0.0))}
+    if not default:
+        wanted["atol"] = float(limits.get("atol", 0.0))
+    return all(settings.get(key) == value for key, value in wanted.items())

@@ -1,0 +1,28 @@
+"""The decision on a whole run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from harness.records import BLOCKING, GATE_ERROR_KINDS, STATUSES, Gate, Record
+
+EXIT_PASSED, EXIT_FAILED, EXIT_USAGE, EXIT_MACHINE, EXIT_NAMED, EXIT_INTERRUPTED = 0, 1, 2, 3, 4, 130
+
+
+def gate(records: Sequence[Record], fail_on: Sequence[str] = ()) -> Gate:
+    """The decision on a run: exit status and counts, as the contract has them."""
+    counts = Counter(record.status for record in records)
+    ordered = {status: counts[status] for status in STATUSES if counts[status]}
+    status = _exit_status(records, fail_on)
+    return Gate(status == EXIT_PASSED, status, ordered)
+
+
+def _exit_status(records: Sequence[Record], fail_on: Sequence[str]) -> int:
+    kinds = {record.error.kind for record in records if record.status == "error" and record.error}
+    blocking = {record.status for record in records} & (BLOCKING - {"error"})
+    if blocking or kinds & GATE_ERROR_KINDS or all(record.status == "skipped" for record in records):
+        return EXIT_FAILED
+    if any(record.status == "error" for record in records):
+        return EXIT_MACHINE
+    return EXIT_NAMED if any(record.status in fail_on for record in records) else EXIT_PASSED

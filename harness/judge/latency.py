@@ -1,0 +1,68 @@
+"""Decides on latency: budgets, and the change against an accepted window."""
+
+from __future__ import annotations
+
+from harness.records import Check, Latency, LatencyPlan, Quantiles
+
+RULE = "ratio of medians beyond the limit, 95 % intervals of the medians apart, and more than the floor"
+
+
+def judge_latency(
+    plan: LatencyPlan, latency: Latency | None, baseline: Latency | None
+) -> tuple[list[Check], str | None, str]:
+    """Checks, the status that the change asks for (None: nothing to compare with), and a headline."""
+    if latency is None:
+        return [], None, "accuracy within limits; not timed"
+    now = decided(latency)
+    checks = [_budget(name, limit, now) for name, limit in plan.budget.items()]
+    if baseline is None:
+        return checks, None, f"p50 {now.p50_ms:.4g} ms ({latency.decided_on}); no accepted latency to compare with"
+    if refusal := _incomparable(latency, baseline):
+        return checks, "inconclusive", refusal
+    check, status = _change(plan, now, decided(baseline))
+    return [*checks, check], status, check.reason
+
+
+def decided(latency: Latency) -> Quantiles:
+    """The distribution that the gate decides on."""
+    return latency.gpu if latency.decided_on == "gpu" and latency.gpu is not None else latency.host
+
+
+def _budget(name: str, limit: float, now: Quantiles) -> Check:
+    value = float(getattr(now, name))
+    ok = value <= limit
+    reason = f"{name.removesuffix('_ms')} {value:.4g} ms {'<=' if ok else '>'} {limit:g} ms"
+    return Check(f"latency/{name}", "latency", None, name, value, limit, None, ok, reason)
+
+
+def _incomparable(latency: Latency, baseline: Latency) -> str | None:
+    """Windows measured in different ways are never compared; the headline names what differs."""
+    ours, theirs = dict(latency.settings), dict(baseline.settings)
+    differing = [key for key in sorted({*ours, *theirs}) if ours.get(key) != theirs.get(key)]
+    if latency.decided_on != baseline.decided_on:
+        differing.append("decided_on")
+    if not differing:
+        return None
+    told = ", ".join(f"{key} {theirs.get(key)} then, {ours.get(key)} now" for key in differing)
+    return f"the baseline was measured with other settings ({told}): accept a new one to compare"
+
+
+def _change(plan: LatencyPlan, now: Quantiles, then: Quantiles) -> tuple[Check, str]:
+    """Regressed, improved, inconclusive or passed, by RULE."""
+    ratio = now.p50_ms / then.p50_ms
+    above_floor = abs(now.p50_ms - then.p50_ms) * 1e3 > plan.floor_us
+    slower = above_floor and ratio > 1 + plan.regression
+    faster = above_floor and ratio < 1 / (1 + plan.regression)
+    apart = now.ci95_ms[0] > then.ci95_ms[1] or now.ci95_ms[1] < then.ci95_ms[0]
+    status = "improved" if faster and apart else "passed"
+    if slower:
+        status = "regressed" if apart else "inconclusive"
+    reason = (
+        f"p50 {now.p50_ms:.4g} ms against {then.p50_ms:.4g} ms ({ratio - 1:+.1%}, limit +{plan.regression:.1%}; "
+        f"intervals [{now.ci95_ms[0]:.4g}, {now.ci95_ms[1]:.4g}] and [{then.ci95_ms[0]:.4g}, {then.ci95_ms[1]:.4g}] ms)"
+    )
+    check = Check(
+        "latency/regression", "latency", None, "p50_ms", now.p50_ms, then.p50_ms * (1 + plan.regression), then.p50_ms,
+        status != "regressed", reason,
+    )  # fmt: skip
+    return check, status

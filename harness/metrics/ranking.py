@@ -1,0 +1,29 @@
+"""Agreement of the best entries along the last axis, for scores of classes."""
+
+import numpy as np
+
+from harness.metrics.base import Metric, Tensor
+
+
+def _has_classes(reference: Tensor) -> bool:
+    return reference.ndim >= 2 and reference.shape[-1] > 1 and reference.size > 0 and reference.dtype.kind in "fV"
+
+
+def _rows(values: Tensor) -> np.ndarray:
+    return np.nan_to_num(values.astype(np.float64).reshape(-1, values.shape[-1]))
+
+
+def argmax_agreement(reference: Tensor, candidate: Tensor) -> float:
+    """The share of rows whose largest entry stands at the same place."""
+    return float(np.mean(np.argmax(_rows(reference), axis=1) == np.argmax(_rows(candidate), axis=1)))
+
+
+def topk_agreement(reference: Tensor, candidate: Tensor, topk: float = 5) -> float:
+    """The mean share of the reference's k largest entries of a row that are among the candidate's k largest."""
+    k = min(int(topk), reference.shape[-1])
+    best = [np.argsort(-_rows(values), axis=1, kind="stable")[:, :k] for values in (reference, candidate)]
+    return float(np.mean([len(set(r) & set(c)) / k for r, c in zip(*best, strict=True)]))
+
+
+ARGMAX = Metric("argmax_agreement", "", "higher", argmax_agreement, of="tensors", applies=_has_classes)
+TOPK = Metric("topk_agreement", "", "higher", topk_agreement, of="tensors", applies=_has_classes, settings=("topk",))

@@ -1,0 +1,1 @@
+"""Runs cases in worker processes; the parent imports no inference runtime."""

@@ -1,0 +1,162 @@
+"""From outcomes to records: judged against the baselines as they come, written to the journal, summed up at the end."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from secrets import token_hex
+
+from harness import baselines
+from harness.baselines import Entry
+from harness.judge import judge, lost_support
+from harness.judge.gate import gate
+from harness.records import SCHEMA, Case, Digests, Environment, Latency, Location, Outcome, Plan, Record, Run
+
+ENVIRONMENT = "default"
+
+
+def new_run_id(now: datetime) -> str:
+    """An id that sorts by time and does not repeat."""
+    return f"{now:%Y%m%d-%H%M%S}-{token_hex(2)}"
+
+
+def timestamp() -> str:
+    """Now, in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a run says about itself before anything is measured."""
+
+    id: str
+    started: str
+    command: str
+    commit: str | None
+
+
+def header(command: Sequence[str], folder: Path) -> Header:
+    """The header of a run that begins now; the commit is that of the repository around `folder`."""
+    return Header(new_run_id(datetime.now(UTC)), timestamp(), shlex.join(command), commit_of(folder))
+
+
+def commit_of(folder: Path) -> str | None:
+    """The commit checked out around a folder; None outside of a repository or without git."""
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(folder), "rev-parse", "HEAD"],  # noqa: S607 - git of the user's own PATH
+            capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip()
+
+
+class Judged:
+    """Baselines of one machine class, read once a suite, and the verdicts against them."""
+
+    def __init__(self, folder: Path, fingerprint: str) -> None:
+        self._folder, self._fingerprint = folder, fingerprint
+        self._entries: dict[str, dict[str, Entry]] = {}
+
+    def entries(self, suite: str) -> dict[str, Entry]:
+        """What was accepted for a suite on this machine class."""
+        if suite not in self._entries:
+            self._entries[suite] = baselines.read(self._folder, self._fingerprint, suite)
+        return self._entries[suite]
+
+    def record(self, plan: Plan, outcome: Outcome) -> Record:
+        """The record of one measured case."""
+        entry = self.entries(plan.case.suite).get(plan.case.id)
+        accepted = entry.latency if entry else None
+        verdict = judge(plan, outcome, accepted, known=entry is not None)
+        latency = outcome.latency
+        if latency is not None and entry is not None:
+            latency = replace(latency, baseline_digest=entry.digest())
+        return Record(
+            case=plan.case,
+            environment=ENVIRONMENT,
+            status=verdict.status,
+            headline=verdict.headline,
+            checks=verdict.checks,
+            latency=latency,
+            measures=outcome.measures,
+            stages=outcome.stages,
+            attested=outcome.attested,
+            digests=outcome.digests,
+            error=lost_support(outcome, known=entry is not None) if verdict.status == "error" else None,
+            attempts=outcome.attempts,
+            reproduce=reproduce(plan.case),
+            measurements=outcome.measurements,
+            notes=(*outcome.notes, *_changed_since(entry, outcome)),
+            baseline=accepted,
+        )
+
+    def missing(self, plans: Sequence[Plan]) -> list[Record]:
+        """A record for every accepted case of these suites that no plan makes any more."""
+        ids = {plan.case.id for plan in plans}
+        where = {plan.case.suite: plan.case.location for plan in reversed(plans)}
+        return [
+            _missing(case, suite, location, entry.latency)
+            for suite, location in sorted(where.items())
+            for case, entry in sorted(self.entries(suite).items())
+            if case not in ids
+        ]
+
+
+def finish(
+    head: Header,
+    environment: Environment,
+    records: Sequence[Record],
+    fail_on: Sequence[str] = (),
+    exit_status: int | None = None,
+) -> Run:
+    """The run as it is stored; `exit_status` overrides the gate's, for a run that was interrupted."""
+    decided = gate(records, fail_on)
+    if exit_status is not None:
+        decided = replace(decided, passed=False, exit_status=exit_status)
+    return Run(
+        schema=SCHEMA,
+        id=head.id,
+        started=head.started,
+        finished=timestamp(),
+        command=head.command,
+        commit=head.commit,
+        gate=decided,
+        environments={ENVIRONMENT: environment},
+        records=tuple(records),
+    )
+
+
+def reproduce(case: Case) -> str:
+    """The command that reruns one case alone."""
+    return f"harness run {shlex.quote(case.location.file)} -k {shlex.quote(case.id)}"
+
+
+def _missing(case_id: str, suite: str, location: Location, accepted: Latency | None) -> Record:
+    model, backend, precision, shape = case_id.removeprefix(f"{suite}/").rsplit("/", 3)
+    case = Case(case_id, suite, model, backend, precision, shape, (), location)
+    headline = "has an accepted baseline, but the suite no longer makes this case: restore it, or accept the run"
+    return Record(
+        case=case, environment=ENVIRONMENT, status="missing", headline=headline, checks=(), latency=None, measures={},
+        stages={}, attested={}, digests=Digests(), error=None, attempts=0, reproduce=reproduce(case), baseline=accepted,
+    )  # fmt: skip
+
+
+def _changed_since(entry: Entry | None, outcome: Outcome) -> list[str]:
+    """What is not as it was when the baseline was accepted."""
+    if entry is None:
+        return []
+    pairs = {
+        "model": (entry.digests.model, outcome.digests.model),
+        "inputs": (entry.digests.inputs, outcome.digests.inputs),
+    }
+    return [
+        f"the {name} changed since the baseline was accepted ({then[:12]} then, {now[:12]} now)"
+        for name, (then, now) in pairs.items()
+        if then and now and then != now
+    ]

@@ -1,0 +1,199 @@
+"""From plans to outcomes: which worker, which reference, in which order."""
+
+from __future__ import annotations
+
+import json
+import queue
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from itertools import groupby
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from harness.backends import WORKER_VARIABLES
+from harness.errors import HarnessError
+from harness.records import Environment, Failure, Outcome, Plan, decode, encode
+from harness.runner.client import WorkerFailed, WorkerProcess
+
+DEFAULT_TIMEOUT_S = 600.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run is made."""
+
+    cache: Path
+    timeout_s: float = DEFAULT_TIMEOUT_S
+    jobs: int = 1
+    keep_outputs: Path | None = None
+
+
+class Bench:
+    """The workers of one thread, and the references they computed; plans of one model belong on one bench."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._scratch = Path(tempfile.mkdtemp(prefix="trt-harness-run-"))
+        self._workers: dict[str, WorkerProcess] = {}
+        self._available: dict[str, dict[str, Any]] = {}
+        self._references: dict[str, Path | Failure] = {}
+        self._environment: Environment | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in self._workers.values():
+            worker.close()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def environment(self) -> Environment:
+        """This machine, with the versions of every backend that was asked for so far; starts a worker."""
+        if self._environment is None:
+            worker = self._worker("")
+            try:
+                worker.request("backend", name="fake")
+            except WorkerFailed as lost:
+                raise HarnessError(f"no worker can be started: {lost}\n{lost.failure.log}") from lost
+            self._environment = decode(Environment, worker.hello)
+        versions = {name: told for backend in self._available.values() for name, told in backend["versions"].items()}
+        return replace(self._environment, versions={**self._environment.versions, **versions})
+
+    def why_not(self, backend: str) -> str | None:
+        """Why the backend cannot be used here; raises WorkerFailed if asking kills the worker."""
+        reason: str | None = self._about(backend)["why_not"]
+        return reason
+
+    def why_not_run(self, backend: str) -> str | None:
+        """Why the backend can build but not run here; raises WorkerFailed if asking kills the worker."""
+        reason: str | None = self._about(backend)["why_not_run"]
+        return reason
+
+    def outcome(self, plan: Plan) -> Outcome:
+        """Everything measured for one plan; whatever goes wrong is in the outcome."""
+        if plan.excluded is not None:
+            return Outcome(skipped=f"excluded by the suite: {plan.excluded}")
+        try:
+            if reason := self.why_not(plan.case.backend):
+                return Outcome(skipped=reason)
+            runs = self.why_not_run(plan.case.backend) is None
+            reference = self._reference(plan) if plan.reference.kind == "backend" and runs else None
+            keep = self._settings.keep_outputs
+            answer = self._worker(plan.case.backend).request(
+                "measure",
+                plan=encode(plan),
+                reference=str(reference) if reference else None,
+                keep=str(keep / plan.case.id) if keep else None,
+            )
+        except WorkerFailed as lost:
+            return Outcome(error=lost.failure)
+        return decode(Outcome, answer)
+
+    def _about(self, backend: str) -> dict[str, Any]:
+        if backend not in self._available:
+            self._available[backend] = self._worker(backend).request("backend", name=backend)
+        return self._available[backend]
+
+    def _worker(self, backend: str) -> WorkerProcess:
+        """Backends that need variables of their own have a worker of their own."""
+        lane = backend if backend in WORKER_VARIABLES else "main"
+        if lane not in self._workers:
+            log = self._scratch / f"{lane}.log"
+            log.touch()
+            variables = WORKER_VARIABLES.get(lane, {})
+            self._workers[lane] = WorkerProcess(self._settings.cache, log, self._settings.timeout_s, variables)
+        return self._workers[lane]
+
+    def _reference(self, plan: Plan) -> Path:
+        """Where the reference outputs are, computed once; a reference that failed fails every case that needs it."""
+        key = _reference_key(plan)
+        if key not in self._references:
+            folder = self._scratch / "references" / key
+            try:
+                self._worker(plan.reference.backend).request("reference", plan=encode(plan), folder=str(folder))
+                self._references[key] = folder
+            except WorkerFailed as lost:
+                told = f"the reference ({plan.reference.backend}, {plan.reference.precision}): {lost.failure.message}"
+                self._references[key] = replace(lost.failure, message=told)
+        found = self._references[key]
+        if isinstance(found, Failure):
+            raise WorkerFailed(found)
+        return found
+
+
+def _reference_key(plan: Plan) -> str:
+    """Plans with the same key share reference outputs."""
+    script = plan.options.get("script") if plan.case.backend == plan.reference.backend else None
+    parts = (plan.source, plan.files, plan.calibration, plan.dimensions, plan.inputs, plan.reference, script)
+    return sha256(json.dumps(encode(parts), sort_keys=True).encode()).hexdigest()[:32]
+
+
+def groups(plans: Iterable[Plan]) -> list[list[Plan]]:
+    """Plans of one model together, in their order: they share files, references and engines."""
+    return [list(group) for _, group in groupby(plans, key=lambda plan: (plan.case.suite, plan.case.model))]
+
+
+def run(plans: Sequence[Plan], settings: Settings, bench: Bench, done: Callable[[Plan, Outcome], None]) -> None:
+    """Measure every plan; `done` is called for each as it ends, by one thread at a time.
+
+    With several jobs, models are spread over as many benches; `bench` is the first of them.
+    """
+    work: queue.SimpleQueue[list[Plan]] = queue.SimpleQueue()
+    for group in groups(plans):
+        work.put(group)
+    if settings.jobs == 1:
+        return _drain(work, bench, done, threading.Event())
+    return _spread(work, settings, bench, done)
+
+
+def _spread(
+    work: queue.SimpleQueue[list[Plan]], settings: Settings, bench: Bench, done: Callable[[Plan, Outcome], None]
+) -> None:
+    stop, lock, failures = threading.Event(), threading.Lock(), []
+
+    def report(plan: Plan, outcome: Outcome) -> None:
+        with lock:
+            done(plan, outcome)
+
+    def serve(own: Bench) -> None:
+        try:
+            with own:
+                _drain(work, own, report, stop)
+        except BaseException as error:
+            failures.append(error)
+            stop.set()
+
+    threads = [threading.Thread(target=serve, args=(Bench(settings),)) for _ in range(settings.jobs - 1)]
+    for thread in threads:
+        thread.start()
+    try:
+        _drain(work, bench, report, stop)
+    except BaseException:
+        stop.set()
+        raise
+    finally:
+        for thread in threads:
+            thread.join()
+    if failures:
+        raise failures[0]
+
+
+def _drain(
+    work: queue.SimpleQueue[list[Plan]], bench: Bench, done: Callable[[Plan, Outcome], None], stop: threading.Event
+) -> None:
+    while True:
+        try:
+            group = work.get_nowait()
+        except queue.Empty:
+            return
+        for plan in group:
+            if stop.is_set():
+                return
+            done(plan, bench.outcome(plan))

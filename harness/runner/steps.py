@@ -1,0 +1,282 @@
+"""What a worker does for one case, stage by stage."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from itertools import pairwise
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from harness.backends import BACKENDS
+from harness.backends.base import Artefact, Backend, BuildSpec, Session, Tensor
+from harness.environment import describe
+from harness.errors import InputError, Unsupported
+from harness.inputs.feeds import Feeds, feeds
+from harness.inputs.files import read_array
+from harness.inputs.stored import stored_outputs
+from harness.metrics import TASKS
+from harness.metrics.compare import compare
+from harness.records import Digests, Environment, Latency, Measurement, Outcome, Plan, Task
+from harness.runner import tensors
+from harness.runner.lock import device_lock
+from harness.runner.profiles import profile
+from harness.sources import SOURCES, Fetched
+from harness.sources.inspect import ModelInfo, inspect
+from harness.timing.loop import measure as measure_latency
+from harness.variants import Variant
+from harness.variants.prepare import prepare
+
+REFERENCE_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "onnxruntime-cpu": {"threads": 1, "graph_optimization": "disable"},
+}
+"""A reference runs as plainly as its backend can."""
+
+Batches = Sequence[Mapping[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A case with its files and feeds at hand."""
+
+    fetched: Fetched
+    info: ModelInfo
+    variant: Variant
+    feeds: Feeds
+    spec: BuildSpec
+
+
+@dataclass
+class Stages:
+    """Seconds spent in each stage of one case; `announce` tells the parent which one begins."""
+
+    announce: Callable[[str], None]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        self.announce(name)
+        start = perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[f"{name}_s"] = self.seconds.get(f"{name}_s", 0.0) + perf_counter() - start
+
+
+class Steps:
+    """Measures cases one after the other; engines that cases share are built once."""
+
+    def __init__(self, cache: Path, announce: Callable[[str], None]) -> None:
+        self._cache = cache
+        self._announce = announce
+        self._scratch = Path(tempfile.mkdtemp(prefix="trt-harness-"))
+        self._artefacts: dict[str, Artefact] = {}
+        self._environment = describe()
+
+    @property
+    def environment(self) -> Environment:
+        """This machine and interpreter."""
+        return self._environment
+
+    def close(self) -> None:
+        """Remove the engines that were built."""
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def reference(self, plan: Plan, folder: Path) -> str:
+        """Write the outputs of the plan's backend reference to a folder; returns the digest of the feeds."""
+        stages = Stages(lambda name: self._announce(f"reference {name}"))
+        asked = replace(plan.case, backend=plan.reference.backend, precision=plan.reference.precision)
+        options = plan.options if asked.backend == plan.case.backend == "fake" else {}
+        plain = replace(plan, case=asked, options=REFERENCE_OPTIONS.get(asked.backend, options))
+        backend = _backend(asked.backend)
+        if reason := backend.why_not() or backend.why_not_run():
+            raise InputError(f"the reference backend {asked.backend} is not available here: {reason}")
+        prepared = self._prepare(plain, stages)
+        session = self._open(backend, prepared, stages)[0]
+        try:
+            with self._on_device(backend, "infer", stages):
+                tensors.save(folder, [session.infer(batch) for batch in prepared.feeds.batches])
+        finally:
+            session.close()
+        return prepared.feeds.digest
+
+    def measure(self, plan: Plan, reference: Path | None, keep: Path | None) -> Outcome:
+        """Everything measured for one case; a runtime that refuses the case makes a skipped outcome."""
+        stages = Stages(self._announce)
+        backend = _backend(plan.case.backend)
+        prepared: Prepared | None = None
+        try:
+            prepared = self._prepare(plan, stages)
+            if reason := backend.why_not_run():
+                return self._only_built(backend, prepared, stages, reason)
+            return self._measure(plan, backend, prepared, stages, reference, keep)
+        except Unsupported as refusal:
+            digests = _digests(prepared) if prepared else Digests()
+            return Outcome(skipped=str(refusal), stages=stages.seconds, digests=digests)
+
+    def _measure(
+        self,
+        plan: Plan,
+        backend: Backend,
+        prepared: Prepared,
+        stages: Stages,
+        reference: Path | None,
+        keep: Path | None,
+    ) -> Outcome:
+        session, artefact = self._open(backend, prepared, stages)
+        try:
+            candidate, first_ms = self._infer(backend, session, prepared, stages)
+            with stages("compare"):
+                expected = _expected(plan, prepared, reference, candidate)
+                measured = compare(plan, expected, candidate) + _task(plan.task, expected, candidate)
+                if keep is not None:
+                    tensors.save(keep / "candidate", candidate)
+                    tensors.save(keep / "reference", expected)
+            latency = self._time(plan, backend, session, prepared, stages)
+        finally:
+            session.close()
+        return Outcome(
+            measurements=measured,
+            latency=latency,
+            measures={**artefact.measures, "first_infer_ms": first_ms},
+            stages=stages.seconds,
+            attested=session.attested,
+            digests=replace(_digests(prepared), engine=artefact.digest),
+            notes=_notes(prepared),
+        )
+
+    def _prepare(self, plan: Plan, stages: Stages) -> Prepared:
+        with stages("prepare"):
+            fetched: Fetched = SOURCES.load(plan.source.kind)(plan.source, self._cache)
+            info = inspect(fetched.model)
+            variant = prepare(plan, fetched, info, self._cache)
+            fed = feeds(plan, info, fetched.test_sets)
+            spec = BuildSpec(
+                case=plan.case.id,
+                model=variant.path,
+                precision=plan.case.precision,
+                profile=profile(plan, info, fed.batches),
+                dtypes={tensor.name: tensor.dtype for tensor in (*info.inputs, *info.outputs)},
+                options=plan.options,
+            )
+        return Prepared(fetched, info, variant, fed, spec)
+
+    def _build(self, backend: Backend, prepared: Prepared, stages: Stages) -> Artefact:
+        spec = prepared.spec
+        key = json.dumps([type(backend).__name__, prepared.variant.digest, spec.precision, spec.profile, spec.options])
+        if spec.options.get("script") or key not in self._artefacts:
+            folder = self._scratch / sha256(key.encode()).hexdigest()[:16]
+            folder.mkdir(exist_ok=True)
+            with self._on_device(backend, "build", stages):
+                start = perf_counter()
+                built = backend.build(spec, folder)
+            if built.digest:
+                built = replace(built, measures={**built.measures, "build_s": perf_counter() - start})
+            self._artefacts[key] = built
+        return self._artefacts[key]
+
+    def _open(self, backend: Backend, prepared: Prepared, stages: Stages) -> tuple[Session, Artefact]:
+        artefact = self._build(backend, prepared, stages)
+        with stages("load"):
+            return backend.open(artefact, prepared.spec), artefact
+
+    def _only_built(self, backend: Backend, prepared: Prepared, stages: Stages, reason: str) -> Outcome:
+        artefact = self._build(backend, prepared, stages)
+        size = (artefact.measures.get("engine_bytes") or 0) / 2**20
+        return Outcome(
+            skipped=f"built ({size:.2f} MiB), not run: {reason}",
+            measures=artefact.measures,
+            stages=stages.seconds,
+            attested=artefact.attested,
+            digests=replace(_digests(prepared), engine=artefact.digest),
+            notes=_notes(prepared),
+        )
+
+    def _infer(
+        self, backend: Backend, session: Session, prepared: Prepared, stages: Stages
+    ) -> tuple[list[dict[str, Tensor]], float]:
+        with self._on_device(backend, "infer", stages):
+            start = perf_counter()
+            outputs = [session.infer(prepared.feeds.batches[0])]
+            first_ms = (perf_counter() - start) * 1e3
+            outputs += [session.infer(batch) for batch in prepared.feeds.batches[1:]]
+        return outputs, first_ms
+
+    def _time(
+        self, plan: Plan, backend: Backend, session: Session, prepared: Prepared, stages: Stages
+    ) -> Latency | None:
+        if not plan.latency.enabled:
+            return None
+        with self._on_device(backend, "time", stages, alone=True):
+            return measure_latency(session.bind(prepared.feeds.batches[0]), plan.latency)
+
+    @contextmanager
+    def _on_device(self, backend: Backend, name: str, stages: Stages, *, alone: bool = False) -> Iterator[None]:
+        """A stage that holds the device's lock; waiting for it counts neither as the stage nor to its time-out."""
+        gpus = self._environment.gpus
+        self._announce("wait")
+        with device_lock(gpus[0].uuid if backend.device == "cuda" and gpus else "cpu", alone=alone), stages(name):
+            yield
+
+
+def _backend(name: str) -> Backend:
+    made: Backend = BACKENDS.load(name)()
+    return made
+
+
+def _digests(prepared: Prepared) -> Digests:
+    return Digests(prepared.fetched.sha256, prepared.variant.digest, None, prepared.feeds.digest)
+
+
+def _notes(prepared: Prepared) -> tuple[str, ...]:
+    return (*prepared.variant.notes, *prepared.feeds.notes)
+
+
+def _expected(plan: Plan, prepared: Prepared, folder: Path | None, candidate: Batches) -> Batches:
+    """The reference outputs, batch by batch; InputError when they do not belong to these feeds."""
+    if plan.reference.kind == "stored":
+        return stored_outputs(prepared.info, prepared.fetched.test_sets)
+    if plan.reference.kind == "file":
+        return _from_file(Path(plan.reference.file or ""), prepared, candidate)
+    if folder is None:
+        raise InputError("the reference was not computed")
+    batches, _ = tensors.load(folder)
+    return batches
+
+
+def _from_file(path: Path, prepared: Prepared, candidate: Batches) -> Batches:
+    """The rows of every output in a reference file, cut as the candidate's batches are."""
+    names = [tensor.name for tensor in prepared.info.outputs]
+    whole = {name: read_array(path, name if path.suffix == ".npz" else None, None) for name in names}
+    if len(candidate) == 1:
+        return [whole]
+    cuts = np.cumsum([0, *(len(outputs[names[0]]) for outputs in candidate)]).tolist()
+    for name, values in whole.items():
+        if not values.ndim or len(values) != cuts[-1]:
+            raise InputError(f"{path}: '{name}' has shape {list(values.shape)}, the inputs have {cuts[-1]} rows")
+    return [{name: values[start:stop] for name, values in whole.items()} for start, stop in pairwise(cuts)]
+
+
+def _task(task: Task | None, expected: Batches, candidate: Batches) -> tuple[Measurement, ...]:
+    """The task metric of the candidate and of the reference; none when the output is missing (that fails anyway)."""
+    if task is None or any(task.output not in outputs for outputs in candidate):
+        return ()
+    if any(task.output not in outputs for outputs in expected):
+        raise InputError(f"the task metric {task.metric} wants output '{task.output}', which the reference lacks")
+    labels = read_array(Path(task.labels_file), task.labels_key, task.labels_slice)
+    score = TASKS.load(task.metric).measure
+    values = [
+        score(np.concatenate([outputs[task.output] for outputs in side]), labels) for side in (candidate, expected)
+    ]
+    return (
+        Measurement(task.output, task.metric, values[0]),
+        Measurement(task.output, f"{task.metric}_reference", values[1]),
+    )

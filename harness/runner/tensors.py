@@ -1,0 +1,47 @@
+"""Reference outputs on disk: one .npy a tensor, memory-mapped when read, an index with names and dtypes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes  # noqa: F401 - registers bfloat16 and its like with NumPy
+import numpy as np
+from numpy.typing import NDArray
+
+Tensor = NDArray[np.generic]
+
+
+def save(folder: Path, batches: Sequence[Mapping[str, Tensor]], **about: Any) -> None:
+    """Write the outputs of every batch; `about` goes into the index, which is written last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    index = [
+        {name: _save_one(folder, f"{i}-{j}", value) for j, (name, value) in enumerate(outputs.items())}
+        for i, outputs in enumerate(batches)
+    ]
+    (folder / "index.json").write_text(json.dumps({**about, "batches": index}))
+
+
+def load(folder: Path) -> tuple[list[dict[str, Tensor]], dict[str, Any]]:
+    """The outputs of every batch, mapped, and what the index says about them."""
+    about = json.loads((folder / "index.json").read_text())
+    batches = [{name: _load_one(folder, entry) for name, entry in outputs.items()} for outputs in about.pop("batches")]
+    return batches, about
+
+
+def _save_one(folder: Path, stem: str, value: Tensor) -> dict[str, Any]:
+    if value.dtype.kind in "OUST":
+        return {"strings": value.astype(str).tolist(), "shape": list(value.shape)}
+    raw = value.view(f"u{value.dtype.itemsize}") if value.dtype.kind == "V" else value
+    np.save(folder / f"{stem}.npy", raw, allow_pickle=False)
+    return {"file": f"{stem}.npy", "dtype": value.dtype.name}
+
+
+def _load_one(folder: Path, entry: Mapping[str, Any]) -> Tensor:
+    if "strings" in entry:
+        return np.array(entry["strings"], dtype=object).reshape(entry["shape"])
+    raw: Tensor = np.load(folder / entry["file"], mmap_mode="r", allow_pickle=False)
+    dtype = np.dtype(entry["dtype"])
+    return raw if raw.dtype == dtype else raw.view(dtype)

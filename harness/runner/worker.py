@@ -1,0 +1,111 @@
+"""The worker process: reads one JSON request a line, answers with stages and one result or error.
+
+Everything that a runtime prints goes to standard error, which the parent keeps as the log of the case.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from harness.errors import CaseError
+from harness.records import Outcome, Plan, decode, encode
+
+PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Serve requests until standard input ends."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    worker = Worker(Path(sys.argv[1]), channel)
+    try:
+        for line in sys.stdin:
+            worker.serve(json.loads(line))
+    finally:
+        worker.close()
+
+
+class Worker:
+    """Dispatches requests to the steps; a failure is an answer, never the end of the process."""
+
+    def __init__(self, cache: Path, channel: IO[str]) -> None:
+        self._channel = channel
+        self._stage = "start"
+        self._cache = cache
+        self._steps: Any = None
+        self._operations: Mapping[str, Callable[..., Any]] = {
+            "hello": self._hello,
+            "backend": self._backend,
+            "reference": self._reference,
+            "measure": self._measure,
+        }
+
+    def serve(self, request: dict[str, Any]) -> None:
+        """Answer one request."""
+        self._stage = "start"
+        try:
+            answer = {"result": self._operations[request.pop("op")](**request)}
+        except MemoryError:
+            answer = self._failure("out-of-memory", "the host ran out of memory")
+        except CaseError as error:
+            answer = self._failure(error.kind, str(error))
+        except Exception as error:
+            traceback.print_exc()
+            answer = self._failure("harness", f"{type(error).__name__}: {error}")
+        self._send(answer)
+
+    def close(self) -> None:
+        """Remove what the steps left on disk."""
+        if self._steps is not None:
+            self._steps.close()
+
+    def _announce(self, stage: str) -> None:
+        self._stage = stage
+        self._send({"stage": stage})
+
+    def _send(self, message: Mapping[str, Any]) -> None:
+        self._channel.write(json.dumps(message) + "\n")
+        self._channel.flush()
+
+    def _failure(self, kind: str, message: str) -> dict[str, Any]:
+        return {"error": {"kind": kind, "stage": self._stage, "message": message}}
+
+    def _hello(self) -> Any:
+        from harness.runner.steps import Steps
+
+        self._steps = Steps(self._cache, self._announce)
+        return encode(self._steps.environment)
+
+    def _backend(self, name: str) -> Any:
+        """Why a backend is not available here, and its versions if it is."""
+        from harness.backends import BACKENDS
+
+        backend = BACKENDS.load(name)()
+        reason = backend.why_not()
+        return {
+            "why_not": reason,
+            "why_not_run": None if reason else backend.why_not_run(),
+            "versions": {} if reason else backend.versions(),
+        }
+
+    def _reference(self, plan: Any, folder: str) -> Any:
+        return self._steps.reference(decode(Plan, plan), Path(folder))
+
+    def _measure(self, plan: Any, reference: str | None, keep: str | None) -> Any:
+        outcome: Outcome = self._steps.measure(
+            decode(Plan, plan), Path(reference) if reference else None, Path(keep) if keep else None
+        )
+        return encode(outcome)
+
+
+if __name__ == "__main__":
+    main()

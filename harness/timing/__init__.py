@@ -1,0 +1,1 @@
+"""Timing: one loop for every backend."""

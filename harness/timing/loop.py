@@ -1,0 +1,107 @@
+"""The timing loop: warm-up, then iterations until both a time and a count are reached."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+from harness import stats
+from harness.backends.base import Step
+from harness.records import Latency, LatencyPlan, Quantiles
+from harness.timing.events import Events
+
+MAX_TIME_FACTOR = 30.0
+"""A window ends after this many times its minimum time even if the count is not reached; two samples are the least."""
+
+
+@dataclass(frozen=True)
+class Lap:
+    """One iteration; `gpu_ms` is None for host work."""
+
+    host_ms: float
+    gpu_ms: float | None
+
+
+def measure(step: Step, plan: LatencyPlan) -> Latency:
+    """The latency of one synchronous iteration on resident buffers.
+
+    Host time runs from enqueueing until the result is ready; GPU time is the difference of two CUDA events that
+    enclose the iteration on its own stream. The gate decides on the GPU's where there is one.
+    """
+    if step.scripted_ms is not None:
+        laps = _window(_scripted(step.scripted_ms), plan, scripted=True)
+    elif step.stream is None:
+        laps = _window(lambda: _host_lap(step), plan)
+    else:
+        with Events(step.stream) as events:
+            laps = _window(lambda: _gpu_lap(step, events), plan)
+    host = quantiles([lap.host_ms for lap in laps])
+    gpu = quantiles([lap.gpu_ms for lap in laps if lap.gpu_ms is not None])
+    return Latency(host, gpu, "gpu" if gpu else "host", settings(plan))  # type: ignore[arg-type]
+
+
+def settings(plan: LatencyPlan) -> dict[str, Any]:
+    """How a window is measured; windows with different settings are never compared."""
+    return {
+        "transfers": False,
+        "cuda_graph": False,
+        "streams": 1,
+        "depth": 1,
+        "flush_l2": False,
+        "warmup_s": plan.warmup_s,
+        "min_time_s": plan.min_time_s,
+        "min_count": plan.min_count,
+    }
+
+
+def quantiles(samples_ms: list[float]) -> Quantiles | None:
+    """The distribution of samples in milliseconds; None for none."""
+    if not samples_ms:
+        return None
+    ordered = sorted(samples_ms)
+    return Quantiles(
+        p50_ms=stats.median(ordered),
+        p90_ms=stats.quantile(ordered, 0.90),
+        p99_ms=stats.quantile(ordered, 0.99),
+        mean_ms=sum(ordered) / len(ordered),
+        ci95_ms=stats.median_interval(ordered),
+        samples=len(ordered),
+    )
+
+
+def _window(lap: Callable[[], Lap], plan: LatencyPlan, *, scripted: bool = False) -> list[Lap]:
+    """Laps until minimum time and minimum count are both reached; warm-up laps are dropped."""
+    if scripted:
+        return [lap() for _ in range(plan.min_count)]
+    start = perf_counter()
+    while perf_counter() - start < plan.warmup_s:
+        lap()
+    laps: list[Lap] = []
+    start = perf_counter()
+    while True:
+        laps.append(lap())
+        elapsed = perf_counter() - start
+        enough = elapsed >= plan.min_time_s and len(laps) >= plan.min_count
+        if enough or (elapsed >= plan.min_time_s * MAX_TIME_FACTOR and len(laps) > 1):
+            return laps
+
+
+def _scripted(next_ms: Callable[[], float]) -> Callable[[], Lap]:
+    return lambda: Lap(next_ms(), None)
+
+
+def _host_lap(step: Step) -> Lap:
+    start = perf_counter()
+    step.run(1)
+    return Lap((perf_counter() - start) * 1e3, None)
+
+
+def _gpu_lap(step: Step, events: Events) -> Lap:
+    start = perf_counter()
+    events.start()
+    step.run(1)
+    events.stop()
+    gpu_ms = events.elapsed_ms()
+    return Lap((perf_counter() - start) * 1e3, gpu_ms)
