@@ -1,0 +1,40 @@
+"""Turns a run into files for people and for tools; reads records only and never a model or a runtime."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from harness.records import Run
+from harness.report.cases_csv import csv
+from harness.report.comparison import Change, Comparison, compare, compare_text
+from harness.report.junit import junit
+from harness.report.page import html
+from harness.report.summary import summary
+
+__all__ = ["Change", "Comparison", "compare", "compare_text", "csv", "html", "junit", "summary", "write"]
+
+
+def write(run: Run, folder: Path, against: Run | None = None) -> None:
+    """Write report.html, junit.xml, summary.md and cases.csv into `folder`, each whole or not at all."""
+    comparison = compare(against, run) if against else None
+    texts = {
+        "report.html": html(run, comparison),
+        "junit.xml": junit(run),
+        "summary.md": summary(run),
+        "cases.csv": csv(run),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        _replace(folder / name, text)
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write beside the file and rename; a temporary file of `tempfile` would stay unreadable for others."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        # Logs may hold bytes that were never text; they arrive as lone surrogates.
+        beside.write_bytes(text.encode("utf-8", "backslashreplace"))
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)

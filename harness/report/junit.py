@@ -1,0 +1,95 @@
+"""junit.xml: one suite a suite, one test case a record."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from xml.etree import ElementTree as ET
+
+from harness.records import Record, Run
+from harness.report.format import excerpt, plain
+from harness.report.rows import row
+
+_ELEMENTS = {
+    "failed": "failure",
+    "regressed": "failure",
+    "missing": "failure",
+    "error": "error",
+    "skipped": "skipped",
+    "acknowledged": "skipped",
+}
+_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def junit(run: Run) -> str:
+    """A run as JUnit XML; statuses that do not block pass and stand among the properties."""
+    root = ET.Element("testsuites", {"name": _clean(run.id), **_totals(run.records)})
+    for name in dict.fromkeys(record.case.suite for record in run.records):
+        records = [record for record in run.records if record.case.suite == name]
+        attributes = {"name": _clean(name), "timestamp": _clean(run.started), **_totals(records)}
+        suite = ET.SubElement(root, "testsuite", attributes)
+        for record in records:
+            _testcase(suite, run, record)
+    ET.indent(root)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
+
+
+def _totals(records: Sequence[Record]) -> dict[str, str]:
+    elements = [_ELEMENTS.get(record.status) for record in records]
+    return {
+        "tests": str(len(records)),
+        "failures": str(elements.count("failure")),
+        "errors": str(elements.count("error")),
+        "skipped": str(elements.count("skipped")),
+        "time": f"{sum(map(_seconds, records)):.3f}",
+    }
+
+
+def _seconds(record: Record) -> float:
+    return sum(record.stages.values())
+
+
+def _testcase(suite: ET.Element, run: Run, record: Record) -> None:
+    case = record.case
+    name = case.id.removeprefix(f"{case.suite}/")
+    attributes = {"classname": _clean(case.suite), "name": _clean(name), "time": f"{_seconds(record):.3f}"}
+    element = ET.SubElement(suite, "testcase", attributes)
+    properties = ET.SubElement(element, "properties")
+    for key, value in _properties(run, record):
+        ET.SubElement(properties, "property", name=key, value=_clean(value))
+    tag = _ELEMENTS.get(record.status)
+    if tag:
+        kind = record.error.kind if record.error else record.status
+        result = ET.SubElement(element, tag, type=_clean(kind), message=_clean(plain(record.headline)))
+        result.text = _clean("\n".join(_reasons(record)))
+
+
+def _properties(run: Run, record: Record) -> Iterator[tuple[str, str]]:
+    line = row(record)
+    environment = run.environments.get(record.environment)
+    values = {
+        "status": record.status,
+        "location": f"{record.case.location.file}:{record.case.location.line}",
+        "fingerprint": environment.fingerprint if environment else None,
+        "clock": line.clock,
+        "p50_ms": f"{line.p50_ms:.5g}" if line.p50_ms is not None else None,
+        "baseline_p50_ms": f"{line.baseline_p50_ms:.5g}" if line.baseline_p50_ms is not None else None,
+        "ratio": f"{line.ratio:.5g}" if line.ratio is not None else None,
+        "reproduce": record.reproduce,
+    }
+    yield from ((key, value) for key, value in values.items() if value)
+
+
+def _reasons(record: Record) -> Iterator[str]:
+    yield record.headline
+    yield from (f"{check.name}: {check.reason}" for check in record.checks if not check.ok)
+    if record.error:
+        yield f"{record.error.kind} while in {record.error.stage}: {record.error.message}"
+        yield excerpt(record.error.log)
+    if record.reproduce:
+        yield f"reproduce: {record.reproduce}"
+
+
+def _clean(text: str) -> str:
+    """Text without the characters that XML 1.0 forbids."""
+    return _FORBIDDEN.sub("", text)

@@ -1,0 +1,81 @@
+"""report.html: one file that opens from disk and asks nothing of any network."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from harness.records import Run
+from harness.report import format as form
+from harness.report.comparison import Comparison
+from harness.report.rows import label, rows
+from harness.report.sections import SECTIONS, Page
+from harness.report.verdict import verdict
+
+
+def html(run: Run, comparison: Comparison | None = None) -> str:
+    """The report of a run; with a comparison, its changes against the earlier run."""
+    page = Page(run=run, rows=rows(run.records), comparison=comparison, render=render)
+    sections = {name: data for name in SECTIONS if (data := SECTIONS.load(name)(page)) is not None}
+    style, script = _asset("report.css"), _asset("report.js")
+    return render(
+        "page.html",
+        run=run,
+        verdict=verdict(run),
+        sections=sections,
+        style=style,
+        script=script,
+        policy=_policy(style, script),
+    )
+
+
+def render(template: str, **values: object) -> Markup:
+    """One template with everything escaped that is not itself the output of a template."""
+    return Markup(_templates().get_template(template).render(values))  # noqa: S704 - autoescaped
+
+
+@cache
+def _templates() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("harness.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(_FILTERS)
+    return environment
+
+
+_FILTERS: Mapping[str, object] = {
+    "number": form.number,
+    "digits": form.digits,
+    "milliseconds": form.milliseconds,
+    "seconds": form.seconds,
+    "change": form.change,
+    "moment": form.moment,
+    "value_text": form.value_text,
+    "label": label,
+    "link": lambda id_: "#" + quote(id_, safe="/"),
+}
+
+
+@cache
+def _asset(name: str) -> Markup:
+    return Markup((files("harness.report") / "assets" / name).read_text("utf-8"))  # noqa: S704 - our own file
+
+
+def _policy(style: str, script: str) -> str:
+    """A content policy under which nothing loads and only our own script and style count, even if escaping failed."""
+    hashes = [b64encode(sha256(text.encode()).digest()).decode() for text in (style, script)]
+    return (
+        f"default-src 'none'; style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'; "
+        "base-uri 'none'; form-action 'none'"
+    )

@@ -1,0 +1,41 @@
+"""The sections of the report: each a file here, a line in the table, and a template of the same name.
+
+A section is a function from a `Page` to the data of its template, or None where it has nothing to show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from harness.records import Run
+from harness.registry import Registry
+from harness.report.comparison import Comparison
+from harness.report.rows import Row
+
+
+@dataclass(frozen=True)
+class Page:
+    """What sections draw from; rows stand in reading order, what blocks first."""
+
+    run: Run
+    rows: tuple[Row, ...]
+    comparison: Comparison | None
+    render: Callable[..., Markup]
+
+
+SECTIONS = Registry(
+    "report section",
+    {
+        "banner": "harness.report.sections.banner:section",
+        "changes": "harness.report.sections.changes:section",
+        "against": "harness.report.sections.against:section",
+        "matrix": "harness.report.sections.matrix:section",
+        "table": "harness.report.sections.table:section",
+        "cases": "harness.report.sections.cases:section",
+        "environment": "harness.report.sections.environment:section",
+    },
+)
+"""In the order of the page."""

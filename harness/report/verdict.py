@@ -1,0 +1,91 @@
+"""The verdict on a run as a reader needs it: what it is, why, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from harness.records import GATE_ERROR_KINDS, Run
+from harness.report.statuses import counted
+
+_TITLES = {
+    0: ("✓", "good", "Gate passed"),
+    2: ("!", "bad", "The suite or the command is wrong"),
+    3: ("!", "bad", "Gate not decided: the machine failed"),
+    4: ("✗", "bad", "Gate failed: a status named by --fail-on"),
+    130: ("!", "warn", "Interrupted"),
+}
+
+
+@dataclass(frozen=True)
+class Action:
+    """What to do about one status; the command is a pattern to fill in, or empty."""
+
+    status: str
+    text: str
+    command: str = ""
+
+
+_ERROR = Action("error", "The case holds the message, the log excerpt and the command that runs it alone.")
+_MACHINE = Action(
+    "error", "The machine failed: run again; if it stays, see what this machine can run.", "harness doctor"
+)
+_BLOCKING = (
+    Action(
+        "failed",
+        "Read the check that does not hold, fix the model or its variant, or acknowledge a known failure.",
+        "harness ack CASE --check NAME --reason TEXT --issue URL --until DATE",
+    ),
+    Action(
+        "regressed",
+        "Look for what differs under digests and environment, or accept the new time.",
+        "harness accept RUN --reason TEXT",
+    ),
+    Action("missing", "Put the case back into its suite, or remove its baseline."),
+)
+_OTHER = (
+    Action("inconclusive", "Run the case again on a quiet machine, or with a longer min_time_s."),
+    Action("new", "Accept these times as the baseline.", "harness accept RUN --reason TEXT"),
+)
+
+
+@dataclass(frozen=True)
+class RunVerdict:
+    """The first thing a reader sees; `tone` names a colour in the style sheet."""
+
+    glyph: str
+    tone: str
+    title: str
+    reason: str
+    actions: tuple[Action, ...]
+
+
+def verdict(run: Run) -> RunVerdict:
+    """The verdict on a run; the gate has already decided, this says it in words."""
+    glyph, tone, title = _TITLES.get(run.gate.exit_status, ("✗", "bad", "Gate failed"))
+    return RunVerdict(glyph=glyph, tone=tone, title=title, reason=_reason(run), actions=tuple(_actions(run)))
+
+
+def _reason(run: Run) -> str:
+    counts = counted(run.records)
+    total = f"{len(run.records)} case{'' if len(run.records) == 1 else 's'}"
+    if not run.records:
+        return "No case was run."
+    blocking = ", ".join(f"{count} {status.name}" for status, count in counts if status.blocks)
+    if blocking:
+        return f"{blocking} of {total} block."
+    if all(status.name == "skipped" for status, _ in counts):
+        return f"All of {total} were skipped: nothing was measured."
+    return "Nothing blocks: " + ", ".join(f"{count} {status.name}" for status, count in counts) + f" of {total}."
+
+
+def _actions(run: Run) -> Iterator[Action]:
+    """Actions on what blocks; on the rest only where nothing does, so that the first thing stays first."""
+    names = {record.status for record in run.records}
+    kinds = {record.error.kind for record in run.records if record.status == "error" and record.error}
+    if kinds & GATE_ERROR_KINDS:
+        yield _ERROR
+    if kinds - GATE_ERROR_KINDS:
+        yield _MACHINE
+    blocking = [action for action in _BLOCKING if action.status in names]
+    yield from blocking or ([] if kinds else [action for action in _OTHER if action.status in names])

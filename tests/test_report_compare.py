@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import pytest
+from builders import check, environment, every_status, latency, record, run
+
+from harness.records import BLOCKING, STATUSES, Record
+from harness.report import Change, compare, compare_text
+
+
+def one(before: Record, after: Record) -> Change:
+    """The only change between two runs of one case."""
+    (found,) = compare(run(before), run(after)).changes
+    return found
+
+
+def test_a_run_against_itself_has_no_changes() -> None:
+    found = compare(every_status(), every_status())
+    assert (found.changes, found.environments, found.worse) == ((), (), False)
+    assert found.unchanged == len(STATUSES)
+
+
+@pytest.mark.parametrize("status", sorted(BLOCKING))
+def test_a_status_that_now_blocks_is_worse(status: str) -> None:
+    assert one(record(), record(status=status)).worse
+
+
+@pytest.mark.parametrize("status", sorted(set(STATUSES) - BLOCKING - {"skipped"}))
+def test_a_status_that_no_longer_blocks_is_not_worse(status: str) -> None:
+    assert not one(record(status="failed"), record(status=status)).worse
+
+
+def test_a_case_that_vanished_is_worse() -> None:
+    found = compare(run(record()), run())
+    assert found.worse
+    assert "vanished" in found.changes[0].words[0]
+
+
+def test_a_skip_is_worse_only_where_the_case_was_measured() -> None:
+    assert one(record(), record(status="skipped")).worse
+    assert not compare(run(record(status="skipped")), run(record(status="skipped"))).worse
+
+
+def test_a_new_case_is_told_and_not_worse() -> None:
+    found = compare(run(), run(record(status="new")))
+    assert not found.worse
+    assert "only in the later run" in found.changes[0].words[0]
+
+
+def test_latency_counts_only_where_the_intervals_lie_apart() -> None:
+    before = record(latency=latency(1.0, spread=0.02))
+    assert not compare(run(before), run(record(latency=latency(1.03, spread=0.02)))).changes
+    assert "+10.0 %, slower" in one(before, record(latency=latency(1.1, spread=0.02))).words[0]
+    assert "−10.0 %, faster" in one(before, record(latency=latency(0.9, spread=0.02))).words[0]  # noqa: RUF001
+
+
+def test_times_of_different_clocks_are_not_compared() -> None:
+    no_gpu = latency(decided_on="host")
+    before = record(latency=type(no_gpu)(no_gpu.host, None, "host", {}))
+    assert "another clock" in one(before, record()).words[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "better", "worse"), [("cosine_min", 0.99, 0.9999, 0.995), ("max_abs", 0.1, 0.001, 0.05)]
+)
+def test_accuracy_is_told_in_the_direction_of_its_metric(name: str, limit: float, better: float, worse: float) -> None:
+    good, bad = record(checks=(check(name, better, limit),)), record(checks=(check(name, worse, limit),))
+    assert "got worse" in one(good, bad).words[0]
+    assert not compare(run(bad), run(good)).changes
+
+
+def test_a_measurement_that_is_gone_got_worse() -> None:
+    gone = record(checks=(check(value=None, ok=False),))
+    assert "got worse" in one(record(), gone).words[0]
+
+
+def test_versions_that_differ_are_named() -> None:
+    older = environment(versions={**environment().versions, "tensorrt": "10.9.0"})
+    found = compare(run(environments={"main": older}), run())
+    assert found.environments == ("tensorrt 10.9.0 → 10.13.3",)
+
+
+def test_worse_cases_come_first() -> None:
+    before = run(record("s/a/fake/fp32/static"), record("s/b/fake/fp32/static"))
+    after = run(record("s/a/fake/fp32/static", "improved"), record("s/b/fake/fp32/static", "failed"))
+    assert [change.id for change in compare(before, after).changes] == ["s/b/fake/fp32/static", "s/a/fake/fp32/static"]
+
+
+def test_the_text_counts_and_cannot_move_the_cursor() -> None:
+    text = compare_text(compare(run(record()), run(record(status="failed", headline="\x1b[2J\u202egone"))))
+    assert text.endswith("1 worse, 0 otherwise changed, 0 unchanged")
+    assert "\x1b" not in text
+    assert "\u202e" not in text
