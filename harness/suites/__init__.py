@@ -1,0 +1,66 @@
+"""Suite files: found, read, checked and expanded to one plan per case.
+
+pydantic and ruamel.yaml are imported here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.errors import Problem, SuiteError
+from harness.records import Location, Plan
+from harness.suites.check import check, schema
+from harness.suites.document import parse
+from harness.suites.expand import expand
+from harness.suites.find import is_suite, label, places_of, read, suite_files
+from harness.suites.select import select
+
+__all__ = ["is_suite", "load", "schema", "select"]
+
+
+def load(paths: Sequence[Path], root: Path | None = None) -> list[Plan]:
+    """The plans of all suites in files and folders, in order.
+
+    Raises SuiteError with every problem of every file, and UsageError when a path is wrong.
+    """
+    plans: list[Plan] = []
+    problems: list[Problem] = []
+    for path in suite_files(paths):
+        found, wrong = _load_one(path, root)
+        plans += found
+        problems += wrong
+    problems += _twins(plans)
+    if problems:
+        raise SuiteError(problems)
+    return plans
+
+
+def _load_one(path: Path, root: Path | None) -> tuple[list[Plan], list[Problem]]:
+    try:
+        text = read(path)
+    except SuiteError as error:
+        return [], list(error.problems)
+    checked = check(parse(text, label(path)), places_of(path, root))
+    plans, wrong = expand(checked)
+    problems = sorted([*checked.problems, *wrong], key=lambda problem: (problem.line, problem.column))
+    # ids made from half a file could collide by mistake
+    return ([] if problems else plans), problems
+
+
+def _twins(plans: Sequence[Plan]) -> list[Problem]:
+    """Case ids that two models make, one problem a pair of models."""
+    first: dict[str, Location] = {}
+    pairs: dict[tuple[Location, Location], list[str]] = {}
+    for plan in plans:
+        here = plan.case.location
+        there = first.setdefault(plan.case.id, here)
+        if there != here:
+            pairs.setdefault((there, here), []).append(plan.case.id)
+    return [_twin(there, here, ids) for (there, here), ids in pairs.items()]
+
+
+def _twin(there: Location, here: Location, ids: Sequence[str]) -> Problem:
+    more = f" (and {len(ids) - 1} more)" if len(ids) > 1 else ""
+    message = f"case '{ids[0]}'{more} is already made by {there.file}:{there.line}:{there.column}"
+    return Problem(here.file, here.line, here.column, "", message)

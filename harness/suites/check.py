@@ -1,0 +1,186 @@
+"""A document against the suite format: every mistake with its line, in the words of the user."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import ErrorDetails, core_schema
+
+from harness.errors import Problem, did_you_mean
+from harness.suites.document import Document, KeyPath
+from harness.suites.entries import SuiteEntry
+from harness.suites.places import Places
+
+NOT_YET = frozenset({"environments"})
+"""Keys of the contract that no code reads yet."""
+
+_KINDS = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+}
+_NEEDED = frozenset({"name", "source", "sha256", "shapes", "profile"})
+"""Keys of a model without which its other keys cannot be checked against each other."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A document and what of it is valid; `indices` are the places of the models in the file."""
+
+    document: Document
+    suite: SuiteEntry | None
+    indices: tuple[int, ...]
+    problems: tuple[Problem, ...]
+
+
+class _Schema(GenerateJsonSchema):
+    """The JSON Schema of what may be written: null may not, although it is the default of some keys."""
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        if schema.get("default", 0) is not None:
+            return super().default_schema(schema)
+        inner = self.generate_inner(schema["schema"])
+        written = [kind for kind in inner.get("anyOf", []) if kind != {"type": "null"}]
+        return written[0] if len(written) == 1 else inner
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of a suite file."""
+    generated = SuiteEntry.model_json_schema(schema_generator=_Schema)
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return head | generated | {"title": "trt-harness suite"}
+
+
+def check(document: Document, places: Places) -> Checked:
+    """The valid part of a document and all of its problems."""
+    data = document.root.value if document.root else None
+    if not isinstance(data, dict):
+        problems = document.problems
+        if document.root:
+            problems += (document.problem((), "must be a mapping with 'suite:' and 'models:'"),)
+        return Checked(document, None, (), problems)
+    suite, errors = _validated(data, places)
+    indices = tuple(range(len(suite.models))) if suite else ()
+    if errors:
+        suite, indices = _valid_part(data, errors, places)
+    found = (*document.problems, *_translated(document, errors), *_twins(document, data))
+    return Checked(document, suite, indices, found)
+
+
+def _validated(data: Any, places: Places) -> tuple[SuiteEntry | None, list[ErrorDetails]]:
+    try:
+        return SuiteEntry.model_validate(data, context=places), []
+    except ValidationError as failure:
+        return None, failure.errors(include_url=False)
+
+
+def _valid_part(
+    data: Mapping[str, Any], errors: Sequence[ErrorDetails], places: Places
+) -> tuple[SuiteEntry | None, tuple[int, ...]]:
+    """What is left without the keys that are wrong, so that the rest is checked in the same go."""
+    wrong = {error["loc"][:3] for error in errors}
+    if any(loc == ("models",) or loc[0] == "defaults" for loc in wrong):
+        return None, ()
+    models = {index: _without(model, index, wrong) for index, model in enumerate(data["models"])}
+    kept = {index: model for index, model in models.items() if model is not None}
+    top = {key: value for key, value in data.items() if not any(loc[0] == key for loc in wrong)}
+    rest = {"suite": "unnamed", **top, "models": list(kept.values())}
+    return _validated(rest, places)[0], tuple(kept)
+
+
+def _without(model: Any, index: int, wrong: set[KeyPath]) -> Mapping[str, Any] | None:
+    mine = {loc for loc in wrong if loc[:2] == ("models", index)}
+    keys = {loc[2] for loc in mine if len(loc) > 2}
+    if len(keys) < len(mine) or keys & _NEEDED:
+        return None
+    return {key: value for key, value in model.items() if key not in keys}
+
+
+def _twins(document: Document, data: Mapping[str, Any]) -> Iterator[Problem]:
+    """Model names that stand in the file twice."""
+    models = data.get("models")
+    first: dict[str, int] = {}
+    for index, model in enumerate(models if isinstance(models, list) else []):
+        name = model.get("name") if isinstance(model, dict) else None
+        if isinstance(name, str) and first.setdefault(name, index) != index:
+            line, column = document.position(("models", first[name], "name"))
+            message = f"duplicate model name '{name}', first at {document.label}:{line}:{column}"
+            yield document.problem(("models", index, "name"), message)
+
+
+def _translated(document: Document, errors: Sequence[ErrorDetails]) -> Iterator[Problem]:
+    told = {problem.path for problem in document.problems}
+    for error in errors:
+        loc = error["loc"]
+        path = loc[:-1] if loc[-1:] == ("[key]",) else loc
+        at_key = path != loc or error["type"] == "extra_forbidden"
+        problem = document.problem(path, _message(error, path), at_key=at_key)
+        # the YAML told already that there is no value
+        if error["input"] is not None or problem.path not in told:
+            yield problem
+
+
+def _message(error: ErrorDetails, path: KeyPath) -> str:
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "extra_forbidden":
+        return _unknown(path)
+    if kind == "missing":
+        return f"the required key '{path[-1]}' is missing"
+    if kind == "value_error":
+        return str(context["error"])
+    if kind in ("too_short", "too_long"):
+        return _length(context)
+    # what is left are pydantic's own sentences, such as "Input should be greater than 0"
+    text = _KINDS.get(kind) or error["msg"].removeprefix("Input should be ").replace("True", "true")
+    return f"must be {text}, not {_shown(error['input'])}"
+
+
+def _length(context: Mapping[str, Any]) -> str:
+    if context["actual_length"] == 0:
+        return "is empty"
+    wanted = context.get("min_length", context.get("max_length"))
+    return f"must have {wanted} items, not {context['actual_length']}"
+
+
+def _unknown(path: KeyPath) -> str:
+    name = str(path[-1])
+    if name in NOT_YET:
+        return "not supported yet"
+    return f"unknown key '{name}'{did_you_mean(name, _keys_at(path[:-1]))}"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    if value is None or isinstance(value, bool):
+        return {None: "nothing", True: "true", False: "false"}[value]
+    return repr(value)[:80]
+
+
+@cache
+def _schema_once() -> dict[str, Any]:
+    return schema()
+
+
+def _keys_at(path: KeyPath) -> list[str]:
+    """The keys that the format knows at a path."""
+    whole = _schema_once()
+    node: dict[str, Any] = whole
+    for part in path:
+        if isinstance(part, int):
+            node = node["items"]
+        else:
+            node = node.get("properties", {}).get(part) or node["additionalProperties"]
+        if "$ref" in node:
+            node = whole["$defs"][node["$ref"].rpartition("/")[2]]
+    return list(node.get("properties", {}))

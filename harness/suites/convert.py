@@ -1,0 +1,78 @@
+"""Checked entries of a suite file as the records of a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from harness.records import Calibration, InputSpec, LatencyPlan, Reference, Task
+from harness.suites.entries import InputEntry, LatencyEntry, ModelEntry, ReferenceEntry
+from harness.suites.places import Found
+
+Dimensions = Mapping[str, int]
+Profile = Mapping[str, tuple[int, int, int]]
+
+
+def given(entry: BaseModel | None) -> dict[str, Any]:
+    """What an entry sets, as plain data."""
+    return entry.model_dump(exclude_unset=True) if entry else {}
+
+
+def profile(entry: ModelEntry, shapes: tuple[Dimensions, ...]) -> Profile | None:
+    """The profile of the model; a dimension that it leaves out spans its values in the shapes."""
+    if entry.profile is None:
+        return None
+    spans: dict[str, tuple[int, int, int]] = {}
+    for name in dict.fromkeys(name for shape in shapes for name in shape):
+        values = [shape.get(name, 1) for shape in shapes]
+        spans[name] = (min(values), values[-1], max(values))
+    return spans | {name: (low, best, high) for name, (low, best, high) in entry.profile.items()}
+
+
+def input_spec(entry: InputEntry) -> InputSpec:
+    """How one input tensor is made."""
+    bounds = entry.normal or entry.uniform or entry.integers
+    return InputSpec(
+        kind=entry.kind(),
+        file=entry.file,
+        key=entry.key,
+        slice=_slice(entry.slice),
+        range=(float(bounds[0]), float(bounds[1])) if bounds else None,
+        seed=entry.seed,
+    )
+
+
+def calibration(entry: ModelEntry) -> Calibration | None:
+    """The data for int8, if the suite gives any."""
+    found = entry.int8.calibration if entry.int8 else None
+    return Calibration(found.file, found.key, found.samples, found.input) if found else None
+
+
+def task(accuracy: Mapping[str, Any]) -> Task | None:
+    """The task metric, if the suite gives one."""
+    if "task" not in accuracy:
+        return None
+    values = dict(accuracy["task"])
+    labels = values.pop("labels")
+    rows = _slice(labels.get("slice"))
+    return Task(labels_file=labels["file"], labels_key=labels.get("key"), labels_slice=rows, **values)
+
+
+def reference(entry: ReferenceEntry | None, found: Found, *, own: bool) -> Reference:
+    """What to compare with; `own` when the model itself says so, else stored outputs come first."""
+    if found.stored and not own:
+        return Reference("stored")
+    if entry is None:
+        return Reference()
+    return Reference(entry.kind(), **entry.model_dump(exclude_unset=True, exclude={"stored"}))
+
+
+def latency(entry: LatencyEntry | None) -> LatencyPlan:
+    """How the cases are timed."""
+    return LatencyPlan(**given(entry))
+
+
+def _slice(values: list[int | None] | None) -> tuple[int | None, ...] | None:
+    return tuple(values) if values else None

@@ -1,0 +1,209 @@
+"""The suite file as pydantic models: every key, its type and its meaning."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+
+from harness.records import Calibration, InputSpec, LatencyPlan
+from harness.suites.fields import (
+    ArchiveFile,
+    Backend,
+    Choice,
+    IdPart,
+    OnnxFile,
+    Percent,
+    Precision,
+    Sha256,
+    Size,
+    Slice,
+    Sources,
+    Strict,
+    TensorFile,
+    Text,
+    growing,
+    one_key,
+    ordered,
+    unique,
+)
+from harness.suites.limits import Accuracy
+from harness.suites.options import Options
+
+INPUT_KINDS = ("file", "normal", "uniform", "integers", "ones", "zeros")
+_SEEDED = ("normal", "uniform", "integers")
+
+Range = Annotated[list[float], Field(min_length=2, max_length=2), AfterValidator(ordered)]
+IntegerRange = Annotated[list[int], Field(min_length=2, max_length=2), AfterValidator(ordered)]
+Profile = Annotated[list[Size], Field(min_length=3, max_length=3), AfterValidator(growing)]
+Shape = Annotated[dict[IdPart, Size], Field(min_length=1)]
+PositiveMs = Annotated[float, Field(gt=0)]
+
+
+class InputEntry(Choice):
+    """How one input tensor is made: exactly one of file, normal, uniform, integers, ones and zeros."""
+
+    file: TensorFile | None = Field(None, description="Rows from a .npz, .npy or .pb file.")
+    key: Text | None = Field(None, description="Array of an .npz file.")
+    slice: Slice | None = Field(None, description="[start, stop] or [start, stop, step] over the rows.")
+    normal: Annotated[list[float], Field(min_length=2, max_length=2)] | None = Field(
+        None, description="[mean, standard deviation]"
+    )
+    uniform: Range | None = Field(None, description="[low, high), floats.")
+    integers: IntegerRange | None = Field(None, description="[low, high), whole numbers.")
+    ones: Literal[True] | None = Field(None, description="All elements are 1.")
+    zeros: Literal[True] | None = Field(None, description="All elements are 0.")
+    seed: int = Field(InputSpec.seed, ge=0, description="Seed of normal, uniform and integers.")
+
+    def kind(self) -> str:
+        """Which of the kinds it is."""
+        return one_key(self, INPUT_KINDS)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        kind = self.kind()
+        fits = {"seed"} if kind in _SEEDED else {"key", "slice"} if kind == "file" else set()
+        stray = sorted(self.model_fields_set - fits - {kind})
+        if stray:
+            raise ValueError(f"'{stray[0]}' means nothing beside '{kind}'")
+        if self.normal is not None and self.normal[1] < 0:
+            raise ValueError(f"normal must be [mean, standard deviation], and {self.normal[1]} is below 0")
+        return self
+
+
+class ReferenceEntry(Choice):
+    """What outputs are compared with: a backend at a precision, a file, or the stored outputs of the folder."""
+
+    backend: Backend | None = Field(None, description="Default: onnxruntime-cpu.")
+    precision: Precision | None = Field(None, description="Default: fp32.")
+    file: ArchiveFile | None = Field(None, description=".npz file with one array an output.")
+    stored: Literal[True] | None = Field(None, description="The outputs in test_data_set_*.")
+
+    def kind(self) -> str:
+        """backend, file or stored."""
+        if self.model_fields_set and self.model_fields_set <= {"backend", "precision"}:
+            return "backend"
+        kind = one_key(self, ("file", "stored"))
+        if len(self.model_fields_set) > 1:
+            raise ValueError(f"'{kind}' stands alone: it cannot be combined with backend or precision")
+        return kind
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        self.kind()
+        return self
+
+
+class CalibrationEntry(Strict):
+    """Data for static int8 quantisation."""
+
+    file: TensorFile = Field(description="A .npz, .npy or .pb file.")
+    key: Text | None = Field(None, description="Array of an .npz file.")
+    samples: Size = Field(Calibration.samples, description="Rows to take.")
+    input: Text | None = Field(None, description="The model input it feeds; needed when there are several.")
+
+
+class Int8Entry(Strict):
+    """How the int8 variant is made."""
+
+    calibration: CalibrationEntry | None = Field(None, description="Rows that set the quantisation ranges.")
+
+
+class BudgetEntry(Strict):
+    """Absolute limits on latency."""
+
+    p50_ms: PositiveMs | None = Field(None, description="Median, at most.")
+    p90_ms: PositiveMs | None = Field(None, description="90th percentile, at most.")
+    p99_ms: PositiveMs | None = Field(None, description="99th percentile, at most.")
+    mean_ms: PositiveMs | None = Field(None, description="Mean, at most.")
+
+
+class LatencyEntry(Strict):
+    """How a case is timed and when a change counts."""
+
+    enabled: bool = Field(LatencyPlan.enabled, description="false: accuracy only.")
+    regression: Percent = Field(LatencyPlan.regression, description="Relative change that fails, 2% or 0.02.")
+    floor_us: float = Field(LatencyPlan.floor_us, ge=0, description="Smaller changes never count.")
+    budget: BudgetEntry | None = Field(None, description="Absolute limits.")
+    min_time_s: float = Field(LatencyPlan.min_time_s, gt=0, description="Time at least this long.")
+    min_count: Size = Field(LatencyPlan.min_count, description="Take at least this many samples.")
+    warmup_s: float = Field(LatencyPlan.warmup_s, ge=0, description="Run this long before timing.")
+
+
+class ExcludeEntry(Strict):
+    """Cases that are left out: all that fit every key given here."""
+
+    backend: Backend | None = Field(None, description="Backend of the case.")
+    precision: Precision | None = Field(None, description="Precision of the case.")
+    shape: Shape | None = Field(None, description="Values that the shape of the case has.")
+    reason: Text = Field(description="Why; it is shown as the reason of the skip.")
+
+
+def _only(default: int) -> AfterValidator:
+    def check(value: int) -> int:
+        if value != default:
+            raise ValueError(f"not supported yet: only {default} is")
+        return value
+
+    return AfterValidator(check)
+
+
+class Settings(Strict):
+    """What a model may set and `defaults` may set for all models."""
+
+    tags: list[Text] = Field([], description="Words for -k, beside those of the suite.")
+    files: dict[Precision, OnnxFile] = Field({}, description="A variant of one's own for a precision.")
+    shapes: Annotated[list[Shape], Field(min_length=1), AfterValidator(unique)] | None = Field(
+        None, description="Values of the symbolic dimensions; one case per entry."
+    )
+    profile: Annotated[dict[IdPart, Profile], Field(min_length=1)] | None = Field(
+        None, description="TensorRT [min, opt, max] by dimension; default: smallest, last and largest of shapes."
+    )
+    inputs: dict[Text, InputEntry] = Field({}, description="By input tensor; the others are seeded random.")
+    int8: Int8Entry | None = Field(None, description="How the int8 variant is made.")
+    reference: ReferenceEntry | None = Field(None, description="Default: onnxruntime-cpu at fp32.")
+    backends: Annotated[list[Backend], Field(min_length=1), AfterValidator(unique)] = Field(
+        ["onnxruntime-cpu"], description="Runtimes to measure."
+    )
+    precisions: Annotated[list[Precision], Field(min_length=1), AfterValidator(unique)] = Field(
+        ["fp32"], description="Precisions to build the model in."
+    )
+    accuracy: Accuracy | None = Field(None, description="Limits; the nearest wins key by key.")
+    latency: LatencyEntry | None = Field(None, description="How cases are timed.")
+    options: Options | None = Field(None, description="Backend name to its options.")
+    builds: Annotated[Size, _only(1)] = Field(
+        1, description="Fresh engine builds to take into account; only 1 yet.", json_schema_extra={"const": 1}
+    )
+    shape_fuzz: Annotated[int, Field(ge=0), _only(0)] = Field(
+        0, description="More seeded shapes, accuracy only; only 0 yet.", json_schema_extra={"const": 0}
+    )
+    exclude: list[ExcludeEntry] = Field([], description="Cases to leave out, with the reason.")
+
+
+class ModelEntry(Settings):
+    """One model, or the models that a glob finds."""
+
+    name: IdPart = Field(description="Second part of the case ids.")
+    source: Sources = Field(
+        description="ONNX file, folder in the ONNX test layout, glob of either, or an https:// address with sha256."
+    )
+    sha256: Sha256 | None = Field(None, validate_default=True, description="Required for what is downloaded.")
+
+    @field_validator("sha256")
+    @classmethod
+    def _fits_source(cls, value: str | None, info: ValidationInfo) -> str | None:
+        found: Any = info.data.get("source", ())
+        if value is None and any(item.kind == "url" for item in found):
+            raise ValueError("is required for a source that is downloaded")
+        if value is not None and any(item.match for item in found):
+            raise ValueError("cannot hold for a glob: name the files one by one")
+        return value
+
+
+class SuiteEntry(Strict):
+    """A suite of trt-harness: models x backends x precisions x shapes, one case each."""
+
+    suite: IdPart = Field(description="First part of every case id.")
+    tags: list[Text] = Field([], description="Tags of all cases, for -k.")
+    defaults: Settings | None = Field(None, description="What holds for every model that does not set it itself.")
+    models: Annotated[list[ModelEntry], Field(min_length=1, description="The models; one case per combination.")]

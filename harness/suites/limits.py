@@ -1,0 +1,87 @@
+"""The `accuracy:` part of a suite: limits per precision and output, and which of them hold for a case."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, create_model
+
+from harness.metrics import ELEMENTWISE, LIMITS
+from harness.records import PRECISIONS, Limits
+from harness.suites.fields import Slice, Strict, TaskMetric, TensorFile, Text
+
+_SHARE = Field(ge=0, le=1)
+_SPECIAL: dict[str, Any] = {
+    "rule": (Literal["sum", "either"], "sum: |a-r| <= atol + rtol*|r|; either: within atol or within rtol."),
+    "exact": (bool, "Outputs must be bit-equal."),
+    "mismatch_share_max": (Annotated[float, _SHARE], "Share of elements that may break atol and rtol."),
+    "topk": (Annotated[int, Field(ge=1)], "k of topk_agreement_min; 5 when not given."),
+    "cosine_min": (Annotated[float, Field(ge=-1, le=1)], "Cosine similarity: at least this."),
+    "argmax_agreement_min": (Annotated[float, _SHARE], "Share of rows with the same argmax: at least this."),
+    "topk_agreement_min": (Annotated[float, _SHARE], "Share of rows with the same top k: at least this."),
+}
+
+
+def _limit(name: str) -> tuple[Any, Any]:
+    """Type and description of one limit; what bounds from above cannot be negative."""
+    if name in _SPECIAL:
+        kind, text = _SPECIAL[name]
+    elif name in LIMITS and LIMITS[name].side == "min":
+        kind, text = float, f"{LIMITS[name].metric}: at least this."
+    else:
+        kind = Annotated[float, Field(ge=0)]
+        text = f"{LIMITS[name].metric if name in LIMITS else name}: at most this."
+    return kind | None, Field(None, description=text)
+
+
+LIMIT_NAMES = (*ELEMENTWISE, *LIMITS, "topk")
+_Limits: type[Strict] = create_model(  # type: ignore[call-overload]
+    "Limits", __base__=Strict, __doc__="Limits on the outputs.", **{name: _limit(name) for name in LIMIT_NAMES}
+)
+_ByPrecision: type[Strict] = create_model(  # type: ignore[call-overload]
+    "OutputLimits",
+    __base__=_Limits,
+    __doc__="Limits for all precisions and, nearer, for single ones.",
+    **{name: (_Limits | None, Field(None, description=f"Limits at {name}.")) for name in PRECISIONS},
+)
+
+
+class Labels(Strict):
+    """The labels of a task metric."""
+
+    file: TensorFile = Field(description="A .npz, .npy or .pb file.")
+    key: Text | None = Field(None, description="Array of an .npz file.")
+    slice: Slice | None = Field(None, description="[start, stop] or [start, stop, step] over the rows.")
+
+
+class TaskEntry(Strict):
+    """A task metric over all rows."""
+
+    metric: TaskMetric = Field(description="The task metric.")
+    output: Text = Field(description="Output that the metric reads.")
+    labels: Labels = Field(description="What the outputs should say.")
+    min: float | None = Field(None, description="The metric must be at least this.")
+    max_drop: float | None = Field(None, ge=0, description="It may be this much below the reference's.")
+
+
+Accuracy: type[Strict] = create_model(
+    "Accuracy",
+    __base__=_ByPrecision,
+    __doc__="Limits on outputs; the nearest wins key by key.",
+    outputs=(dict[str, _ByPrecision] | None, Field(None, description="Limits of single outputs.")),
+    task=(TaskEntry | None, Field(None, description="A task metric over all rows.")),
+)
+
+
+def limits_at(precision: str, accuracy: Mapping[str, Any]) -> Limits:
+    """The limits for every output at a precision."""
+    general = {name: value for name, value in accuracy.items() if name in LIMIT_NAMES}
+    return {**general, **accuracy.get(precision, {})}
+
+
+def output_limits_at(precision: str, accuracy: Mapping[str, Any]) -> Mapping[str, Limits]:
+    """The limits of the outputs that have some of their own at a precision, merged over the general ones."""
+    general = limits_at(precision, accuracy)
+    own = {name: limits_at(precision, entry) for name, entry in accuracy.get("outputs", {}).items()}
+    return {name: {**general, **limits} for name, limits in own.items() if limits}

@@ -1,0 +1,75 @@
+"""The options that each backend takes from `options:`; a backend that is not here takes none."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, create_model
+
+from harness.backends import BACKENDS
+from harness.suites.fields import ScriptFile, Size, Strict
+
+GraphOptimization = Annotated[
+    Literal["disable", "basic", "extended", "all"], Field(description="ONNX Runtime's graph optimisation level.")
+]
+OptimizationLevel = Annotated[int, Field(ge=0, le=5, description="TensorRT's builder optimisation level, 0 to 5.")]
+Workspace = Annotated[Size, Field(description="Memory in MiB that the builder may use.")]
+
+
+class NoOptions(Strict):
+    """A backend without options."""
+
+
+class OnnxRuntimeCpu(Strict):
+    """Options of onnxruntime-cpu."""
+
+    threads: Size | None = Field(None, description="Threads inside one operator.")
+    graph_optimization: GraphOptimization | None = None
+
+
+class OnnxRuntimeCuda(Strict):
+    """Options of onnxruntime-cuda."""
+
+    graph_optimization: GraphOptimization | None = None
+
+
+class OnnxRuntimeTensorRT(Strict):
+    """Options of onnxruntime-tensorrt."""
+
+    optimization_level: OptimizationLevel | None = None
+    workspace_mib: Workspace | None = None
+    graph_optimization: GraphOptimization | None = None
+
+
+class TensorRT(Strict):
+    """Options of tensorrt."""
+
+    optimization_level: OptimizationLevel | None = None
+    workspace_mib: Workspace | None = None
+
+
+class TensorRTRTX(Strict):
+    """Options of tensorrt-rtx."""
+
+    workspace_mib: Workspace | None = None
+
+
+class Fake(Strict):
+    """Options of fake."""
+
+    script: ScriptFile | None = Field(None, description="YAML file that scripts the fake backend.")
+
+
+OPTIONS: dict[str, type[Strict]] = {
+    "onnxruntime-cpu": OnnxRuntimeCpu,
+    "onnxruntime-cuda": OnnxRuntimeCuda,
+    "onnxruntime-tensorrt": OnnxRuntimeTensorRT,
+    "tensorrt": TensorRT,
+    "tensorrt-rtx": TensorRTRTX,
+    "fake": Fake,
+}
+
+_BY_BACKEND = {backend: (OPTIONS.get(backend, NoOptions) | None, None) for backend in BACKENDS}
+Options: type[Strict] = create_model(  # type: ignore[call-overload]
+    "Options", __base__=Strict, __doc__="Backend name to its options.", **_BY_BACKEND
+)
