@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from pathlib import Path
 from tokenize import TokenError
 from zipfile import BadZipFile
@@ -33,11 +34,7 @@ def read_array(file: Path, key: str | None = None, slice: Slice | None = None) -
         return array
     if array.ndim == 0:
         raise InputError(f"{_where(file, key)}: holds a single value, so `slice` has no rows to choose from")
-    return array[_rows(slice)]
-
-
-def _rows(bounds: Slice) -> slice:
-    return slice(bounds[0]) if len(bounds) == 1 else slice(*bounds)
+    return array[builtins.slice(*slice)]
 
 
 def _read(file: Path, key: str | None) -> Array:

@@ -1,6 +1,13 @@
-"""Precision variants: the model file that is built for a precision, made from the fp32 file."""
+"""Precision variants: the model file that is built for a precision, made from the fp32 file.
+
+A variant is a function `(plan: Plan, fetched: Fetched, info: ModelInfo, cache: Path) -> Variant` that raises
+InputError, Unsupported, BuildError or OutOfMemory.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
 
 from harness.registry import Registry
 
@@ -16,3 +23,14 @@ VARIANTS = Registry(
         "fp8": "harness.variants.unchanged:only_from_files",
     },
 )
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The file that backends build at a precision."""
+
+    path: Path
+    digest: str
+    """SHA-256 in hexadecimal; of its weight files too where it has such."""
+    notes: tuple[str, ...] = ()
+    """What the conversion did that a reader of the results should know."""

@@ -1,0 +1,80 @@
+"""Where converted variants are kept: made once for a model, a recipe and a converter's version."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxruntime
+
+from harness.errors import BuildError, CaseError, OutOfMemory, Unsupported
+from harness.sources.digest import model_digest
+from harness.variants import Variant
+from harness.variants.graph import check, save
+
+Made = tuple[Any, tuple[str, ...]]
+"""A ModelProto and the notes on it."""
+_REFUSALS = ("not supported", "unsupported", "not implemented")
+
+
+def kept(precision: str, parts: tuple[str, ...], cache: Path, make: Callable[[], Made]) -> Variant:
+    """The variant for a precision and the `parts` that decide on its content; `make` is called when there is none yet.
+
+    Raises BuildError, Unsupported or OutOfMemory when it cannot be made.
+    """
+    folder = cache / "variants"
+    name = _key(precision, parts)
+    if not (folder / f"{name}.onnx").is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        with _told(precision):
+            _write(folder, name, *make())
+    notes = json.loads((folder / f"{name}.json").read_text("utf-8"))
+    model = folder / f"{name}.onnx"
+    return Variant(path=model, digest=model_digest(model), notes=tuple(notes))
+
+
+def _key(precision: str, parts: tuple[str, ...]) -> str:
+    content = json.dumps([precision, *parts, onnx.__version__, onnxruntime.__version__])
+    return hashlib.sha256(content.encode()).hexdigest()[:40]
+
+
+def _write(folder: Path, name: str, model: Any, notes: tuple[str, ...]) -> None:
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        save(model, Path(place), name)
+        check(Path(place) / f"{name}.onnx")
+        (Path(place) / f"{name}.json").write_text(json.dumps(notes), "utf-8")
+        for suffix in ("json", "data", "onnx"):  # the model comes last: where it stands, all of it is there
+            made = Path(place) / f"{name}.{suffix}"
+            if made.exists():
+                _place(made, folder / made.name)
+
+
+def _place(made: Path, target: Path) -> None:
+    # Of two workers that make the same variant the first one's stays, so that all backends get one and the same file.
+    with suppress(FileExistsError):
+        os.link(made, target)
+
+
+@contextmanager
+def _told(precision: str) -> Iterator[None]:
+    """Tells a converter's failure in its own words, as an error of the case."""
+    try:
+        yield
+    except CaseError:
+        raise
+    except MemoryError:
+        raise OutOfMemory(f"host memory ran out while making the {precision} variant") from None
+    except Exception as error:
+        words = " ".join(str(error).split())
+        if isinstance(error, AssertionError) or not words:  # says little without its name
+            words = f"{type(error).__name__} {words}".rstrip()
+        message = f"cannot make the {precision} variant: {words}; a file of your own can stand under `files`"
+        refused = isinstance(error, NotImplementedError) or any(word in words.lower() for word in _REFUSALS)
+        raise (Unsupported if refused else BuildError)(message) from error
