@@ -21,7 +21,7 @@ from harness.variants.graph import check, save
 
 Made = tuple[Any, tuple[str, ...]]
 """A ModelProto and the notes on it."""
-_REFUSALS = ("not supported", "unsupported", "not implemented")
+_REFUSALS = ("not supported", "unsupported", "not implemented", "not_implemented")
 
 
 def kept(precision: str, parts: tuple[str, ...], cache: Path, make: Callable[[], Made]) -> Variant:
