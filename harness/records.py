@@ -12,7 +12,7 @@ import types
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 SCHEMA = "harness.run/1"
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8", "fp8", "as-is")
@@ -342,8 +342,7 @@ def encode(value: Any) -> Any:
     if isinstance(value, str | int) or value is None:
         return value
     if dataclasses.is_dataclass(value):
-        kind: Hashable = type(value)
-        return {name: encode(getattr(value, name)) for name in _hints(kind)}
+        return {name: encode(getattr(value, name)) for name in _hints(cast("Hashable", type(value)))}
     if isinstance(value, Mapping):
         return {str(key): encode(item) for key, item in value.items()}
     return [encode(item) for item in value]

@@ -274,7 +274,12 @@ def _unloadable(library: str) -> str | None:
 
 
 PATTERNS: tuple[tuple[str, type[CaseError]], ...] = (
-    (r"NOT_IMPLEMENTED|is not a registered function|Could not find an implementation|is not supported", Unsupported),
+    (
+        r"NOT_IMPLEMENTED|is not a registered function|Could not find an implementation|is not supported"
+        r"|Provider type for .* is not set"  # no provider took the node
+        r"|Failed to construct locale",  # StringNormalizer where the machine lacks its language
+        Unsupported,
+    ),
     (r"out of memory|Failed to allocate|bad_alloc|CUBLAS_STATUS_ALLOC_FAILED", OutOfMemory),
     (r"CUDA failure|CUDA error|CUDNN failure|CUBLAS failure", DeviceError),
     (r"INVALID_PROTOBUF|INVALID_GRAPH|INVALID_ARGUMENT|NO_SUCHFILE|Load model .* failed", InputError),

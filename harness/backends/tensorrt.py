@@ -11,8 +11,8 @@ from typing import Any
 
 from harness.backends.base import Artefact, BuildSpec, Session
 from harness.backends.cuda import why_no_gpu
-from harness.backends.files import file_digest
 from harness.errors import BuildError, CaseError, DeviceError, InputError, OutOfMemory, Unsupported
+from harness.sources.digest import file_digest
 
 WEAK_FLAGS = {"fp16": "FP16", "bf16": "BF16", "int8": "INT8", "fp8": "FP8"}
 """The builder flag of each precision, for the majors before strong typing (TensorRT 8)."""

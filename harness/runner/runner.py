@@ -130,8 +130,7 @@ class Bench:
 
 def _reference_key(plan: Plan) -> str:
     """Plans with the same key share reference outputs."""
-    script = plan.options.get("script") if plan.case.backend == plan.reference.backend else None
-    parts = (plan.source, plan.files, plan.calibration, plan.dimensions, plan.inputs, plan.reference, script)
+    parts = (plan.source, plan.files, plan.calibration, plan.dimensions, plan.inputs, plan.reference)
     return sha256(json.dumps(encode(parts), sort_keys=True).encode()).hexdigest()[:32]
 
 

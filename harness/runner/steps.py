@@ -38,7 +38,7 @@ from harness.variants.prepare import prepare
 REFERENCE_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "onnxruntime-cpu": {"threads": 1, "graph_optimization": "disable"},
 }
-"""A reference runs as plainly as its backend can."""
+"""A reference runs as plainly as its backend can, and follows no script."""
 
 Batches = Sequence[Mapping[str, Tensor]]
 
@@ -94,8 +94,7 @@ class Steps:
         """Write the outputs of the plan's backend reference to a folder; returns the digest of the feeds."""
         stages = Stages(lambda name: self._announce(f"reference {name}"))
         asked = replace(plan.case, backend=plan.reference.backend, precision=plan.reference.precision)
-        options = plan.options if asked.backend == plan.case.backend == "fake" else {}
-        plain = replace(plan, case=asked, options=REFERENCE_OPTIONS.get(asked.backend, options))
+        plain = replace(plan, case=asked, options=REFERENCE_OPTIONS.get(asked.backend, {}))
         backend = _backend(asked.backend)
         if reason := backend.why_not() or backend.why_not_run():
             raise InputError(f"the reference backend {asked.backend} is not available here: {reason}")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 from harness.errors import UsageError
-from harness.records import Case, Plan
+from harness.records import Case
 
 Matcher = Callable[[Case], bool]
 
@@ -24,8 +24,18 @@ class _Token(NamedTuple):
         return f"'{self.text}'" if self.text else "the end"
 
 
-def select(plans: Sequence[Plan], expression: str) -> list[Plan]:
-    """The plans whose id or tags match; UsageError says where the expression is wrong.
+class _Named(Protocol):
+    """What can be selected: a plan, or the record that it became."""
+
+    @property
+    def case(self) -> Case: ...
+
+
+_Item = TypeVar("_Item", bound=_Named)
+
+
+def select(plans: Sequence[_Item], expression: str) -> list[_Item]:
+    """The plans (or records) whose id or tags match; UsageError says where the expression is wrong.
 
     Words match anywhere in an id or tag, in any case of letters; a word that is a full case id matches only that
     case. They combine with `and`, `or`, `not` and parentheses. An empty expression selects everything.

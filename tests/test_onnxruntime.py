@@ -1,0 +1,147 @@
+"""Real models on ONNX Runtime's CPU provider, from suite to verdict."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import numpy_helper
+
+from harness.store import read_run
+from toy import harness
+
+DIGITS = Path(__file__).parents[1] / "suites/digits"
+SUITE = """
+suite: real
+models:
+  - name: digits-cnn
+    source: digits_cnn.onnx
+    {more}
+    shapes: [{{n: 64}}]
+    inputs: {{image: {{file: digits.npz, key: images}}}}
+    latency: {{min_time_s: 0.02, warmup_s: 0.01}}
+    options: {{onnxruntime-cpu: {{threads: 1}}}}
+    precisions: [{precisions}]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pyproject.toml").touch()
+    for name in ("digits_cnn.onnx", "digits.npz"):
+        shutil.copy(DIGITS / name, tmp_path)
+    return tmp_path
+
+
+def suite(folder: Path, more: str = "", precisions: str = "fp32") -> Path:
+    path = folder / "real.yaml"
+    path.write_text(SUITE.format(more=more, precisions=precisions))
+    return path
+
+
+def record(folder: Path):
+    return read_run(folder / "out").records[0]
+
+
+def test_the_digits_suite_measures_three_precisions_and_skips_the_others_with_a_reason(tmp_path):
+    assert harness(tmp_path, "run", DIGITS, "-k", "onnxruntime-cpu", "-o", tmp_path / "out") == 0
+
+    found = {(r.case.precision, r.status) for r in read_run(tmp_path / "out").records}
+    assert found == {("fp32", "new"), ("fp16", "new"), ("int8", "new"), ("tf32", "skipped"), ("bf16", "skipped")}
+    skipped = {r.case.precision: r.headline for r in read_run(tmp_path / "out").records if r.status == "skipped"}
+    assert "NOT_IMPLEMENTED" in skipped["bf16"]
+    assert skipped["tf32"].startswith("CPUs have no TF32")
+
+
+def test_a_changed_weight_fails_against_a_stored_reference(folder):
+    session = onnxruntime.InferenceSession("digits_cnn.onnx", providers=["CPUExecutionProvider"])
+    np.savez("reference.npz", logits=session.run(["logits"], {"image": np.load("digits.npz")["images"]})[0])
+    path = suite(folder, "reference: {file: reference.npz}")
+    assert harness(folder, "run", path, "-o", "before") == 0
+
+    model = onnx.load("digits_cnn.onnx")
+    weight = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    values = numpy_helper.to_array(weight).copy()
+    values.ravel()[:100] += 0.5
+    weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+    onnx.save(model, "digits_cnn.onnx")
+
+    assert harness(folder, "run", path, "-o", "out") == 1
+    assert record(folder).headline.startswith("logits/cosine_min: cosine 0.")
+    assert "&lt; 0.9999" in (folder / "out/report.html").read_text()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_the_case_of_the_reference_itself_is_a_comparison_not_a_mirror(folder, precision):
+    more = "int8: {calibration: {file: digits.npz, key: calibration, samples: 32}}"
+    assert harness(folder, "run", suite(folder, more, precision), "-o", "out") == 0
+
+    sqnr = next(m.value for m in record(folder).measurements if m.metric == "sqnr_db")
+    assert 20 < sqnr < 200
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "words"),
+    [
+        ("sha256: '" + "0" * 64 + "'", 1, "its SHA-256 is"),
+        ("accuracy: {outputs: {logit: {atol: 1}}}", 1, "any limit is set for 'logit', but nothing was measured for it"),
+    ],
+)
+def test_a_wrong_statement_about_the_model_is_an_error_of_the_case(folder, more, status, words):
+    assert harness(folder, "run", suite(folder, more), "-o", "out") == status
+
+    assert words in record(folder).headline
+
+
+def test_a_truncated_model_is_an_input_error(folder):
+    (folder / "digits_cnn.onnx").write_bytes((DIGITS / "digits_cnn.onnx").read_bytes()[:50_000])
+
+    assert harness(folder, "run", suite(folder), "-o", "out") == 1
+
+    assert (record(folder).status, record(folder).error.kind) == ("error", "input")
+    assert "digits_cnn.onnx" in record(folder).headline
+
+
+def test_inputs_of_the_wrong_shape_are_an_input_error_that_names_both_shapes(folder):
+    np.savez("digits.npz", images=np.zeros((10, 1, 9, 9), np.float32))
+
+    assert harness(folder, "run", suite(folder), "-o", "out") == 1
+
+    assert record(folder).error.kind == "input"
+    assert "[n, 1, 8, 8]" in record(folder).headline or "1, 8, 8" in record(folder).headline
+
+
+def test_a_model_file_that_is_missing_stops_everything(folder, capsys):
+    (folder / "digits_cnn.onnx").unlink()
+
+    assert harness(folder, "run", suite(folder), "-o", "out") == 2
+
+    assert "real.yaml:5:13: models[0].source" in capsys.readouterr().err
+    assert not (folder / "out").exists()
+
+
+def test_no_matching_case_is_an_error(folder, capsys):
+    assert harness(folder, "run", suite(folder), "-k", "tensorrt", "-o", "out") == 2
+
+    assert "no case matches -k 'tensorrt'" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc/self").is_dir(), reason="needs a folder nobody can write")
+def test_an_output_folder_that_cannot_be_written_is_told_before_anything_runs(folder, capsys):
+    assert harness(folder, "run", suite(folder), "-o", "/proc/self/reports") == 2
+
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_a_file_where_the_output_folder_should_be_is_an_error(folder, capsys):
+    (folder / "out").write_text("here already")
+
+    assert harness(folder, "run", suite(folder), "-o", "out") == 2
+
+    assert "cannot be written" in capsys.readouterr().err

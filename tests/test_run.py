@@ -1,0 +1,260 @@
+"""`harness run` on the fake backend: statuses, exit statuses, crashes, baselines."""
+
+from __future__ import annotations
+
+import json
+from html import unescape
+from pathlib import Path
+
+import pytest
+
+from harness.store import read_run
+from toy import fake_suite, harness
+
+CRASHES = """
+cases:
+  - {match: "*/fp16/n-1", crash: {stage: infer, kind: segfault}}
+  - {match: "*/bf16/n-1", crash: {stage: load, kind: hang}}
+  - {match: "*/tf32/n-1", crash: {stage: infer, kind: out-of-memory}}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def statuses(run_folder: Path) -> dict[str, str]:
+    return {record.case.id: record.status for record in read_run(run_folder).records}
+
+
+def test_agreeing_outputs_without_a_baseline_are_new_and_pass(folder):
+    suite = fake_suite(folder)
+
+    assert harness(folder, "run", suite, "-o", "out") == 0
+
+    assert statuses(folder / "out") == {"toy/small/fake/fp32/n-1": "new", "toy/small/fake/fp32/n-3": "new"}
+    assert {path.name for path in (folder / "out").iterdir()} == {
+        "run.json", "report.html", "junit.xml", "summary.md", "cases.csv", "journal.jsonl",
+    }  # fmt: skip
+
+
+def test_a_wrong_output_fails_and_the_headline_names_output_metric_value_and_limit(folder, capsys):
+    suite = fake_suite(folder, "cases: [{match: '*/n-3', outputs: {y: {add: 0.5}}}]")
+
+    assert harness(folder, "run", suite, "-o", "out") == 1
+
+    record = read_run(folder / "out").records[1]
+    assert record.status == "failed"
+    assert record.headline.startswith("y/cosine_min: cosine 0.")
+    assert "< 0.9999" in record.headline
+    assert record.headline in capsys.readouterr().out
+    assert record.headline in unescape((folder / "out/summary.md").read_text()).replace("\\", "")
+
+
+@pytest.mark.parametrize(
+    ("change", "check"),
+    [
+        ("{drop: true}", "outputs/missing_outputs"),
+        ("{nan_at: 0}", "y/nonfinite"),
+        ("{file: other.npz, key: wide}", "y/shape_mismatches"),
+        ("{file: other.npz, key: double}", "y/dtype_mismatches"),
+    ],
+)
+def test_structure_that_differs_fails_whatever_the_limits(folder, change, check):
+    import numpy as np
+
+    suite = fake_suite(folder, f"cases: [{{match: '*/n-1', outputs: {{y: {change}}}}}]")
+    np.savez(folder / "other.npz", wide=np.zeros((1, 5), np.float32), double=np.zeros((1, 4)))
+
+    assert harness(folder, "run", suite, "-o", "out", "-k", "n-1") == 1
+
+    record = read_run(folder / "out").records[0]
+    assert check in [c.name for c in record.checks if not c.ok]
+
+
+def test_a_segfault_a_hang_and_exhausted_memory_cost_one_case_each(folder):
+    suite = fake_suite(folder, CRASHES, precisions="fp32, fp16, bf16, tf32")
+
+    assert harness(folder, "run", suite, "-o", "out", "--timeout", 3) == 3
+
+    records = {record.case.id: record for record in read_run(folder / "out").records}
+    errors = {key: (r.error.kind, r.error.stage) for key, r in records.items() if r.error}
+    assert errors == {
+        "toy/small/fake/fp16/n-1": ("crash", "infer"),
+        "toy/small/fake/bf16/n-1": ("timeout", "load"),
+        "toy/small/fake/tf32/n-1": ("out-of-memory", "infer"),
+    }
+    assert "SIGSEGV" in records["toy/small/fake/fp16/n-1"].headline
+    assert [r.status for r in records.values()].count("new") == 5
+
+
+def test_slower_by_30_percent_is_regressed_and_names_both_medians(folder):
+    suite = fake_suite(folder, "cases: [{latency_ms: [1.0, 1.01]}]")
+    harness(folder, "run", suite, "-o", "first")
+    assert harness(folder, "accept", "first", "--reason", "a start") == 0
+    assert harness(folder, "run", suite, "-o", "second") == 0
+    assert set(statuses(folder / "second").values()) == {"passed"}
+
+    (folder / "script.yaml").write_text("cases: [{latency_ms: [1.3, 1.313]}]")
+    assert harness(folder, "run", suite, "-o", "third") == 1
+
+    record = read_run(folder / "third").records[0]
+    assert record.status == "regressed"
+    assert "p50 1.306 ms against 1.005 ms (+30.0%, limit +5.0%" in record.headline
+    assert harness(folder, "compare", "second", "third") == 1
+
+
+def test_faster_by_30_percent_is_improved_and_passes(folder):
+    suite = fake_suite(folder, "cases: [{latency_ms: [1.0, 1.01]}]")
+    harness(folder, "run", suite, "-o", "first")
+    harness(folder, "accept", "first", "--reason", "a start")
+    (folder / "script.yaml").write_text("cases: [{latency_ms: [0.7, 0.707]}]")
+
+    assert harness(folder, "run", suite, "-o", "second") == 0
+
+    assert set(statuses(folder / "second").values()) == {"improved"}
+
+
+def test_a_case_with_a_baseline_that_the_runtime_now_refuses_is_an_error(folder):
+    suite = fake_suite(folder)
+    harness(folder, "run", suite, "-o", "first")
+    harness(folder, "accept", "first", "--reason", "a start")
+    (folder / "script.yaml").write_text("cases: [{match: '*/n-1', unsupported: no kernel for Relu}]")
+
+    assert harness(folder, "run", suite, "-o", "second") == 1
+
+    record = read_run(folder / "second").records[0]
+    assert (record.status, record.error.kind) == ("error", "unsupported")
+    assert "no kernel for Relu" in record.headline
+
+
+def test_a_case_the_runtime_refuses_is_skipped_while_no_baseline_knows_it(folder):
+    suite = fake_suite(folder, "cases: [{match: '*/n-1', unsupported: no kernel for Relu}]")
+
+    assert harness(folder, "run", suite, "-o", "out") == 0
+
+    assert read_run(folder / "out").records[0].headline == "no kernel for Relu"
+
+
+def test_a_case_that_vanished_from_the_suite_is_missing_until_that_is_accepted(folder):
+    suite = fake_suite(folder)
+    harness(folder, "run", suite, "-o", "first")
+    harness(folder, "accept", "first", "--reason", "a start")
+    suite.write_text(suite.read_text().replace(", {n: 3}", ""))
+
+    assert harness(folder, "run", suite, "-o", "second") == 1
+    assert statuses(folder / "second")["toy/small/fake/fp32/n-3"] == "missing"
+    assert harness(folder, "run", suite, "-k", "n-1", "-o", "narrowed") == 0
+
+    assert harness(folder, "accept", "second", "--reason", "batch 3 is no longer served") == 0
+    assert harness(folder, "run", suite, "-o", "third") == 0
+
+
+def test_an_excluded_case_is_skipped_with_the_reason_but_missing_if_it_was_accepted(folder):
+    suite = fake_suite(folder)
+    harness(folder, "run", suite, "-o", "first")
+    harness(folder, "accept", "first", "-k", "n-3", "--reason", "a start")
+    suite.write_text(suite.read_text().replace("n: 3}]}", "n: 3}], exclude: [{backend: fake, reason: too slow}]}"))
+
+    assert harness(folder, "run", suite, "-o", "second") == 1
+
+    assert statuses(folder / "second") == {"toy/small/fake/fp32/n-1": "skipped", "toy/small/fake/fp32/n-3": "missing"}
+
+
+def test_all_cases_skipped_fails_the_gate(folder):
+    suite = fake_suite(folder, "cases: [{unsupported: nothing works}]")
+
+    assert harness(folder, "run", suite, "-o", "out") == 1
+
+
+def test_fail_on_new_exits_4(folder):
+    suite = fake_suite(folder)
+
+    assert harness(folder, "run", suite, "-o", "out", "--fail-on", "new,inconclusive") == 4
+
+
+def test_a_required_backend_that_is_absent_exits_3_and_nothing_runs(folder, capsys):
+    suite = fake_suite(folder)
+
+    assert harness(folder, "run", suite, "-o", "out", "--require", "onnxruntime-tensorrt") == 3
+
+    assert "nothing was run" in capsys.readouterr().err
+    assert not (folder / "out/run.json").exists()
+
+
+def test_an_unknown_baseline_setting_is_never_compared(folder):
+    suite = fake_suite(folder)
+    harness(folder, "run", suite, "-o", "first")
+    harness(folder, "accept", "first", "--reason", "a start")
+    suite.write_text(suite.read_text().replace("min_count: 20", "min_count: 30"))
+
+    assert harness(folder, "run", suite, "-o", "second") == 0
+
+    record = read_run(folder / "second").records[0]
+    assert record.status == "inconclusive"
+    assert "min_count 20 then, 30 now" in record.headline
+
+
+def test_two_jobs_give_the_same_verdicts_as_one(folder):
+    suite = fake_suite(folder, CRASHES.replace("hang", "abort"), precisions="fp32, fp16, bf16, tf32")
+    harness(folder, "run", suite, "-o", "one")
+
+    assert harness(folder, "run", suite, "-o", "two", "--jobs", 2) == 3
+
+    assert statuses(folder / "two") == statuses(folder / "one")
+
+
+def test_a_budget_fails_a_case_by_name(folder):
+    suite = fake_suite(folder, "cases: [{latency_ms: 3.0}]")
+    suite.write_text(suite.read_text().replace("{min_count: 20}", "{min_count: 20, budget: {p99_ms: 2.0}}"))
+
+    assert harness(folder, "run", suite, "-o", "out") == 1
+
+    assert read_run(folder / "out").records[0].headline == "latency/p99_ms: p99 3 ms > 2 ms"
+
+
+def test_a_second_run_into_the_same_folder_is_refused_and_loses_nothing(folder, capsys):
+    suite = fake_suite(folder)
+    harness(folder, "run", suite, "-o", "out")
+    before = (folder / "out/run.json").read_bytes()
+
+    assert harness(folder, "run", suite, "-o", "out") == 2
+
+    assert "holds a run already" in capsys.readouterr().err
+    assert (folder / "out/run.json").read_bytes() == before
+
+
+def test_judging_again_under_tighter_limits_needs_no_run(folder):
+    suite = fake_suite(folder, "cases: [{outputs: {y: {scale: 1.00001}}}]")
+    harness(folder, "run", suite, "-o", "out")
+    suite.write_text(suite.read_text().replace("n: 3}]}", "n: 3}], accuracy: {rmse_rel_max: 1.0e-6}}"))
+
+    assert harness(folder, "judge", "out") == 1
+
+    judged = read_run(folder / "out-judged").records[0]
+    assert judged.headline.startswith("y/rmse_rel_max: rmse_rel 1.0")
+
+
+def test_judging_element_wise_limits_again_needs_kept_outputs(folder, capsys):
+    suite = fake_suite(folder, "cases: [{outputs: {y: {scale: 1.00001}}}]")
+    harness(folder, "run", suite, "-o", "out")
+    harness(folder, "run", suite, "-o", "kept", "--keep-outputs")
+    suite.write_text(suite.read_text().replace("n: 3}]}", "n: 3}], accuracy: {atol: 0, rtol: 1.0e-6}}"))
+
+    assert harness(folder, "judge", "out") == 2
+    assert "run again with --keep-outputs" in capsys.readouterr().err
+    assert harness(folder, "judge", "kept") == 1
+
+    assert "y/tolerance" in read_run(folder / "kept-judged").records[0].headline
+
+
+def test_run_json_has_no_number_that_json_lacks(folder):
+    suite = fake_suite(folder, "cases: [{outputs: {y: {scale: 0}}}]")
+    harness(folder, "run", suite, "-o", "out")
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    json.loads((folder / "out/run.json").read_text(), parse_constant=refuse)
