@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.store import read_run
-from toy import fake_suite, harness
+from toy import fake_suite, harness, small_model
 
 CRASHES = """
 cases:
@@ -258,3 +258,24 @@ def test_run_json_has_no_number_that_json_lacks(folder):
         raise AssertionError(constant)
 
     json.loads((folder / "out/run.json").read_text(), parse_constant=refuse)
+
+
+def test_a_model_that_changed_since_the_baseline_is_named_in_the_headline(folder):
+    suite = fake_suite(folder)
+    harness(folder, "run", suite, "-o", "first")
+    harness(folder, "accept", "first", "--reason", "a start")
+    small_model(folder / "small.onnx", "Neg")
+
+    assert harness(folder, "run", suite, "-o", "second") == 0
+
+    record = read_run(folder / "second").records[0]
+    assert record.status == "passed"
+    assert "[since the baseline: model " in record.headline
+
+
+def test_a_worker_ignores_a_folder_named_harness_where_it_runs(folder):
+    suite = fake_suite(folder)
+    (folder / "harness").mkdir()
+    (folder / "harness/__init__.py").write_text("raise SystemExit('the wrong harness')")
+
+    assert harness(folder, "run", suite, "-o", "out") == 0

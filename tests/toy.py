@@ -9,7 +9,6 @@ from onnx import TensorProto, helper
 
 from harness.cli import main
 
-QUICK = "{min_count: 20}"
 FAKE = """
 suite: {suite}
 defaults:
@@ -23,10 +22,10 @@ models:
 """
 
 
-def small_model(path: Path) -> Path:
+def small_model(path: Path, operator: str = "Relu") -> Path:
     """A one-node model, input x [n, 4], output y [n, 4]."""
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 4]) for name in ("x", "y")]
-    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"], name="relu")], "small", values[:1], values[1:])
+    graph = helper.make_graph([helper.make_node(operator, ["x"], ["y"], name="only")], "small", values[:1], values[1:])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(model, path)
     return path

@@ -62,7 +62,7 @@ class Cpu:
             raise translate(error) from error
         session.disable_fallback()
         self._check_provider(session)
-        return self._session(session)
+        return self._session(session, spec)
 
     def _refuse_tf32(self) -> None:
         raise Unsupported("CPUs have no TF32: nothing to measure")
@@ -84,8 +84,8 @@ class Cpu:
     def _check_provider(self, session: Any) -> None:
         pass
 
-    def _session(self, session: Any) -> Session:
-        return HostSession(session, attested(session))
+    def _session(self, session: Any, spec: BuildSpec) -> Session:
+        return HostSession(session, spec, attested(session))
 
 
 class Cuda(Cpu):
@@ -126,10 +126,10 @@ class Cuda(Cpu):
         if strays:
             raise Unsupported(f"{self.provider} left {', '.join(strays)}: it has no kernel for them")
 
-    def _session(self, session: Any) -> Session:
+    def _session(self, session: Any, spec: BuildSpec) -> Session:
         if self._stream is None:
             raise DeviceError("the session has no stream")
-        return CudaSession(session, self._stream, attested(session))
+        return CudaSession(session, spec, self._stream, attested(session))
 
 
 class TensorRT(Cuda):
@@ -162,22 +162,26 @@ class TensorRT(Cuda):
 class HostSession:
     """A session whose tensors live on the host."""
 
-    def __init__(self, session: Any, attested: Mapping[str, Any]) -> None:
+    def __init__(self, session: Any, spec: BuildSpec, attested: Mapping[str, Any]) -> None:
         self._session = session
+        self._dtypes = spec.dtypes
         self._names = [output.name for output in session.get_outputs()]
         self.attested = attested
 
     def infer(self, feeds: Feeds) -> dict[str, Tensor]:
         """Outputs by name, on the host."""
         try:
-            return dict(zip(self._names, _run(self._session, self._names, feeds), strict=True))
+            values = self._session.run(self._names, {name: _portable(value) for name, value in feeds.items()})
         except Exception as error:
             raise translate(error) from error
+        return {name: self._tensor(name, value) for name, value in zip(self._names, values, strict=True)}
 
     def bind(self, feeds: Feeds) -> Step:
         """A step over bound inputs; outputs are written where the first run left them."""
         import onnxruntime
 
+        if any(value.dtype.kind in "OUST" for value in feeds.values()):  # strings cannot be bound
+            return Step(lambda n: _run_times(self._session, self._names, feeds, n))
         binding = self._session.io_binding()
         for name, value in feeds.items():
             binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(_portable(value)))
@@ -189,12 +193,20 @@ class HostSession:
         """Free the session."""
         self._session = None
 
+    def _tensor(self, name: str, value: Any) -> Tensor:
+        if not isinstance(value, np.ndarray):
+            raise Unsupported(f"output '{name}' is a {type(value).__name__}, not a tensor: not supported yet")
+        wanted = self._dtypes.get(name, "")
+        if wanted.startswith("float8") and value.dtype == np.uint8:  # ONNX Runtime hands out the bits
+            return value.view(np.dtype(wanted))
+        return value
+
 
 class CudaSession(HostSession):
     """A session whose bound tensors live on the GPU and whose work runs on our stream."""
 
-    def __init__(self, session: Any, stream: Stream, attested: Mapping[str, Any]) -> None:
-        super().__init__(session, attested)
+    def __init__(self, session: Any, spec: BuildSpec, stream: Stream, attested: Mapping[str, Any]) -> None:
+        super().__init__(session, spec, attested)
         self._stream = stream
 
     def bind(self, feeds: Feeds) -> Step:
@@ -230,12 +242,9 @@ def _repeat(session: Any, binding: Any, count: int, options: Any) -> None:
         session.run_with_iobinding(binding, options)
 
 
-def _run(session: Any, names: list[str], feeds: Feeds) -> list[Tensor]:
-    values = session.run(names, {name: _portable(value) for name, value in feeds.items()})
-    for name, value in zip(names, values, strict=True):
-        if not isinstance(value, np.ndarray):
-            raise Unsupported(f"output '{name}' is a {type(value).__name__}, not a tensor: not supported yet")
-    return list(values)
+def _run_times(session: Any, names: list[str], feeds: Feeds, count: int) -> None:
+    for _ in range(count):
+        session.run(names, feeds)
 
 
 def _portable(value: Tensor) -> Tensor:
@@ -277,6 +286,8 @@ PATTERNS: tuple[tuple[str, type[CaseError]], ...] = (
     (
         r"NOT_IMPLEMENTED|is not a registered function|Could not find an implementation|is not supported"
         r"|Provider type for .* is not set"  # no provider took the node
+        r"|No corresponding Numpy type|can't be converted to MLDataType|not currently registered or supported"
+        r"|Type Error: Type '.*' of input parameter .* is invalid"
         r"|Failed to construct locale",  # StringNormalizer where the machine lacks its language
         Unsupported,
     ),

@@ -26,9 +26,8 @@ def judge(asked: argparse.Namespace) -> int:
     source = asked.run if asked.run.is_dir() else asked.run.parent
     plans = {plan.case.id: plan for plan in suites.load(asked.suite or _suite_files(run), asked.root)}
     environment = run.environments[run.records[0].environment]
-    judged = Judged(
-        baselines_folder(asked.baselines, asked.root, run.records[0].case.location.file), environment.fingerprint
-    )
+    baselines = baselines_folder(asked.baselines, asked.root, run.records[0].case.location.file)
+    judged = Judged(baselines, lambda: environment)
     records = [_again(record, plans, judged, source / "outputs") for record in run.records]
     folder = asked.output or source.with_name(f"{source.resolve().name}-judged")
     store.prepare_folder(folder)

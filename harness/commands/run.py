@@ -22,7 +22,7 @@ from harness.runner.runner import run as run_plans
 def run(asked: argparse.Namespace) -> int:
     """Everything from suite files to exit status."""
     fail_on = statuses(asked.fail_on)
-    _check_names(asked.require)
+    check_names(asked.require)
     every = suites.load(asked.suites, asked.root)
     plans = chosen(every, asked.expression)
     head = header(["harness", *sys.argv[1:]], Path(plans[0].case.location.file).absolute().parent)
@@ -32,8 +32,8 @@ def run(asked: argparse.Namespace) -> int:
     settings = Settings(cache, asked.timeout, asked.jobs, folder / "outputs" if asked.keep_outputs else None)
     baselines = baselines_folder(asked.baselines, asked.root, plans[0].case.location.file)
     with Bench(settings) as bench:
-        _require(bench, asked.require)
-        judged = Judged(baselines, bench.environment().fingerprint)
+        require(bench, asked.require)
+        judged = Judged(baselines, bench.environment)
         scope = [] if asked.expression else every
         return _measure(plans, scope, settings, bench, judged, head, folder, fail_on)
 
@@ -47,13 +47,14 @@ def chosen(plans: Sequence[Plan], expression: str) -> list[Plan]:
     return found
 
 
-def _check_names(backends: Sequence[str]) -> None:
+def check_names(backends: Sequence[str]) -> None:
+    """UsageError names a backend of `--require` that does not exist."""
     for name in backends:
         if name not in BACKENDS:
             raise UsageError(f"--require: unknown backend '{name}'{did_you_mean(name, BACKENDS)}")
 
 
-def _require(bench: Bench, backends: Sequence[str]) -> None:
+def require(bench: Bench, backends: Sequence[str]) -> None:
     """HarnessError (exit 3) when a required backend is absent; then nothing runs."""
     for name in backends:
         try:

@@ -72,7 +72,7 @@ def _equality(name: str, reference: Tensor, candidate: Tensor) -> Measurement:
 
 
 def _floats(plan: Plan, name: str, reference: Tensor, candidate: Tensor) -> list[Measurement]:
-    r, c = reference.astype(np.float64).ravel(), candidate.astype(np.float64).ravel()
+    r, c = _values(reference), _values(candidate)
     finite, nonfinite = _finite(name, r, c)
     if not finite.all():
         r, c = r[finite], c[finite]
@@ -80,10 +80,17 @@ def _floats(plan: Plan, name: str, reference: Tensor, candidate: Tensor) -> list
     scale = None if explicit_limits(plan, name) else _rms(r)
     measured = [nonfinite, *(_metric(METRICS.load(m), name, (reference, candidate), (r, c), limits) for m in METRICS)]
     if "atol" in limits or "rtol" in limits:
-        measured += _tolerance(name, r, c, limits, scale, reference.shape if finite.all() else None)
+        measured += _tolerance(name, r, c, limits, scale, reference.shape if r.size == reference.size else None)
     if limits.get("exact"):
         measured.append(_equality(name, reference, candidate))
     return [m for m in measured if m is not None]
+
+
+def _values(tensor: Tensor) -> Values:
+    """The elements as float64; a complex one counts as two."""
+    if tensor.dtype.kind == "c":
+        return np.ascontiguousarray(tensor, np.complex128).ravel().view(np.float64)
+    return tensor.astype(np.float64).ravel()
 
 
 def _finite(name: str, r: Values, c: Values) -> tuple[np.ndarray, Measurement]:

@@ -13,18 +13,17 @@ def _is_float(reference: Tensor) -> bool:
 
 def _ordered(values: Tensor) -> np.ndarray:
     """The bits of floats as integers that rise with the value (Bruce Dawson, Comparing Floating Point Numbers)."""
-    bits = np.ascontiguousarray(values).view(_INTEGER[values.dtype.itemsize]).astype(np.int64)
-    lowest = -(2 ** (8 * values.dtype.itemsize - 1))
-    return np.where(bits < 0, lowest - bits, bits)
+    bits = np.ascontiguousarray(values).view(_INTEGER[values.dtype.itemsize])
+    return np.where(bits < 0, np.iinfo(bits.dtype).min - bits, bits)
 
 
 def ulp(reference: Tensor, candidate: Tensor) -> float:
     """The largest number of representable steps between c and r where both are finite."""
     with np.errstate(over="ignore"):
         same = candidate.astype(reference.dtype)
-    finite = np.isfinite(reference.astype(np.float64)) & np.isfinite(same.astype(np.float64))
-    steps = np.abs(_ordered(same[finite]).astype(np.float64) - _ordered(reference[finite]).astype(np.float64))
-    return float(np.max(steps, initial=0.0))
+    finite = np.isfinite(reference) & np.isfinite(same)
+    steps = np.subtract(_ordered(same[finite]), _ordered(reference[finite]), dtype=np.float64)
+    return float(max(np.max(steps, initial=0.0), -np.min(steps, initial=0.0)))
 
 
 ULP = Metric("ulp", "ulp", "lower", ulp, of="tensors", applies=_is_float)

@@ -14,6 +14,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import harness
 from harness.records import Failure
 
 LOG_TAIL_BYTES = 4000
@@ -32,8 +33,11 @@ class WorkerFailed(Exception):
 class WorkerProcess:
     """One worker; started by the first request, replaced by the next one after it failed."""
 
-    def __init__(self, cache: Path, log: Path, timeout_s: float, variables: Mapping[str, str]) -> None:
-        self._cache, self._log, self._timeout_s = cache, log, timeout_s
+    def __init__(self, cache: Path, scratch: Path, timeout_s: float, variables: Mapping[str, str]) -> None:
+        self._cache, self._scratch, self._timeout_s = cache, scratch, timeout_s
+        self._log = scratch / "worker.log"
+        scratch.mkdir(parents=True)
+        self._log.touch()
         self._variables = dict(variables)
         self._process: subprocess.Popen[bytes] | None = None
         self._buffer = b""
@@ -65,11 +69,11 @@ class WorkerProcess:
         self._buffer = b""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "harness.runner.worker", str(self._cache)],
+                [sys.executable, "-P", "-m", "harness.runner.worker", str(self._cache), str(self._scratch)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={**os.environ, **self._variables, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, **self._variables, "PYTHONUNBUFFERED": "1", "PYTHONPATH": _python_path()},
                 start_new_session=True,
             )
         self._log_start = self._log.stat().st_size
@@ -97,6 +101,9 @@ class WorkerProcess:
             raise WorkerFailed(
                 Failure("harness", stage, f"the worker's answer is not JSON: {error}", self._tail())
             ) from None
+        except BaseException:  # Ctrl-C, a time limit of pytest's: the late answer would be taken for the next one's
+            self._end()
+            raise
         return self._result(answer)
 
     def _result(self, answer: dict[str, Any]) -> Any:
@@ -166,6 +173,12 @@ class WorkerProcess:
             size = log.seek(0, os.SEEK_END)
             log.seek(max(self._log_start, size - LOG_TAIL_BYTES))
             return log.read().decode(errors="replace").strip()
+
+
+def _python_path() -> str:
+    """The worker imports the harness that the parent runs, whatever lies in the working folder."""
+    here = str(Path(harness.__file__).parents[1])
+    return os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:

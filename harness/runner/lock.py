@@ -6,7 +6,7 @@ import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 
@@ -19,8 +19,21 @@ def lock_folder() -> Path:
 
 
 @contextmanager
-def device_lock(device: str, *, alone: bool) -> Iterator[None]:
-    """Hold the lock of a device ("cpu", or a GPU's UUID); the kernel frees it when the process dies."""
+def device_locks(gpu: str | None, *, alone: bool) -> Iterator[None]:
+    """Hold the CPU's lock, and that of a GPU by its UUID; the kernel frees them when the process dies.
+
+    `alone` is for timing: work on a GPU shares the CPU with others, work on the CPU shares it with nobody.
+    The CPU's lock always comes first, so no two processes wait for each other.
+    """
+    with ExitStack() as held:
+        held.enter_context(_lock("cpu", alone=alone and gpu is None))
+        if gpu is not None:
+            held.enter_context(_lock(gpu, alone=alone))
+        yield
+
+
+@contextmanager
+def _lock(device: str, *, alone: bool) -> Iterator[None]:
     with (lock_folder() / f"{device}.lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         yield

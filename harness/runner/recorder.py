@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,8 @@ from harness.judge.gate import gate
 from harness.records import SCHEMA, Case, Digests, Environment, Latency, Location, Outcome, Plan, Record, Run
 
 ENVIRONMENT = "default"
+NAMED = ("model", "inputs", "onnxruntime", "tensorrt", "tensorrt_rtx", "driver")
+"""What a headline names when it changed since the baseline was accepted."""
 
 
 def new_run_id(now: datetime) -> str:
@@ -59,14 +61,14 @@ def commit_of(folder: Path) -> str | None:
 class Judged:
     """Baselines of one machine class, read once a suite, and the verdicts against them."""
 
-    def __init__(self, folder: Path, fingerprint: str) -> None:
-        self._folder, self._fingerprint = folder, fingerprint
+    def __init__(self, folder: Path, environment: Callable[[], Environment]) -> None:
+        self._folder, self._environment = folder, environment
         self._entries: dict[str, dict[str, Entry]] = {}
 
     def entries(self, suite: str) -> dict[str, Entry]:
         """What was accepted for a suite on this machine class."""
         if suite not in self._entries:
-            self._entries[suite] = baselines.read(self._folder, self._fingerprint, suite)
+            self._entries[suite] = baselines.read(self._folder, self._environment().fingerprint, suite)
         return self._entries[suite]
 
     def record(self, plan: Plan, outcome: Outcome) -> Record:
@@ -74,6 +76,7 @@ class Judged:
         entry = self.entries(plan.case.suite).get(plan.case.id)
         accepted = entry.latency if entry else None
         verdict = judge(plan, outcome, accepted, known=entry is not None)
+        changed = self._changed(entry, outcome)
         latency = outcome.latency
         if latency is not None and entry is not None:
             latency = replace(latency, baseline_digest=entry.digest())
@@ -81,7 +84,7 @@ class Judged:
             case=plan.case,
             environment=ENVIRONMENT,
             status=verdict.status,
-            headline=verdict.headline,
+            headline=verdict.headline + (f" [since the baseline: {'; '.join(changed)}]" if changed else ""),
             checks=verdict.checks,
             latency=latency,
             measures=outcome.measures,
@@ -92,9 +95,21 @@ class Judged:
             attempts=outcome.attempts,
             reproduce=reproduce(plan.case),
             measurements=outcome.measurements,
-            notes=(*outcome.notes, *_changed_since(entry, outcome)),
+            notes=outcome.notes,
             baseline=accepted,
         )
+
+    def _changed(self, entry: Entry | None, outcome: Outcome) -> list[str]:
+        """What is not as it was when the baseline was accepted: upgrades are exactly what is compared."""
+        if entry is None:
+            return []
+        now = {**self._environment().versions, **_short_digests(outcome.digests)}
+        then = {**entry.versions, **_short_digests(entry.digests)}
+        return [
+            f"{name} {then[name]} -> {now[name]}"
+            for name in NAMED
+            if name in then and name in now and then[name] != now[name]
+        ]
 
     def missing(self, plans: Sequence[Plan]) -> list[Record]:
         """A record for every accepted case of these suites that no plan makes any more."""
@@ -147,16 +162,5 @@ def _missing(case_id: str, suite: str, location: Location, accepted: Latency | N
     )  # fmt: skip
 
 
-def _changed_since(entry: Entry | None, outcome: Outcome) -> list[str]:
-    """What is not as it was when the baseline was accepted."""
-    if entry is None:
-        return []
-    pairs = {
-        "model": (entry.digests.model, outcome.digests.model),
-        "inputs": (entry.digests.inputs, outcome.digests.inputs),
-    }
-    return [
-        f"the {name} changed since the baseline was accepted ({then[:12]} then, {now[:12]} now)"
-        for name, (then, now) in pairs.items()
-        if then and now and then != now
-    ]
+def _short_digests(digests: Digests) -> dict[str, str]:
+    return {name: value[:12] for name, value in (("model", digests.model), ("inputs", digests.inputs)) if value}

@@ -96,6 +96,10 @@ class Bench:
             return Outcome(error=lost.failure)
         return decode(Outcome, answer)
 
+    def learn(self, other: Bench) -> None:
+        """Take over what another bench found out about backends."""
+        self._available |= other._available
+
     def _about(self, backend: str) -> dict[str, Any]:
         if backend not in self._available:
             self._available[backend] = self._worker(backend).request("backend", name=backend)
@@ -105,10 +109,9 @@ class Bench:
         """Backends that need variables of their own have a worker of their own."""
         lane = backend if backend in WORKER_VARIABLES else "main"
         if lane not in self._workers:
-            log = self._scratch / f"{lane}.log"
-            log.touch()
             variables = WORKER_VARIABLES.get(lane, {})
-            self._workers[lane] = WorkerProcess(self._settings.cache, log, self._settings.timeout_s, variables)
+            scratch = self._scratch / lane
+            self._workers[lane] = WorkerProcess(self._settings.cache, scratch, self._settings.timeout_s, variables)
         return self._workers[lane]
 
     def _reference(self, plan: Plan) -> Path:
@@ -165,6 +168,8 @@ def _spread(
         try:
             with own:
                 _drain(work, own, report, stop)
+                with lock:
+                    bench.learn(own)
         except BaseException as error:
             failures.append(error)
             stop.set()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -27,7 +25,7 @@ from harness.metrics import TASKS
 from harness.metrics.compare import compare
 from harness.records import Digests, Environment, Latency, Measurement, Outcome, Plan, Task
 from harness.runner import tensors
-from harness.runner.lock import device_lock
+from harness.runner.lock import device_locks
 from harness.runner.profiles import profile
 from harness.sources import SOURCES, Fetched
 from harness.sources.inspect import ModelInfo, inspect
@@ -59,25 +57,29 @@ class Stages:
     """Seconds spent in each stage of one case; `announce` tells the parent which one begins."""
 
     announce: Callable[[str], None]
+    gpu: str | None
+    """UUID of the GPU that the case runs on; None: it runs on the CPU."""
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        self.announce(name)
-        start = perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[f"{name}_s"] = self.seconds.get(f"{name}_s", 0.0) + perf_counter() - start
+    def __call__(self, name: str, *, alone: bool = False) -> Iterator[None]:
+        """One stage; waiting for the device counts neither as the stage nor towards its time-out."""
+        self.announce("wait")
+        with device_locks(self.gpu, alone=alone):
+            self.announce(name)
+            start = perf_counter()
+            try:
+                yield
+            finally:
+                self.seconds[f"{name}_s"] = self.seconds.get(f"{name}_s", 0.0) + perf_counter() - start
 
 
 class Steps:
     """Measures cases one after the other; engines that cases share are built once."""
 
-    def __init__(self, cache: Path, announce: Callable[[str], None]) -> None:
-        self._cache = cache
+    def __init__(self, cache: Path, scratch: Path, announce: Callable[[str], None]) -> None:
+        self._cache, self._scratch = cache, scratch
         self._announce = announce
-        self._scratch = Path(tempfile.mkdtemp(prefix="trt-harness-"))
         self._artefacts: dict[str, Artefact] = {}
         self._environment = describe()
 
@@ -86,22 +88,18 @@ class Steps:
         """This machine and interpreter."""
         return self._environment
 
-    def close(self) -> None:
-        """Remove the engines that were built."""
-        shutil.rmtree(self._scratch, ignore_errors=True)
-
     def reference(self, plan: Plan, folder: Path) -> str:
         """Write the outputs of the plan's backend reference to a folder; returns the digest of the feeds."""
-        stages = Stages(lambda name: self._announce(f"reference {name}"))
         asked = replace(plan.case, backend=plan.reference.backend, precision=plan.reference.precision)
         plain = replace(plan, case=asked, options=REFERENCE_OPTIONS.get(asked.backend, {}))
         backend = _backend(asked.backend)
+        stages = Stages(self._announce_reference, self._gpu(backend))
         if reason := backend.why_not() or backend.why_not_run():
             raise InputError(f"the reference backend {asked.backend} is not available here: {reason}")
         prepared = self._prepare(plain, stages)
         session = self._open(backend, prepared, stages)[0]
         try:
-            with self._on_device(backend, "infer", stages):
+            with stages("infer"):
                 tensors.save(folder, [session.infer(batch) for batch in prepared.feeds.batches])
         finally:
             session.close()
@@ -109,8 +107,8 @@ class Steps:
 
     def measure(self, plan: Plan, reference: Path | None, keep: Path | None) -> Outcome:
         """Everything measured for one case; a runtime that refuses the case makes a skipped outcome."""
-        stages = Stages(self._announce)
         backend = _backend(plan.case.backend)
+        stages = Stages(self._announce, self._gpu(backend))
         prepared: Prepared | None = None
         try:
             prepared = self._prepare(plan, stages)
@@ -132,14 +130,14 @@ class Steps:
     ) -> Outcome:
         session, artefact = self._open(backend, prepared, stages)
         try:
-            candidate, first_ms = self._infer(backend, session, prepared, stages)
+            candidate, first_ms = self._infer(session, prepared, stages)
             with stages("compare"):
                 expected = _expected(plan, prepared, reference, candidate)
                 measured = compare(plan, expected, candidate) + _task(plan.task, expected, candidate)
                 if keep is not None:
                     tensors.save(keep / "candidate", candidate)
                     tensors.save(keep / "reference", expected)
-            latency = self._time(plan, backend, session, prepared, stages)
+            latency = self._time(plan, session, prepared, stages)
         finally:
             session.close()
         return Outcome(
@@ -174,7 +172,7 @@ class Steps:
         if spec.options.get("script") or key not in self._artefacts:
             folder = self._scratch / sha256(key.encode()).hexdigest()[:16]
             folder.mkdir(exist_ok=True)
-            with self._on_device(backend, "build", stages):
+            with stages("build"):
                 start = perf_counter()
                 built = backend.build(spec, folder)
             if built.digest:
@@ -199,31 +197,26 @@ class Steps:
             notes=_notes(prepared),
         )
 
-    def _infer(
-        self, backend: Backend, session: Session, prepared: Prepared, stages: Stages
-    ) -> tuple[list[dict[str, Tensor]], float]:
-        with self._on_device(backend, "infer", stages):
+    def _infer(self, session: Session, prepared: Prepared, stages: Stages) -> tuple[list[dict[str, Tensor]], float]:
+        with stages("infer"):
             start = perf_counter()
             outputs = [session.infer(prepared.feeds.batches[0])]
             first_ms = (perf_counter() - start) * 1e3
             outputs += [session.infer(batch) for batch in prepared.feeds.batches[1:]]
         return outputs, first_ms
 
-    def _time(
-        self, plan: Plan, backend: Backend, session: Session, prepared: Prepared, stages: Stages
-    ) -> Latency | None:
+    def _time(self, plan: Plan, session: Session, prepared: Prepared, stages: Stages) -> Latency | None:
         if not plan.latency.enabled:
             return None
-        with self._on_device(backend, "time", stages, alone=True):
+        with stages("time", alone=True):
             return measure_latency(session.bind(prepared.feeds.batches[0]), plan.latency)
 
-    @contextmanager
-    def _on_device(self, backend: Backend, name: str, stages: Stages, *, alone: bool = False) -> Iterator[None]:
-        """A stage that holds the device's lock; waiting for it counts neither as the stage nor to its time-out."""
+    def _announce_reference(self, stage: str) -> None:
+        self._announce(stage if stage == "wait" else f"reference {stage}")
+
+    def _gpu(self, backend: Backend) -> str | None:
         gpus = self._environment.gpus
-        self._announce("wait")
-        with device_lock(gpus[0].uuid if backend.device == "cuda" and gpus else "cpu", alone=alone), stages(name):
-            yield
+        return gpus[0].uuid if backend.device == "cuda" and gpus else None
 
 
 def _backend(name: str) -> Backend:

@@ -26,21 +26,18 @@ def main() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    worker = Worker(Path(sys.argv[1]), channel)
-    try:
-        for line in sys.stdin:
-            worker.serve(json.loads(line))
-    finally:
-        worker.close()
+    worker = Worker(Path(sys.argv[1]), Path(sys.argv[2]), channel)
+    for line in sys.stdin:
+        worker.serve(json.loads(line))
 
 
 class Worker:
     """Dispatches requests to the steps; a failure is an answer, never the end of the process."""
 
-    def __init__(self, cache: Path, channel: IO[str]) -> None:
+    def __init__(self, cache: Path, scratch: Path, channel: IO[str]) -> None:
         self._channel = channel
         self._stage = "start"
-        self._cache = cache
+        self._cache, self._scratch = cache, scratch
         self._steps: Any = None
         self._operations: Mapping[str, Callable[..., Any]] = {
             "hello": self._hello,
@@ -63,11 +60,6 @@ class Worker:
             answer = self._failure("harness", f"{type(error).__name__}: {error}")
         self._send(answer)
 
-    def close(self) -> None:
-        """Remove what the steps left on disk."""
-        if self._steps is not None:
-            self._steps.close()
-
     def _announce(self, stage: str) -> None:
         self._stage = stage
         self._send({"stage": stage})
@@ -82,7 +74,7 @@ class Worker:
     def _hello(self) -> Any:
         from harness.runner.steps import Steps
 
-        self._steps = Steps(self._cache, self._announce)
+        self._steps = Steps(self._cache, self._scratch, self._announce)
         return encode(self._steps.environment)
 
     def _backend(self, name: str) -> Any:

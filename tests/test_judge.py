@@ -1,0 +1,207 @@
+"""The judge: statuses, headlines and exit statuses from measurements, without any I/O."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from builders import record
+from harness.judge import judge
+from harness.judge.gate import gate
+from harness.metrics.compare import compare
+from harness.metrics.defaults import DEFAULTS
+from harness.records import (
+    BLOCKING,
+    ERROR_KINDS,
+    PRECISIONS,
+    STATUSES,
+    Failure,
+    Latency,
+    LatencyPlan,
+    Measurement,
+    Outcome,
+    Quantiles,
+    Task,
+)
+from harness.timing.loop import settings
+from plans import plan
+
+REFERENCE = np.linspace(-1, 1, 40).reshape(4, 10)
+
+
+def outcome(asked, candidate, reference=REFERENCE, latency=None):
+    return Outcome(measurements=compare(asked, [{"y": reference}], [{"y": candidate}]), latency=latency)
+
+
+def timed(p50_ms, half_ms=0.001, **changes):
+    quantiles = Quantiles(p50_ms, p50_ms * 1.1, p50_ms * 1.2, p50_ms, (p50_ms - half_ms, p50_ms + half_ms), 100)
+    return Latency(quantiles, None, "host", {**settings(LatencyPlan()), **changes})
+
+
+def checks(verdict):
+    return {check.name: check for check in verdict.checks}
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_every_precision_has_default_limits(precision):
+    assert DEFAULTS[precision]
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
+def test_default_limits_do_not_depend_on_the_unit_of_the_output(scale):
+    asked = plan()
+    good = outcome(asked, REFERENCE * scale + 5e-5 * scale, REFERENCE * scale)
+    bad = outcome(asked, REFERENCE * scale + 5e-4 * scale, REFERENCE * scale)
+
+    assert judge(asked, good, None, known=False).status == "new"
+    assert judge(asked, bad, None, known=False).status == "failed"
+
+
+def test_an_explicit_limit_replaces_the_default_ones_of_its_output():
+    asked = plan(limits={"max_abs": 0.1})
+    verdict = judge(asked, outcome(asked, REFERENCE + 0.05), None, known=False)
+
+    assert verdict.status == "new"
+    assert [name for name in checks(verdict) if checks(verdict)[name].question == "budget"] == ["y/max_abs"]
+
+
+def test_an_explicit_limit_never_replaces_the_checks_on_structure():
+    asked = plan(limits={"max_abs": 1e9})
+    broken = REFERENCE.copy()
+    broken[0, 0] = np.nan
+
+    verdict = judge(asked, outcome(asked, broken), None, known=False)
+
+    assert verdict.headline.startswith("y/nonfinite: 1 elements are NaN or infinite where the reference is not")
+
+
+def test_the_headline_says_how_many_more_checks_failed():
+    asked = plan()
+
+    assert judge(asked, outcome(asked, -REFERENCE), None, known=False).headline.endswith("(and 1 more)")
+
+
+def test_a_share_of_mismatches_may_be_allowed():
+    asked = plan(limits={"atol": 1e-6, "mismatch_share_max": 0.1})
+    candidate = REFERENCE.copy()
+    candidate[0, :4] += 1
+
+    assert judge(asked, outcome(asked, candidate), None, known=False).status == "new"
+    candidate[1, :1] += 1
+    assert judge(asked, outcome(asked, candidate), None, known=False).status == "failed"
+
+
+def test_integers_must_be_equal_by_default():
+    asked = plan("fp16")
+    numbers = np.arange(4)
+
+    assert judge(asked, outcome(asked, numbers.copy(), numbers), None, known=False).status == "new"
+    verdict = judge(asked, outcome(asked, numbers + 1, numbers), None, known=False)
+    assert verdict.headline == "y/exact: 4 differ, of 4 elements"
+
+
+def test_a_metric_that_could_not_be_measured_never_passes():
+    asked = plan(limits={"rmse_rel_max": 0.1})
+
+    verdict = judge(asked, outcome(asked, np.ones((2, 2)), np.zeros((2, 2))), None, known=False)
+
+    assert "could not be measured" in verdict.headline
+
+
+def test_a_limit_for_an_output_that_does_not_exist_fails():
+    asked = plan(output_limits={"z": {"atol": 1.0}})
+
+    assert "'z'" in judge(asked, outcome(asked, REFERENCE), None, known=False).headline
+
+
+def test_nothing_compared_is_a_failure():
+    assert judge(plan(), Outcome(), None, known=True).status == "failed"
+
+
+TASK = Task("top1", "y", "labels.npz", min=0.9, max_drop=0.01)
+
+
+@pytest.mark.parametrize(
+    ("value", "reference", "failed"),
+    [(0.95, 0.95, []), (0.94, 0.95, []), (0.93, 0.95, ["task/top1_drop"]), (0.89, 0.89, ["task/top1"])],
+)
+def test_a_task_metric_has_a_floor_and_a_largest_drop(value, reference, failed):
+    asked = plan(task=TASK)
+    measured = outcome(asked, REFERENCE)
+    scores = (Measurement("y", "top1", value), Measurement("y", "top1_reference", reference))
+
+    verdict = judge(asked, replace(measured, measurements=measured.measurements + scores), None, known=False)
+
+    assert [name for name, check in checks(verdict).items() if not check.ok] == failed
+
+
+def test_a_task_that_was_not_measured_fails():
+    asked = plan(task=TASK)
+
+    assert judge(asked, outcome(asked, REFERENCE), None, known=False).status == "failed"
+
+
+@pytest.mark.parametrize(
+    ("now", "then", "status"),
+    [
+        (timed(1.0), timed(1.0), "passed"),
+        (timed(1.04), timed(1.0), "passed"),
+        (timed(1.06), timed(1.0), "regressed"),
+        (timed(1.06, half_ms=0.05), timed(1.0, half_ms=0.05), "inconclusive"),
+        (timed(0.90), timed(1.0), "improved"),
+        (timed(0.024), timed(0.020), "passed"),  # 20 %, but only 4 us
+        (timed(1.06, cuda_graph=True), timed(1.0), "inconclusive"),  # measured in another way
+    ],
+)
+def test_a_change_of_latency_counts_beyond_limit_floor_and_noise(now, then, status):
+    asked = plan()
+
+    assert judge(asked, outcome(asked, REFERENCE, latency=now), then, known=True).status == status
+
+
+def test_a_failure_comes_before_a_regression():
+    asked = plan()
+
+    assert judge(asked, outcome(asked, -REFERENCE, latency=timed(2.0)), timed(1.0), known=True).status == "failed"
+
+
+def test_an_untimed_case_with_a_baseline_passes():
+    asked = plan(latency=LatencyPlan(enabled=False))
+
+    assert judge(asked, outcome(asked, REFERENCE), None, known=True).status == "passed"
+
+
+def failure(kind):
+    return replace(record("s/m/b/p/x", "error"), error=Failure(kind, "infer", "it broke"))
+
+
+@pytest.mark.parametrize("kind", ERROR_KINDS)
+def test_errors_of_the_code_exit_1_and_errors_of_the_machine_exit_3(kind):
+    expected = 1 if kind in ("build", "unsupported", "input") else 3
+
+    assert gate([failure(kind), record("s/m/b/p/y", "passed")]).exit_status == expected
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_only_blocking_statuses_block(status):
+    if status == "error":
+        return
+    decided = gate([record("s/m/b/p/x", status), record("s/m/b/p/y", "passed")])
+
+    assert decided.exit_status == int(status in BLOCKING)
+    assert decided.passed == (status not in BLOCKING)
+
+
+def test_a_failed_case_outweighs_a_machine_that_failed():
+    assert gate([failure("crash"), record("s/m/b/p/y", "failed")]).exit_status == 1
+
+
+def test_a_run_in_which_every_case_was_skipped_fails():
+    assert gate([record("s/m/b/p/x", "skipped")]).exit_status == 1
+
+
+def test_fail_on_names_statuses_that_exit_4_unless_something_worse_happened():
+    assert gate([record("s/m/b/p/x", "new")], ["new"]).exit_status == 4
+    assert gate([record("s/m/b/p/x", "new"), record("s/m/b/p/y", "failed")], ["new"]).exit_status == 1

@@ -1,0 +1,111 @@
+"""Records, journals, runs and baselines on disk."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from builders import every_status, record, run
+from harness import baselines, store
+from harness.errors import UsageError
+from harness.records import Record, Run, decode, encode
+
+ABOUT = {
+    "versions": {"onnxruntime": "1.31.1"},
+    "run": "r",
+    "commit": None,
+    "date": "2026-01-01",
+    "by": "me",
+    "reason": "why",
+}
+
+
+def test_a_run_survives_its_json_form():
+    whole = run(*every_status()) if not isinstance(every_status(), Run) else every_status()
+
+    assert decode(Run, json.loads(json.dumps(encode(whole)))) == whole
+
+
+def test_unknown_keys_in_json_are_ignored_so_newer_runs_can_be_read():
+    data = encode(record("s/m/b/p/x", "passed"))
+
+    assert decode(Record, {**data, "later": 1}) == decode(Record, data)
+
+
+@pytest.mark.parametrize(("field", "value"), [("status", 3), ("checks", {}), ("attempts", "1"), ("case", None)])
+def test_a_value_of_the_wrong_type_is_named(field, value):
+    data = {**encode(record("s/m/b/p/x", "passed")), field: value}
+
+    with pytest.raises(TypeError, match=f"Record.{field}"):
+        decode(Record, data)
+
+
+def test_numbers_that_json_lacks_become_null():
+    assert encode({"a": float("nan"), "b": float("inf"), "c": 1.5}) == {"a": None, "b": None, "c": 1.5}
+
+
+def test_the_journal_gives_back_what_was_appended(tmp_path):
+    records = [record("s/m/b/p/x", "passed"), record("s/m/b/p/y", "skipped")]
+    with store.Journal(tmp_path) as journal:
+        for one in records:
+            journal.append(one)
+
+    assert list(store.read_journal(tmp_path)) == records
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"schema": "other/1"}', '{"schema": "harness.run/1"}', "\x00"]
+)
+def test_what_is_not_a_run_is_refused_by_file_name(tmp_path, text):
+    (tmp_path / "run.json").write_text(text)
+
+    with pytest.raises(UsageError, match=r"run\.json: not a run"):
+        store.read_run(tmp_path)
+
+
+def test_a_baseline_is_sorted_one_case_a_line_with_five_digits(tmp_path):
+    records = [record("s/m/b/p/z", "passed"), record("s/m/b/p/a", "new")]
+    entries = baselines.accept({}, records, ABOUT)
+
+    path = baselines.write(tmp_path, "gpu-x1", "s", entries)
+
+    lines = [line for line in path.read_text().splitlines() if line.startswith('  "')]
+    assert [line.split(":")[0].strip(' "') for line in lines] == ["s/m/b/p/a", "s/m/b/p/z"]
+    again = baselines.read(tmp_path, "gpu-x1", "s")
+    assert again.keys() == entries.keys()
+    assert again["s/m/b/p/a"].reason == "why"
+
+
+def test_accepting_twice_changes_nothing_in_the_file(tmp_path):
+    entries = baselines.accept({}, [record("s/m/b/p/z", "passed")], ABOUT)
+    first = baselines.write(tmp_path, "gpu-x1", "s", entries).read_text()
+
+    assert baselines.write(tmp_path, "gpu-x1", "s", baselines.read(tmp_path, "gpu-x1", "s")).read_text() == first
+
+
+def test_accepting_keeps_cases_that_were_not_in_the_run():
+    before = baselines.accept({}, [record("s/m/b/p/old", "passed")], ABOUT)
+
+    after = baselines.accept(before, [record("s/m/b/p/new", "new")], ABOUT)
+
+    assert set(after) == {"s/m/b/p/old", "s/m/b/p/new"}
+
+
+def test_accepting_a_missing_case_removes_it():
+    before = baselines.accept({}, [record("s/m/b/p/old", "passed")], ABOUT)
+
+    assert baselines.accept(before, [record("s/m/b/p/old", "missing")], ABOUT) == {}
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"schema": "x"}', '{"schema": "harness.baseline/1", "cases": {"a": {}}}'])
+def test_a_damaged_baseline_stops_everything(tmp_path, text):
+    (tmp_path / "gpu-x1").mkdir()
+    (tmp_path / "gpu-x1/s.json").write_text(text)
+
+    with pytest.raises(UsageError, match=r"s\.json: not a baseline"):
+        baselines.read(tmp_path, "gpu-x1", "s")
+
+
+def test_no_baseline_is_empty(tmp_path):
+    assert baselines.read(tmp_path, "gpu-x1", "s") == {}

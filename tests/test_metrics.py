@@ -1,0 +1,193 @@
+"""Metrics: each in numbers that can be checked by hand, and all of them on whatever hypothesis finds."""
+
+from __future__ import annotations
+
+import math
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from harness.errors import InputError
+from harness.metrics import LIMITS, METRICS, TASKS
+from harness.metrics.compare import compare
+from harness.metrics.elementwise import mismatches, tolerance
+from harness.metrics.task import top1
+from plans import plan
+
+REFERENCE = np.array([[3.0, -4.0, 0.0], [1.0, 2.0, 2.0]])
+CANDIDATE = np.array([[3.0, -4.0, 0.5], [1.0, 2.5, 2.0]])
+EXPECTED = {
+    "max_abs": 0.5,
+    "mean_abs": 1 / 6,
+    "max_rel": 1.0,
+    "rmse_rel": math.sqrt(0.5 / 34),
+    "cosine": (9 + 16 + 1 + 5 + 4) / math.sqrt(34 * (25.25 + 11.25)),
+    "sqnr_db": 10 * math.log10(34 / 0.5),
+    "psnr_db": 10 * math.log10(16 / (0.5 / 6)),
+    "ulp": 4602678819172646912.0,
+    "argmax_agreement": 1.0,
+    "topk_agreement": 1.0,
+}
+FINITE = arrays.arrays(np.float64, st.integers(1, 30), elements=st.floats(-1e6, 1e6))
+
+
+def measured(name, reference, candidate):
+    metric = METRICS.load(name)
+    if metric.of == "values":
+        reference, candidate = reference.ravel(), candidate.ravel()
+    return metric.measure(reference, candidate)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_gives_the_number_worked_out_by_hand(name):
+    assert measured(name, REFERENCE, CANDIDATE) == pytest.approx(EXPECTED[name])
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_is_registered_under_its_own_name_with_a_direction(name):
+    metric = METRICS.load(name)
+
+    assert metric.name == name
+    assert metric.better in ("lower", "higher")
+    assert metric.of in ("values", "tensors")
+    assert metric.measure.__doc__
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_every_limit_bounds_its_metric_on_the_bad_side(limit):
+    metric = METRICS.load(LIMITS[limit].metric)
+
+    assert LIMITS[limit].side == {"lower": "max", "higher": "min"}[metric.better]
+
+
+@pytest.mark.parametrize("name", ["max_abs", "mean_abs", "max_rel", "rmse_rel", "cosine", "sqnr_db", "psnr_db"])
+@given(values=FINITE)
+def test_identical_values_are_perfect(name, values):
+    perfect = {"cosine": 1.0, "sqnr_db": 313.07, "psnr_db": 313.07}.get(name, 0.0)
+
+    assert measured(name, values, values.copy()) == pytest.approx(perfect, abs=0.01)
+
+
+@pytest.mark.parametrize("name", ["max_abs", "mean_abs", "max_rel", "rmse_rel"])
+@given(values=FINITE)
+def test_errors_are_never_negative_or_nan(name, values):
+    value = measured(name, values, values[::-1])
+
+    assert value >= 0
+
+
+def test_relative_error_is_safe_at_zero():
+    assert measured("max_rel", np.zeros(3), np.zeros(3)) == 0
+    assert measured("max_rel", np.zeros(3), np.array([0, 0, 1e-30])) == 1
+
+
+def test_ulp_counts_representable_steps_across_zero():
+    tiny = np.float32(1e-45)  # the smallest subnormal
+    reference = np.array([1.0, tiny, 0.0], np.float32)
+    candidate = np.array([np.nextafter(np.float32(1), np.float32(2)), -tiny, -0.0], np.float32)
+
+    assert [METRICS.load("ulp").measure(reference[i : i + 1], candidate[i : i + 1]) for i in range(3)] == [1, 2, 0]
+
+
+def test_topk_agreement_counts_shared_members():
+    reference, candidate = np.array([[5.0, 4.0, 3.0, 0.0]]), np.array([[5.0, 0.0, 3.0, 4.0]])
+
+    assert METRICS.load("topk_agreement").measure(reference, candidate, topk=2) == 0.5
+
+
+@pytest.mark.parametrize(("rule", "ratio"), [("sum", 0.1 / 0.2), ("either", 0.1 / 0.1)])
+def test_the_two_tolerance_rules_differ_as_named(rule, ratio):
+    excess = tolerance(np.array([1.0]), np.array([1.1]), rule, 0.1, 0.1)
+
+    assert excess.ratio == pytest.approx(ratio)
+
+
+def test_the_sum_rule_is_numpys():
+    rng = np.random.default_rng(0)
+    for scale in (1e-9, 1e-5, 1e-2):
+        r = rng.normal(size=50)
+        c = r + rng.normal(size=50) * scale
+        assert (tolerance(r, c, "sum", 1e-5, 1e-4).ratio <= 1) == np.allclose(c, r, atol=1e-5, rtol=1e-4)
+
+
+def test_zero_tolerance_passes_only_what_is_equal():
+    assert tolerance(np.ones(2), np.ones(2), "sum", 0, 0).ratio == 0
+    assert tolerance(np.ones(2), np.array([1, 1 + 1e-15]), "sum", 0, 0).ratio == math.inf
+
+
+def test_mismatches_take_nan_as_equal_to_nan():
+    assert mismatches(np.array([np.nan, 1.0]), np.array([np.nan, 2.0])) == 1
+
+
+def test_top1_needs_as_many_labels_as_rows():
+    assert top1(np.eye(3), np.array([0, 1, 0])) == pytest.approx(2 / 3)
+    with pytest.raises(InputError, match="3 rows of outputs and 2 labels"):
+        top1(np.eye(3), np.array([0, 1]))
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_metric_is_registered_under_its_own_name(name):
+    assert TASKS.load(name).name == name
+
+
+DTYPES = [
+    *("float16", "float32", "float64", "complex64", "complex128", "bool"),
+    *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *(ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e4m3fnuz, ml_dtypes.float8_e5m2),
+    *(ml_dtypes.float8_e5m2fnuz, ml_dtypes.float8_e8m0fnu, ml_dtypes.float4_e2m1fn),
+    *(ml_dtypes.int4, ml_dtypes.uint4, ml_dtypes.int2, ml_dtypes.uint2, object),
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: np.dtype(dtype).name)
+def test_outputs_of_every_dtype_are_compared_and_a_difference_is_seen(dtype):
+    two = 2 if dtype is ml_dtypes.float8_e8m0fnu else 0  # which has neither zero nor sign
+    reference = np.array([[1, two, 1, 1]]).astype(np.float32).astype(dtype)
+    if dtype is object:
+        reference = np.array([["a", "b", "a", "a"]], dtype=object)
+    candidate = reference.copy()
+    candidate[0, 2] = candidate[0, 1]
+
+    same = {m.metric: m.value for m in compare(plan(), [{"y": reference}], [{"y": reference.copy()}])}
+    other = {m.metric: m.value for m in compare(plan(), [{"y": reference}], [{"y": candidate}])}
+
+    decisive = "mismatches" if "mismatches" in same else "max_abs"
+    assert same[decisive] == 0
+    assert other[decisive] >= 0.5
+
+
+def test_a_nan_or_infinity_is_counted_unless_it_is_the_same_in_both():
+    reference = np.array([1.0, np.nan, np.inf, -np.inf, 1.0], np.float32)
+    candidate = np.array([np.nan, np.nan, np.inf, np.inf, 1.0], np.float32)
+
+    found = {m.metric: m for m in compare(plan(), [{"y": reference}], [{"y": candidate}])}
+
+    assert found["nonfinite"].value == 2
+    assert found["nonfinite"].detail == "first at flat index 0: expected 1, found nan"
+
+
+def test_batches_are_compared_as_one_tensor():
+    reference = [{"y": np.ones((2, 3))}, {"y": np.full((1, 3), 2.0)}]
+    candidate = [{"y": np.ones((2, 3))}, {"y": np.full((1, 3), 2.5)}]
+
+    found = {m.metric: m for m in compare(plan(), reference, candidate)}
+
+    assert found["max_abs"].value == 0.5
+    assert found["tolerance_ratio"].detail == "worst element [2, 0]: expected 2, found 2.5"
+
+
+def test_an_unequal_number_of_batches_is_measured():
+    found = {m.metric: m.value for m in compare(plan(), [{"y": np.ones(2)}] * 3, [{"y": np.ones(2)}])}
+
+    assert found["batches"] == 2
+
+
+def test_empty_outputs_of_the_right_shape_agree():
+    found = {m.metric: m.value for m in compare(plan(), [{"y": np.ones((0, 4))}], [{"y": np.ones((0, 4))}])}
+
+    assert found["tolerance_ratio"] == 0
+    assert found["cosine"] == 1
