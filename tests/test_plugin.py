@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -22,6 +24,12 @@ models:
   - {name: y, source: absent.onnx}
 """
 HELM_UNITTEST = "suite: a chart\ntests:\n  - it: renders\n    asserts:\n      - isKind: {of: Deployment}\n"
+ACKNOWLEDGE = """
+from dataclasses import replace
+from harness.pytest_items import Shared
+measure = Shared.measure
+Shared.measure = lambda self, plan: replace(measure(self, plan), status="acknowledged")
+"""
 
 
 @pytest.fixture
@@ -199,6 +207,29 @@ def test_an_accepted_case_that_the_suite_no_longer_makes_fails(folder, pytester)
     assert [record.status for record in read_run(folder / "out").records] == ["passed", "missing"]
 
 
+def test_a_damaged_baseline_fails_its_cases_without_a_traceback_and_never_passes_the_gate(folder, pytester):
+    suite = fake_suite(folder)
+    accept(folder, suite)
+    (damaged,) = (folder / "baselines").glob("*/toy.json")
+    damaged.write_text("{")
+
+    result = run(pytester, "--harness-output=out", "-k", "n-1")
+
+    result.assert_outcomes(failed=1, deselected=2)
+    result.stdout.fnmatch_lines(["*toy.json: not a baseline: *"])
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
+def test_an_acknowledged_case_is_xfail(folder, pytester):
+    fake_suite(folder, WRONG)
+    (folder / "conftest.py").write_text(ACKNOWLEDGE)
+
+    result = run(pytester, "-rx", "-k", "n-3")
+
+    result.assert_outcomes(xfailed=1, deselected=1)
+    result.stdout.fnmatch_lines(["XFAIL toy.yaml::toy/small/fake/fp32/n-3 - y/cosine_min: *"])
+
+
 def test_without_an_output_folder_nothing_is_written(folder, pytester):
     fake_suite(folder)
     before = files(folder)
@@ -290,20 +321,31 @@ def test_a_required_backend_that_is_absent_ends_the_session_at_once(folder, pyte
     assert not (folder / "out").exists()
 
 
-def test_an_interrupt_keeps_what_was_measured_and_ends_the_worker(folder, pytester):
+def test_an_interrupt_keeps_what_was_measured_and_ends_the_worker(folder):
     fake_suite(folder, "cases: [{match: '*/n-3', crash: {stage: infer, kind: hang}}]")
     journal = folder / "out/journal.jsonl"
-    process = pytester.popen([sys.executable, "-m", "pytest", "--harness-output=out"])
+    command = [sys.executable, "-m", "pytest", "--harness-output=out"]
 
-    wait_until(lambda: journal.exists() and journal.read_text().endswith("\n"))
-    time.sleep(0.5)  # the next case hangs by now
-    process.send_signal(signal.SIGINT)
-    process.wait(timeout=30)
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        wait_until(lambda: journal.exists() and journal.read_text().endswith("\n"))
+        time.sleep(0.5)  # the next case hangs by now
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=30)
 
     assert process.returncode == pytest.ExitCode.INTERRUPTED
     made = read_run(folder / "out")
     assert [record.case.id for record in made.records] == ["toy/small/fake/fp32/n-1"]
     assert made.gate.exit_status == 130
+    assert not workers(folder)
+
+
+def workers(folder):
+    """Processes that were started with this folder's cache."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it ended meanwhile
+            found += [path.parent.name] if str(folder / "cache").encode() in path.read_bytes() else []
+    return found
 
 
 def wait_until(holds, timeout_s=30):

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from harness.errors import Problem, SuiteError
 from harness.records import Location, Plan
+from harness.suitefile import is_suite
 from harness.suites.check import check, schema
 from harness.suites.document import parse
 from harness.suites.expand import expand
-from harness.suites.find import is_suite, label, places_of, read, suite_files
+from harness.suites.find import label, places_of, read, suite_files
 from harness.suites.select import select
 
-__all__ = ["is_suite", "load", "schema", "select"]
+__all__ = ["is_suite", "load", "schema", "select", "twins"]
 
 
 def load(paths: Sequence[Path], root: Path | None = None) -> list[Plan]:
@@ -30,7 +31,7 @@ def load(paths: Sequence[Path], root: Path | None = None) -> list[Plan]:
         found, wrong = _load_one(path, root)
         plans += found
         problems += wrong
-    problems += _twins(plans)
+    problems += twins(plans)
     if problems:
         raise SuiteError(problems)
     return plans
@@ -48,7 +49,7 @@ def _load_one(path: Path, root: Path | None) -> tuple[list[Plan], list[Problem]]
     return ([] if problems else plans), problems
 
 
-def _twins(plans: Sequence[Plan]) -> list[Problem]:
+def twins(plans: Sequence[Plan]) -> list[Problem]:
     """Case ids that two models make, one problem a pair of models."""
     first: dict[str, Location] = {}
     pairs: dict[tuple[Location, Location], list[str]] = {}

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness.errors import Problem, SuiteError, UsageError
+from harness.suitefile import SUFFIXES, is_suite
 from harness.suites.places import Places
 
-_SUITE_LINE = re.compile(rb"""^(\xef\xbb\xbf)?(suite|"suite"|'suite')[ \t]*:(\s|$)""", re.MULTILINE)
-_SUFFIXES = (".yaml", ".yml")
 _ROOT_MARKS = (".git", "pyproject.toml")
-
-
-def is_suite(path: Path) -> bool:
-    """Whether a file has a top-level `suite:` line; a quick look, not a parse."""
-    try:
-        return bool(_SUITE_LINE.search(path.read_bytes()))
-    except OSError:
-        return False
 
 
 def suite_files(paths: Sequence[Path]) -> list[Path]:
@@ -45,7 +35,7 @@ def _below(folder: Path) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             path = Path(current) / name
-            if path.suffix in _SUFFIXES and is_suite(path):
+            if path.suffix in SUFFIXES and is_suite(path):
                 yield path
 
 

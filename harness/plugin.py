@@ -1,0 +1,180 @@
+"""The pytest plug-in: suite files are collected, a case is an item; without a suite it does nothing.
+
+`--harness-output` makes one run folder of a session, also of one that pytest-xdist spreads over processes: each
+process appends to the journal, and the one that the user started writes `run.json` and the report at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness.errors import HarnessError, UsageError
+from harness.pytest_items import HarnessWarning, SuiteFile, folder_option, selected, shared, told
+from harness.suitefile import SUFFIXES, is_suite
+
+if TYPE_CHECKING:
+    from harness.records import Environment, Record, Run
+
+__all__ = ["HarnessWarning"]
+
+MACHINE_FAILED = pytest.ExitCode.INTERNAL_ERROR
+"""Pytest's nearest, and the number that `harness run` gives as well."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options with the meaning that they have for `harness run`."""
+    group = parser.getgroup("harness", "model suites (trt-harness)")
+    group.addoption("--harness-output", type=_folder, metavar="DIR", help="write run.json and the report there")
+    group.addoption(
+        "--harness-baselines", type=_folder, metavar="DIR", help="accepted results (default <root>/baselines)"
+    )
+    group.addoption(
+        "--harness-root", type=_folder, metavar="DIR", help="no path of a suite may leave it (default: the repository)"
+    )
+    group.addoption(
+        "--harness-artefacts", type=_folder, metavar="DIR", help="made variants (default: the user's cache)"
+    )
+    group.addoption("--harness-timeout", type=_seconds, metavar="S", help="seconds a stage may take (default 600)")
+    group.addoption(
+        "--harness-require", action="append", default=[], metavar="BACKEND", help="run nothing if it is absent"
+    )
+    group.addoption("--harness-keep-outputs", action="store_true", help="keep outputs in --harness-output")
+
+
+def _folder(text: str) -> str:
+    """An absolute path, because other processes get it too; text, because xdist sends nothing else."""
+    return str(Path(text).absolute())
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds")
+    return value
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> SuiteFile | None:
+    """A YAML file with a top-level `suite:` is a suite; no other file is touched."""
+    if file_path.suffix in SUFFIXES and is_suite(file_path):
+        return SuiteFile.from_parent(parent, path=file_path)
+    return None
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Before anything runs: the backends that must be there, and the run folder."""
+    config = session.config
+    if hasattr(config, "workerinput") or config.getoption("collectonly"):
+        return
+    output = folder_option(config, "output")
+    if config.getoption("harness_keep_outputs") and output is None:
+        raise pytest.UsageError("--harness-keep-outputs: give the folder to keep them in with --harness-output")
+    _require(config, config.getoption("harness_require"))
+    if output is not None:
+        config.pluginmanager.register(RunFolder(config, output), "harness-run-folder")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A process of pytest-xdist tells the one that started it which cases the run consists of."""
+    told_back: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if told_back is not None and folder_option(session.config, "output"):
+        told_back["harness_cases"] = selected(session)
+
+
+def _require(config: pytest.Config, backends: Sequence[str]) -> None:
+    if not backends:
+        return
+    from harness.commands.run import check_names, require
+
+    try:
+        check_names(backends)
+        require(shared(config).bench(), backends)
+    except UsageError as error:
+        raise pytest.UsageError(told(str(error))) from None
+    except HarnessError as error:
+        pytest.exit(told(str(error)), MACHINE_FAILED)
+
+
+class RunFolder:
+    """Makes a run of the journal when the session ends; lives only in the process that the user started."""
+
+    def __init__(self, config: pytest.Config, folder: Path) -> None:
+        from harness import store
+        from harness.runner.recorder import header
+
+        try:
+            store.prepare_folder(folder)
+        except UsageError as error:
+            raise pytest.UsageError(told(str(error))) from None
+        self._config, self._folder = config, folder
+        self._header = header(["pytest", *config.invocation_params.args], config.rootpath)
+        self._cases: list[str] | None = None
+        self._run: Run | None = None
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Every process of pytest-xdist collects the same cases; one that crashed tells none."""
+        cases = getattr(node, "workeroutput", {}).get("harness_cases")
+        self._cases = self._cases or cases
+
+    @pytest.hookimpl(trylast=True)  # after xdist has ended its processes: the journal is complete then
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Write the run and its report."""
+        from harness.commands.run import write
+
+        if not self._config.pluginmanager.has_plugin("dsession"):
+            self._cases = selected(session)
+        records = self._records()
+        if not records:
+            return
+        try:
+            self._run = self._finished(records)
+            write(self._run, self._folder)
+        except HarnessError as error:
+            pytest.exit(told(str(error)), MACHINE_FAILED)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """The gate's decision, and where the report is."""
+        if self._run is None:
+            return
+        from harness.commands.run import summary_line
+
+        terminalreporter.write_sep("=", "harness")
+        terminalreporter.write_line(summary_line(self._run))
+        terminalreporter.write_line(f"report: {self._folder / 'report.html'}")
+
+    def _records(self) -> list[Record]:
+        """The journal in the order of the suites, the last of each case; an empty journal is removed."""
+        from harness.store import JOURNAL_FILE, read_journal
+
+        last = {record.case.id: record for record in read_journal(self._folder)}
+        if not last:
+            (self._folder / JOURNAL_FILE).unlink()
+        order = {case: position for position, case in enumerate(self._cases or ())}
+        return sorted(last.values(), key=lambda record: order.get(record.case.id, len(order)))
+
+    def _finished(self, records: Sequence[Record]) -> Run:
+        """The run; a case that was to run and left no record makes it an interrupted one."""
+        from harness.judge.gate import EXIT_INTERRUPTED
+        from harness.runner.recorder import finish
+
+        complete = self._cases is not None and {record.case.id for record in records}.issuperset(self._cases)
+        return finish(
+            self._header, self._environment(records), records, exit_status=None if complete else EXIT_INTERRUPTED
+        )
+
+    def _environment(self, records: Sequence[Record]) -> Environment:
+        """This machine; under xdist no backend was asked for its versions here yet."""
+        from harness.runner.client import WorkerFailed
+
+        bench = shared(self._config).bench()
+        for backend in dict.fromkeys(record.case.backend for record in records if record.status != "missing"):
+            with suppress(WorkerFailed):  # its cases say so
+                bench.why_not(backend)
+        return bench.environment()

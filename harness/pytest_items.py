@@ -1,0 +1,260 @@
+"""The items that pytest runs: one a case, and one a suite for accepted cases that it no longer makes.
+
+Every pytest run where the harness is installed imports this file: what is heavy is imported where it is used.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from glob import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from _pytest._code.code import ReprExceptionInfo, ReprFileLocation, ReprTracebackNative, TerminalRepr
+
+from harness.errors import HarnessError, SuiteError
+
+if TYPE_CHECKING:
+    from harness.records import Location, Plan, Record
+    from harness.runner.recorder import Judged
+    from harness.runner.runner import Bench
+
+_LONG_OPTION = re.compile(r"(?<![\w-])--(?=(artefacts|baselines|keep-outputs|require|root|timeout)\b)")
+_OUTPUT_OPTION = re.compile(r"(?<![\w-])-o(?![\w-])")
+
+
+class HarnessWarning(pytest.PytestWarning):
+    """A case that passes although its speed is not decided: no baseline yet, or too little evidence."""
+
+
+class Blocked(Exception):
+    """Cases whose status blocks."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self.records = tuple(records)
+        super().__init__("\n".join(f"{record.status}: {record.headline}" for record in records))
+
+
+def told(message: str) -> str:
+    """A message of the harness with its options as pytest has them."""
+    return _OUTPUT_OPTION.sub("--harness-output", _LONG_OPTION.sub("--harness-", message))
+
+
+def folder_option(config: pytest.Config, name: str) -> Path | None:
+    """The folder given with `--harness-NAME`."""
+    given = config.getoption(f"harness_{name}")
+    return Path(given) if given else None
+
+
+class Shared:
+    """What the items of one process share: plans, bench and baselines; nothing starts before it is needed."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._bench: Bench | None = None
+        self._judged: dict[Path, Judged] = {}
+        self.plans: list[Plan] = []
+        self.broken = False
+        """A suite has problems: its cases are not among the plans."""
+
+    def load(self, file: Path) -> list[Plan]:
+        """The plans of one more suite; HarnessError lists its problems, ids that another suite makes among them."""
+        from harness import suites
+
+        try:
+            found = suites.load([file], folder_option(self._config, "root"))
+            if problems := suites.twins([*self.plans, *found]):
+                raise SuiteError(problems)
+        except HarnessError:
+            self.broken = True
+            raise
+        self.plans += found
+        return found
+
+    def bench(self) -> Bench:
+        """The bench, started by the first call and closed when pytest ends, however it ends."""
+        from harness.commands.places import cache_folder
+        from harness.runner.runner import DEFAULT_TIMEOUT_S, Bench, Settings
+
+        if self._bench is None:
+            output = folder_option(self._config, "output")
+            settings = Settings(
+                cache_folder(folder_option(self._config, "artefacts")),
+                self._config.getoption("harness_timeout") or DEFAULT_TIMEOUT_S,
+                keep_outputs=output / "outputs" if output and self._config.getoption("harness_keep_outputs") else None,
+            )
+            open_bench = ExitStack()
+            self._bench = open_bench.enter_context(Bench(settings))
+            self._config.add_cleanup(open_bench.close)
+        return self._bench
+
+    def baselines(self, plan: Plan) -> Path:
+        """The folder of the accepted results of a case."""
+        from harness.commands.places import baselines_folder
+
+        given, root = folder_option(self._config, "baselines"), folder_option(self._config, "root")
+        return baselines_folder(given, root, plan.case.location.file)
+
+    def measure(self, plan: Plan) -> Record:
+        """Measure, judge and keep one case."""
+        record = self._judge(plan).record(plan, self.bench().outcome(plan))
+        self._keep([record])
+        return record
+
+    def missing(self, suite: str) -> list[Record]:
+        """Keep and return the accepted cases of a suite that no file makes any more, whatever was selected."""
+        plans = [plan for plan in self.plans if plan.case.suite == suite]
+        records = self._judge(plans[0]).missing(plans)
+        self._keep(records)
+        return records
+
+    def _judge(self, plan: Plan) -> Judged:
+        from harness.runner.recorder import Judged
+
+        folder = self.baselines(plan)
+        if folder not in self._judged:
+            self._judged[folder] = Judged(folder, self.bench().environment)
+        return self._judged[folder]
+
+    def _keep(self, records: Iterable[Record]) -> None:
+        from harness.store import Journal
+
+        if output := folder_option(self._config, "output"):
+            with Journal(output) as journal:
+                for record in records:
+                    journal.append(record)
+
+
+_SHARED = pytest.StashKey[Shared]()
+
+
+def shared(config: pytest.Config) -> Shared:
+    """What the items of this process share."""
+    return config.stash.setdefault(_SHARED, Shared(config))
+
+
+def selected(session: pytest.Session) -> list[str] | None:
+    """The ids of the cases that this process was to run; None when a suite has problems and they are not known."""
+    if shared(session.config).broken:
+        return None
+    return [item.plan.case.id for item in session.items if isinstance(item, CaseItem)]
+
+
+class SuiteFile(pytest.File):
+    """A suite; its problems are one collection error."""
+
+    def collect(self) -> Iterator[pytest.Item]:
+        """One item a case, and one for what was accepted before."""
+        ours = shared(self.config)
+        before = {plan.case.suite for plan in ours.plans}
+        try:
+            plans = ours.load(self.path)
+        except HarnessError as error:
+            raise self.CollectError(told(str(error))) from None
+        for plan in plans:
+            yield CaseItem.from_parent(self, name=plan.case.id, plan=plan)
+        first = plans[0]
+        suite = first.case.suite
+        # the same for every file of the suite, so the first brings it
+        if suite not in before and any(ours.baselines(first).glob(f"*/{escape(suite)}.json")):
+            yield BaselineItem.from_parent(self, name=f"{suite}/baseline", first=first)
+
+
+class SuiteItem(pytest.Item):
+    """A place in a suite file, and failures in the harness's words instead of a traceback."""
+
+    def __init__(self, *, location: Location, **node: Any) -> None:
+        super().__init__(**node)
+        self._place = location
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        """The model's line; the words behind the id keep pytest from reading the id as a Python name."""
+        return self.path, self._place.line - 1, f"{self.name} ({self._place.file}:{self._place.line})"
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> str | TerminalRepr:
+        """What blocks and why; errors that are no news about the harness's code have no traceback."""
+        error = excinfo.value
+        if isinstance(error, Blocked):
+            text = "\n".join((*_explained(error.records), "to run it alone:", *self._again(error.records)))
+        elif isinstance(error, HarnessError | HarnessWarning):
+            text = told(str(error))
+        else:
+            return super().repr_failure(excinfo, style)
+        # as pytest shows an exception: this passes through xdist, and its one-line summary has the headline
+        crash = ReprFileLocation(self._place.file, self._place.line, told(str(error)).splitlines()[0])
+        return ReprExceptionInfo(ReprTracebackNative([f"{text}\n"]), crash)
+
+    def _again(self, records: Sequence[Record]) -> Iterator[str]:
+        """The commands that run this item alone; the one of pytest also under the same baselines."""
+        yield from (f"  {record.reproduce}" for record in records if record.status != "missing")
+        given = ((name, folder_option(self.config, name)) for name in ("baselines", "root"))
+        options = [f"--harness-{name}={folder}" for name, folder in given if folder]
+        yield f"  {shlex.join(['pytest', *options, f'{self._place.file}::{self.name}'])}"
+
+
+class CaseItem(SuiteItem):
+    """One case."""
+
+    def __init__(self, *, plan: Plan, **node: Any) -> None:
+        super().__init__(location=plan.case.location, **node)
+        self.plan = plan
+        self.extra_keyword_matches.update(plan.case.tags)
+
+    def runtest(self) -> None:
+        """Measure the case and end as its status says."""
+        from harness.records import BLOCKING
+
+        record = shared(self.config).measure(self.plan)
+        self.user_properties += _properties(record)
+        if record.status in BLOCKING:
+            raise Blocked([record])
+        if record.status == "skipped":
+            raise pytest.skip.Exception(record.headline, _use_item_location=True)
+        if record.status == "acknowledged":
+            pytest.xfail(record.headline)
+        if record.status in ("new", "inconclusive"):
+            self.warn(HarnessWarning(f"{record.status}: {record.headline}"))
+
+
+class BaselineItem(SuiteItem):
+    """Fails for accepted cases that the suite no longer makes: what is absent never passes."""
+
+    def __init__(self, *, first: Plan, **node: Any) -> None:
+        super().__init__(location=first.case.location, **node)
+        self._suite = first.case.suite
+
+    def runtest(self) -> None:
+        """Compare the suite with what was accepted on this machine class."""
+        missing = shared(self.config).missing(self._suite)
+        if missing:
+            raise Blocked(missing)
+
+
+def _properties(record: Record) -> Iterator[tuple[str, object]]:
+    from harness.report.rows import row
+
+    yield "status", record.status
+    yield "headline", record.headline
+    if (p50_ms := row(record).p50_ms) is not None:
+        yield "p50_ms", p50_ms
+
+
+def _explained(records: Iterable[Record]) -> Iterator[str]:
+    """Blocking records in lines: what, why, and the worker's last words."""
+    from harness.report.format import excerpt
+
+    for record in records:
+        yield f"{record.case.id}: {record.status}"
+        yield f"  {told(record.headline)}"
+        yield from (f"  {check.name}: {check.reason}" for check in record.checks if not check.ok)
+        if record.error is None:
+            continue
+        if record.error.message not in record.headline:
+            yield from (f"  {line}" for line in told(record.error.message).splitlines())
+        if record.error.log:
+            yield "the end of the worker's log:"
+            yield from (f"  {line}" for line in excerpt(record.error.log).splitlines())

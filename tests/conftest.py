@@ -1,0 +1,3 @@
+"""Fixtures of pytest itself that tests of the plug-in need."""
+
+pytest_plugins = ["pytester"]
