@@ -16,7 +16,11 @@ BACKENDS = Registry(
     },
 )
 
-WORKER_VARIABLES: dict[str, dict[str, str]] = {
-    "tensorrt-rtx": {"POLYGRAPHY_USE_TENSORRT_RTX": "1"},
-}
-"""Environment variables that a backend's worker starts with; such a backend has a worker of its own."""
+
+def worker_variables(backend: str, precision: str) -> dict[str, str]:
+    """Environment variables that a case's worker starts with; cases that need others have another worker."""
+    if backend == "tensorrt-rtx":
+        return {"POLYGRAPHY_USE_TENSORRT_RTX": "1"}
+    if backend == "onnxruntime-tensorrt" and precision != "tf32":
+        return {"NVIDIA_TF32_OVERRIDE": "0"}  # the provider has no option for it (microsoft/onnxruntime#26029)
+    return {}

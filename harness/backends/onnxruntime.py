@@ -133,7 +133,10 @@ class Cuda(Cpu):
 
 
 class TensorRT(Cuda):
-    """The TensorRT provider (needs the TensorRT major that this ONNX Runtime was linked against)."""
+    """The TensorRT provider; needs the TensorRT major that this ONNX Runtime was linked against.
+
+    TF32 is switched off by the variable NVIDIA_TF32_OVERRIDE that its worker starts with.
+    """
 
     provider = "TensorrtExecutionProvider"
     library = "libonnxruntime_providers_tensorrt.so"
@@ -143,10 +146,9 @@ class TensorRT(Cuda):
         options: dict[str, Any] = {
             "user_compute_stream": cuda["user_compute_stream"],
             "trt_engine_cache_enable": 0,
-            "trt_fp16_enable": int(spec.precision == "fp16"),
-            "trt_bf16_enable": int(spec.precision == "bf16"),
-            "trt_int8_enable": int(spec.precision == "int8"),
         }
+        if spec.precision in ("fp16", "bf16", "int8"):
+            options[f"trt_{spec.precision}_enable"] = 1
         if spec.profile:
             for position, which in enumerate(("min", "opt", "max")):
                 options[f"trt_profile_{which}_shapes"] = ",".join(

@@ -73,7 +73,7 @@ class WorkerProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={**os.environ, **self._variables, "PYTHONUNBUFFERED": "1", "PYTHONPATH": _python_path()},
+                env={**_inherited(), **self._variables, "PYTHONUNBUFFERED": "1", "PYTHONPATH": _python_path()},
                 start_new_session=True,
             )
         self._log_start = self._log.stat().st_size
@@ -173,6 +173,11 @@ class WorkerProcess:
             size = log.seek(0, os.SEEK_END)
             log.seek(max(self._log_start, size - LOG_TAIL_BYTES))
             return log.read().decode(errors="replace").strip()
+
+
+def _inherited() -> dict[str, str]:
+    """The parent's variables but one, which would switch TF32 off behind the back of a tf32 case."""
+    return {name: value for name, value in os.environ.items() if name != "NVIDIA_TF32_OVERRIDE"}
 
 
 def _python_path() -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from harness.backends import WORKER_VARIABLES
+from harness.backends import worker_variables
 from harness.errors import HarnessError
 from harness.records import Environment, Failure, Outcome, Plan, decode, encode
 from harness.runner.client import WorkerFailed, WorkerProcess
@@ -86,7 +86,7 @@ class Bench:
             runs = self.why_not_run(plan.case.backend) is None
             reference = self._reference(plan) if plan.reference.kind == "backend" and runs else None
             keep = self._settings.keep_outputs
-            answer = self._worker(plan.case.backend).request(
+            answer = self._worker(plan.case.backend, plan.case.precision).request(
                 "measure",
                 plan=encode(plan),
                 reference=str(reference) if reference else None,
@@ -105,11 +105,11 @@ class Bench:
             self._available[backend] = self._worker(backend).request("backend", name=backend)
         return self._available[backend]
 
-    def _worker(self, backend: str) -> WorkerProcess:
-        """Backends that need variables of their own have a worker of their own."""
-        lane = backend if backend in WORKER_VARIABLES else "main"
+    def _worker(self, backend: str, precision: str = "fp32") -> WorkerProcess:
+        """Cases that need environment variables of their own have a worker of their own."""
+        variables = worker_variables(backend, precision)
+        lane = "-".join(variables) or "main"
         if lane not in self._workers:
-            variables = WORKER_VARIABLES.get(lane, {})
             scratch = self._scratch / lane
             self._workers[lane] = WorkerProcess(self._settings.cache, scratch, self._settings.timeout_s, variables)
         return self._workers[lane]
@@ -120,7 +120,9 @@ class Bench:
         if key not in self._references:
             folder = self._scratch / "references" / key
             try:
-                self._worker(plan.reference.backend).request("reference", plan=encode(plan), folder=str(folder))
+                self._worker(plan.reference.backend, plan.reference.precision).request(
+                    "reference", plan=encode(plan), folder=str(folder)
+                )
                 self._references[key] = folder
             except WorkerFailed as lost:
                 told = f"the reference ({plan.reference.backend}, {plan.reference.precision}): {lost.failure.message}"
