@@ -76,7 +76,7 @@ def attention(width: int = 32, heads: int = 4) -> ModelProto:
     return model
 
 
-def _model(name, nodes, weights, inputs, outputs, opset=OPSET) -> ModelProto:  # noqa: PLR0917
+def _model(name, nodes, weights, inputs, outputs, opset=OPSET) -> ModelProto:
     graph = helper.make_graph(
         nodes,
         name,

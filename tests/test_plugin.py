@@ -11,9 +11,9 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-from toy import fake_suite, harness
 
 from harness.store import read_run
+from toy import fake_suite, harness
 
 WRONG = "cases: [{match: '*/n-3', outputs: {y: {add: 0.5}}}]"
 SEGFAULT = "cases: [{match: '*/n-1', crash: {stage: infer, kind: segfault}}]"

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from builders import check, environment, every_status, latency, record, run
 
+from builders import check, environment, every_status, latency, record, run
 from harness.records import BLOCKING, STATUSES, Record
 from harness.report import Change, compare, compare_text
 

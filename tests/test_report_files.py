@@ -6,8 +6,8 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-from builders import check, environment, every_status, record, run
 
+from builders import check, environment, every_status, record, run
 from harness import report
 from harness.records import BLOCKING, STATUSES, Failure
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import math
 
 import pytest
-from builders import check, record
 
+from builders import check, record
 from harness.report import format as form
 from harness.report.rows import row, used, worst
 

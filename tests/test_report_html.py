@@ -11,9 +11,9 @@ from html.parser import HTMLParser
 from urllib.parse import unquote
 
 import pytest
-from builders import check, every_status, record, run
 from jinja2 import UndefinedError
 
+from builders import check, every_status, record, run
 from harness.records import STATUSES, Failure, Run
 from harness.report import compare, html
 from harness.report.page import render

@@ -12,7 +12,6 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import pytest
-from models import attention, conv_net
 from onnx import TensorProto, helper, numpy_helper
 
 from harness.errors import InputError
@@ -21,6 +20,7 @@ from harness.sources import SOURCES
 from harness.sources.digest import file_digest, model_digest
 from harness.sources.inspect import external_files, inspect
 from harness.sources.url import open_https
+from models import attention, conv_net
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ def test_inspect_tells_types_shapes_and_opset():
 
 
 def _inspect(proto, folder=None):
-    import tempfile  # noqa: PLC0415
+    import tempfile
 
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "m.onnx"

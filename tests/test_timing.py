@@ -16,7 +16,7 @@ from harness.timing.loop import measure
 
 def test_a_window_lasts_at_least_its_time_and_its_count():
     calls = count()
-    step = Step(lambda n: next(calls))
+    step = Step(lambda _: next(calls))
 
     by_time = measure(step, LatencyPlan(min_time_s=0.05, min_count=1, warmup_s=0))
     by_count = measure(step, LatencyPlan(min_time_s=0.0001, min_count=500, warmup_s=0))
@@ -27,7 +27,7 @@ def test_a_window_lasts_at_least_its_time_and_its_count():
 
 
 def test_host_latency_is_the_time_of_one_iteration():
-    latency = measure(Step(lambda n: time.sleep(0.002)), LatencyPlan(min_time_s=0.02, min_count=5, warmup_s=0))
+    latency = measure(Step(lambda _: time.sleep(0.002)), LatencyPlan(min_time_s=0.02, min_count=5, warmup_s=0))
 
     assert 2.0 <= latency.host.p50_ms < 20
     assert latency.gpu is None
@@ -35,20 +35,20 @@ def test_host_latency_is_the_time_of_one_iteration():
 
 
 def test_a_step_that_is_too_slow_for_its_count_ends_all_the_same():
-    latency = measure(Step(lambda n: time.sleep(0.01)), LatencyPlan(min_time_s=0.001, min_count=10**6, warmup_s=0))
+    latency = measure(Step(lambda _: time.sleep(0.01)), LatencyPlan(min_time_s=0.001, min_count=10**6, warmup_s=0))
 
     assert 2 <= latency.host.samples < 100
 
 
 def test_a_scripted_clock_is_told_not_measured():
     durations = iter([1.0, 2.0, 3.0, 4.0, 5.0])
-    latency = measure(Step(lambda n: None, scripted_ms=lambda: next(durations)), LatencyPlan(min_count=5))
+    latency = measure(Step(lambda _: None, scripted_ms=lambda: next(durations)), LatencyPlan(min_count=5))
 
     assert (latency.host.p50_ms, latency.host.mean_ms, latency.host.p99_ms) == (3.0, 3.0, 5.0)
 
 
 def test_the_settings_of_the_window_are_in_the_result():
-    latency = measure(Step(lambda n: None, scripted_ms=lambda: 1.0), LatencyPlan(min_count=7, min_time_s=0.5))
+    latency = measure(Step(lambda _: None, scripted_ms=lambda: 1.0), LatencyPlan(min_count=7, min_time_s=0.5))
 
     assert latency.settings["min_count"] == 7
     assert latency.settings["min_time_s"] == 0.5

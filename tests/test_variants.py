@@ -9,7 +9,6 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from models import attention, conv_net
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
@@ -22,6 +21,7 @@ from harness.sources.local import file
 from harness.variants import VARIANTS, graph, store
 from harness.variants import float16 as fp16_module
 from harness.variants.prepare import prepare
+from models import attention, conv_net
 
 MODELS = {"conv_net": (conv_net, {"n": 4}), "attention": (attention, {"n": 2, "seq": 8})}
 CONVERTED = ("fp16", "bf16", "int8")

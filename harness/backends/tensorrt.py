@@ -147,7 +147,7 @@ def _listener(trt: Any, words: deque[str]) -> Any:
 
         def log(self, severity: Any, message: str) -> None:
             if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
-                words.append(message)
+                words.append(" ".join(message.split()))
             if severity not in (trt.ILogger.Severity.VERBOSE, trt.ILogger.Severity.INFO):
                 print(f"[{severity.name}] {message}", file=sys.stderr)
 
@@ -157,7 +157,7 @@ def _listener(trt: Any, words: deque[str]) -> Any:
 PATTERNS: tuple[tuple[str, type[CaseError]], ...] = (
     (r"out of memory|OutOfMemory|insufficient memory|Memory allocation", OutOfMemory),
     (
-        r"UNSUPPORTED_|No importer registered|Plugin not found|creator .* not found|not supported|unsupported",
+        r"UNSUPPORTED_|In function import\w+: \[[78]\]|No importer registered|Plugin not found|creator .* not found|not supported|unsupported",
         Unsupported,
     ),
     (r"MODEL_DESERIALIZE_FAILED|INVALID_GRAPH|INVALID_NODE", InputError),
@@ -169,7 +169,7 @@ def translate(error: Exception, words: deque[str]) -> CaseError:
     """The harness's error for what TensorRT said, told apart by its own words."""
     if isinstance(error, CaseError):
         return error
-    said = " | ".join(words) or str(error)
+    said = " | ".join(reversed(words)) or str(error)  # the last one is the most specific
     for pattern, kind in PATTERNS:
         if re.search(pattern, said, re.IGNORECASE):
             return kind(said)
