@@ -157,7 +157,8 @@ def _listener(trt: Any, words: deque[str]) -> Any:
 PATTERNS: tuple[tuple[str, type[CaseError]], ...] = (
     (r"out of memory|OutOfMemory|insufficient memory|Memory allocation", OutOfMemory),
     (
-        r"UNSUPPORTED_|In function import\w+: \[[78]\]|No importer registered|Plugin not found|creator .* not found|not supported|unsupported",
+        r"UNSUPPORTED_|In function import\w+: \[[78]\]"  # the parser's error codes for graphs and nodes
+        r"|No importer registered|Plugin not found|creator .* not found|not supported|unsupported",
         Unsupported,
     ),
     (r"MODEL_DESERIALIZE_FAILED|INVALID_GRAPH|INVALID_NODE", InputError),
