@@ -52,7 +52,8 @@ def read_journal(folder: Path) -> Iterator[Record]:
 
 def prepare_folder(folder: Path) -> None:
     """Make an output folder that no other run uses; UsageError when it cannot be written or holds a run."""
-    if (folder / RUN_FILE).exists() or (folder / JOURNAL_FILE).exists():
+    journal = folder / JOURNAL_FILE
+    if (folder / RUN_FILE).exists() or (journal.exists() and journal.stat().st_size):
         raise UsageError(f"{folder}: holds a run already; choose another folder with -o, or remove it")
     Journal(folder).__exit__(None, None, None)
 

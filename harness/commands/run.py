@@ -11,6 +11,7 @@ from harness import report, store, suites
 from harness.backends import BACKENDS
 from harness.commands.places import baselines_folder, cache_folder, statuses
 from harness.errors import HarnessError, UsageError, did_you_mean
+from harness.judge import first_line
 from harness.judge.gate import EXIT_INTERRUPTED, EXIT_MACHINE
 from harness.records import Outcome, Plan, Record, Run
 from harness.runner.client import WorkerFailed
@@ -33,9 +34,15 @@ def run(asked: argparse.Namespace) -> int:
     baselines = baselines_folder(asked.baselines, asked.root, plans[0].case.location.file)
     with Bench(settings) as bench:
         require(bench, asked.require)
-        judged = Judged(baselines, bench.environment)
+        judged = Judged(baselines, bench.environment, _same_places(asked))
         scope = [] if asked.expression else every
         return _measure(plans, scope, settings, bench, judged, head, folder, fail_on)
+
+
+def _same_places(asked: argparse.Namespace) -> list[str]:
+    """The options that a rerun of one case needs to find the same files."""
+    given = (("--root", asked.root), ("--baselines", asked.baselines), ("--artefacts", asked.artefacts))
+    return [text for name, value in given if value for text in (name, str(value))]
 
 
 def chosen(plans: Sequence[Plan], expression: str) -> list[Plan]:
@@ -58,7 +65,7 @@ def require(bench: Bench, backends: Sequence[str]) -> None:
     """HarnessError (exit 3) when a required backend is absent; then nothing runs."""
     for name in backends:
         try:
-            reason = bench.why_not(name)
+            reason = bench.why_not(name) or bench.why_not_run(name)
         except WorkerFailed as lost:
             reason = lost.failure.message
         if reason:
@@ -115,7 +122,7 @@ def write(result: Run, folder: Path) -> None:
 
 def line(record: Record) -> str:
     """One case in the terminal."""
-    return f"{record.status:12s} {record.case.id}  {record.headline}"
+    return f"{record.status:12s} {record.case.id}  {first_line(record.headline)}"
 
 
 def summary_line(result: Run) -> str:

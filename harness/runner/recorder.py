@@ -61,8 +61,8 @@ def commit_of(folder: Path) -> str | None:
 class Judged:
     """Baselines of one machine class, read once a suite, and the verdicts against them."""
 
-    def __init__(self, folder: Path, environment: Callable[[], Environment]) -> None:
-        self._folder, self._environment = folder, environment
+    def __init__(self, folder: Path, environment: Callable[[], Environment], rerun: Sequence[str] = ()) -> None:
+        self._folder, self._environment, self._rerun = folder, environment, rerun
         self._entries: dict[str, dict[str, Entry]] = {}
 
     def entries(self, suite: str) -> dict[str, Entry]:
@@ -93,7 +93,7 @@ class Judged:
             digests=outcome.digests,
             error=lost_support(outcome, known=entry is not None) if verdict.status == "error" else None,
             attempts=outcome.attempts,
-            reproduce=reproduce(plan.case),
+            reproduce=reproduce(plan.case, self._rerun),
             measurements=outcome.measurements,
             notes=outcome.notes,
             baseline=accepted,
@@ -147,9 +147,9 @@ def finish(
     )
 
 
-def reproduce(case: Case) -> str:
-    """The command that reruns one case alone."""
-    return f"harness run {shlex.quote(case.location.file)} -k {shlex.quote(case.id)}"
+def reproduce(case: Case, options: Sequence[str] = ()) -> str:
+    """The command that reruns one case alone, with these options."""
+    return shlex.join(["harness", "run", case.location.file, "-k", case.id, *options])
 
 
 def _missing(case_id: str, suite: str, location: Location, accepted: Latency | None) -> Record:

@@ -117,7 +117,7 @@ class Steps:
             return self._measure(plan, backend, prepared, stages, reference, keep)
         except Unsupported as refusal:
             digests = _digests(prepared) if prepared else Digests()
-            return Outcome(skipped=str(refusal), stages=stages.seconds, digests=digests)
+            return Outcome(skipped=str(refusal).strip(), stages=stages.seconds, digests=digests)
 
     def _measure(
         self,
