@@ -10,8 +10,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from harness.codec import decode, encode
 from harness.errors import UsageError
-from harness.records import Digests, Latency, Record, decode, encode
+from harness.records import Digests, Latency, Record
 
 SCHEMA = "harness.baseline/1"
 ACCEPTABLE = frozenset({"passed", "new", "improved", "regressed", "inconclusive"})

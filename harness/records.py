@@ -1,4 +1,4 @@
-"""The frozen records that pass between the stages, and their JSON form.
+"""The frozen records that pass between the stages; `harness.codec` gives them their JSON form.
 
 Suite files become `Plan`s (one per case); a worker turns a plan into an `Outcome`; the judge turns an outcome
 into a `Verdict`; case, outcome and verdict make a `Record`; records make a `Run`, which is `run.json`.
@@ -6,13 +6,9 @@ into a `Verdict`; case, outcome and verdict make a `Record`; records make a `Run
 
 from __future__ import annotations
 
-import dataclasses
-import math
-import types
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any
 
 SCHEMA = "harness.run/1"
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8", "fp8", "as-is")
@@ -328,88 +324,3 @@ class Run:
     gate: Gate
     environments: Mapping[str, Environment]
     records: tuple[Record, ...]
-
-
-# --- JSON form ---------------------------------------------------------------------------------------------------
-
-R = TypeVar("R")
-
-
-def encode(value: Any) -> Any:
-    """A record as JSON values; numbers that JSON lacks (NaN, infinities) become null."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, str | int) or value is None:
-        return value
-    if dataclasses.is_dataclass(value):
-        return {name: encode(getattr(value, name)) for name in _hints(cast("Hashable", type(value)))}
-    if isinstance(value, Mapping):
-        return {str(key): encode(item) for key, item in value.items()}
-    return [encode(item) for item in value]
-
-
-def decode(kind: type[R], data: Any) -> R:
-    """A record from JSON values; unknown keys are ignored, TypeError or ValueError names what does not fit."""
-    return _decode(kind, data, kind.__name__)  # type: ignore[no-any-return]
-
-
-@cache
-def _hints(kind: Hashable) -> dict[str, Any]:
-    return get_type_hints(kind)
-
-
-def _decode(kind: Any, data: Any, where: str) -> Any:
-    origin = get_origin(kind)
-    if kind is Any:
-        return data
-    if origin in (Union, types.UnionType):
-        return _decode_union(get_args(kind), data, where)
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        return _decode_record(kind, data, where)
-    if origin is tuple:
-        return _decode_tuple(get_args(kind), data, where)
-    if origin is Mapping:
-        if not isinstance(data, dict):
-            raise TypeError(f"{where}: expected an object, not {data!r:.40}")
-        return {key: _decode(get_args(kind)[1], item, f"{where}.{key}") for key, item in data.items()}
-    if kind is float and isinstance(data, int) and not isinstance(data, bool):
-        return float(data)
-    if (kind is int and isinstance(data, bool)) or not isinstance(data, kind):
-        raise TypeError(f"{where}: expected {kind.__name__}, not {data!r:.40}")
-    return data
-
-
-def _decode_union(kinds: tuple[Any, ...], data: Any, where: str) -> Any:
-    if data is None and type(None) in kinds:
-        return None
-    error: Exception | None = None
-    for kind in kinds:
-        try:
-            return _decode(kind, data, where)
-        except (TypeError, ValueError) as failure:
-            error = error or failure
-    raise error or TypeError(where)
-
-
-def _decode_record(kind: type, data: Any, where: str) -> Any:
-    if not isinstance(data, dict):
-        raise TypeError(f"{where}: expected an object, not {data!r:.40}")
-    hints = _hints(kind)
-    missing = [
-        f.name
-        for f in dataclasses.fields(kind)
-        if f.name not in data and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    ]
-    if missing:
-        raise ValueError(f"{where}: missing {', '.join(missing)}")
-    return kind(**{name: _decode(hint, data[name], f"{where}.{name}") for name, hint in hints.items() if name in data})
-
-
-def _decode_tuple(kinds: tuple[Any, ...], data: Any, where: str) -> Any:
-    if not isinstance(data, list | tuple):
-        raise TypeError(f"{where}: expected a list, not {data!r:.40}")
-    if len(kinds) == 2 and kinds[1] is Ellipsis:
-        return tuple(_decode(kinds[0], item, f"{where}[{i}]") for i, item in enumerate(data))
-    if len(kinds) != len(data):
-        raise TypeError(f"{where}: expected {len(kinds)} values, not {len(data)}")
-    return tuple(_decode(k, item, f"{where}[{i}]") for i, (k, item) in enumerate(zip(kinds, data, strict=True)))

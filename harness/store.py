@@ -9,8 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from harness.codec import decode, encode
 from harness.errors import UsageError
-from harness.records import SCHEMA, Record, Run, decode, encode
+from harness.records import SCHEMA, Record, Run
 
 RUN_FILE = "run.json"
 JOURNAL_FILE = "journal.jsonl"

@@ -8,8 +8,9 @@ import pytest
 
 from builders import every_status, record, run
 from harness import baselines, store
+from harness.codec import decode, encode
 from harness.errors import UsageError
-from harness.records import Record, Run, decode, encode
+from harness.records import Record, Run
 
 ABOUT = {
     "versions": {"onnxruntime": "1.31.1"},

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.codec import decode, encode
 from harness.errors import UsageError
-from harness.records import Calibration, InputSpec, LatencyPlan, Plan, Reference, Source, Task, decode, encode
+from harness.records import Calibration, InputSpec, LatencyPlan, Plan, Reference, Source, Task
 from harness.suites import is_suite, load
 
 SHA = "9b1c" * 16

@@ -63,7 +63,7 @@ def _again(record: Record, plans: Mapping[str, Plan], judged: Judged, outputs: P
         skipped=record.headline if record.status == "skipped" else None,
         attempts=record.attempts,
     )
-    return judged.record(plan, outcome)
+    return replace(judged.record(plan, outcome), reproduce=record.reproduce)
 
 
 def _measurements(record: Record, plan: Plan, outputs: Path) -> tuple[Measurement, ...]:

@@ -16,8 +16,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from harness.backends import worker_variables
+from harness.codec import decode, encode
 from harness.errors import HarnessError
-from harness.records import Environment, Failure, Outcome, Plan, decode, encode
+from harness.records import Environment, Failure, Outcome, Plan
 from harness.runner.client import WorkerFailed, WorkerProcess
 
 DEFAULT_TIMEOUT_S = 600.0

@@ -15,8 +15,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from harness.codec import decode, encode
 from harness.errors import CaseError
-from harness.records import Outcome, Plan, decode, encode
+from harness.records import Outcome, Plan
 
 PR_SET_PDEATHSIG = 1
 

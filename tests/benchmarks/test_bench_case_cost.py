@@ -16,10 +16,11 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from harness import report, store, suites
 from harness.cli import main
+from harness.codec import decode, encode
 from harness.commands import run as run_command
 from harness.judge import judge
 from harness.metrics.compare import compare
-from harness.records import Outcome, Plan, Record, Run, decode, encode
+from harness.records import Outcome, Plan, Record, Run
 from harness.runner.runner import Bench, Settings
 
 CASES, ROUNDS = 100, 9
