@@ -96,6 +96,15 @@ class Cuda(Cpu):
     def __init__(self) -> None:
         self._stream: Stream | None = None
 
+    def open(self, artefact: Artefact, spec: BuildSpec) -> Session:
+        """A session on a stream of its own, which is given back if there is no session."""
+        try:
+            return super().open(artefact, spec)
+        except BaseException:
+            if self._stream is not None:
+                self._stream.free()
+            raise
+
     def _why_not_provider(self) -> str | None:
         return why_no_gpu() or _unloadable(self.library)
 

@@ -63,9 +63,11 @@ class TensorRTSession:
 
     def close(self) -> None:
         """Free buffers, context, engine and stream, in this order."""
-        for buffer in self._buffers.values():
+        grown = [allocator.buffer for allocator in self._allocators.values() if allocator.buffer is not None]
+        for buffer in (*self._buffers.values(), *grown):
             buffer.free()
         self._buffers.clear()
+        self._allocators.clear()
         self._context = self._engine = self._runtime = None
         self._stream.free()
 
