@@ -22,11 +22,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _tell(error, EXIT_USAGE)
     except HarnessError as error:
         return _tell(error, EXIT_MACHINE)
+    except OSError as error:
+        return _tell(HarnessError(f"{error.filename or 'output'}: {error.strerror or error}"), EXIT_USAGE)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()
-        return EXIT_USAGE
     return status
 
 
@@ -102,7 +101,8 @@ def _add_result_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     judge.add_argument("run", type=Path, metavar="RUN", help="a run's folder or its run.json")
     judge.add_argument("--suite", action="append", type=Path, default=[], metavar="SUITE", help="other suite files")
     judge.add_argument("--fail-on", default="", metavar="STATUS,…", help="exit 4 if a case has one of these statuses")
-    _add_folders(judge)
+    judge.add_argument("-o", dest="output", type=Path, metavar="DIR", help="where to write (default: RUN-judged)")
+    _add_baselines(judge)
     _add_root(judge)
     judge.set_defaults(command=_command("judge"))
     compare = commands.add_parser("compare", help="what changed between two runs; exit 1 if anything is worse")
@@ -143,14 +143,16 @@ def _add_baselines(command: argparse.ArgumentParser) -> None:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return value
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a positive whole number")
+    return int(text)
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a positive number of seconds")
     return value

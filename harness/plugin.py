@@ -72,6 +72,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     config = session.config
     if hasattr(config, "workerinput") or config.getoption("collectonly"):
         return
+    config.pluginmanager.register(OnlySkips(), "harness-only-skips")
     output = folder_option(config, "output")
     if config.getoption("harness_keep_outputs") and output is None:
         raise pytest.UsageError("--harness-keep-outputs: give the folder to keep them in with --harness-output")
@@ -99,6 +100,33 @@ def _require(config: pytest.Config, backends: Sequence[str]) -> None:
         raise pytest.UsageError(told(str(error))) from None
     except HarnessError as error:
         pytest.exit(told(str(error)), MACHINE_FAILED)
+
+
+class OnlySkips:
+    """Fails a session in which every case of a suite was skipped: nothing was measured, so nothing was gated."""
+
+    def __init__(self) -> None:
+        self._statuses: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note how a case ended."""
+        properties = dict(report.user_properties)
+        if report.when == "call" and Path(report.nodeid.partition("::")[0]).suffix in SUFFIXES:
+            self._statuses.append(str(properties.get("status", "")))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Turn pytest's success into its failure."""
+        if self._failed() and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Say why."""
+        if self._failed():
+            terminalreporter.write_line("harness: every case was skipped, so nothing was gated", red=True)
+
+    def _failed(self) -> bool:
+        return bool(self._statuses) and set(self._statuses) == {"skipped"}
 
 
 class RunFolder:

@@ -152,7 +152,7 @@ class Plan:
     limits: Limits
     """Explicit limits for every output at this precision; empty means the defaults of the precision."""
     output_limits: Mapping[str, Limits]
-    """Explicit limits of single outputs, already merged over `limits`."""
+    """Limits that single outputs have of their own; key by key they come before `limits`."""
     task: Task | None
     latency: LatencyPlan
     options: Mapping[str, Any]

@@ -90,7 +90,11 @@ def test_the_case_of_the_reference_itself_is_a_comparison_not_a_mirror(folder, p
     ("more", "status", "words"),
     [
         ("sha256: '" + "0" * 64 + "'", 1, "its SHA-256 is"),
-        ("accuracy: {outputs: {logit: {atol: 1}}}", 1, "any limit is set for 'logit', but nothing was measured for it"),
+        (
+            "accuracy: {outputs: {logit: {atol: 1}}}",
+            1,
+            "a limit is set for 'logit', but there is no such output, did you mean 'logits'?",
+        ),
     ],
 )
 def test_a_wrong_statement_about_the_model_is_an_error_of_the_case(folder, more, status, words):

@@ -128,7 +128,6 @@ PATTERNS: tuple[tuple[str, type[CaseError]], ...] = (
         r"NOT_IMPLEMENTED|is not a registered function|Could not find an implementation|is not supported"
         r"|Provider type for .* is not set"  # no provider took the node
         r"|No corresponding Numpy type|can't be converted to MLDataType|not currently registered or supported"
-        r"|Type Error: Type '.*' of input parameter .* is invalid"
         r"|Failed to construct locale",  # StringNormalizer where the machine lacks its language
         Unsupported,
     ),

@@ -23,7 +23,7 @@ class TensorRT:
 
     device = "cuda"
     module = "tensorrt"
-    extra = "gpu"
+    package = "tensorrt>=10,<11"
 
     def why_not(self) -> str | None:
         """Why it cannot build here: no GPU, or not installed."""
@@ -69,7 +69,7 @@ class TensorRT:
         try:
             self._trt()
         except (ImportError, OSError) as error:
-            return f"{self.module} cannot be imported ({error}): pip install 'trt-harness[{self.extra}]'"
+            return f"{self.module} cannot be imported ({error}): pip install '{self.package}'"
         return None
 
     def _trt(self) -> Any:
@@ -126,7 +126,7 @@ class TensorRTRTX(TensorRT):
     """
 
     module = "tensorrt_rtx"
-    extra = "rtx"
+    package = "tensorrt-rtx"
 
     def why_not(self) -> str | None:
         """Why it cannot build here: only that it is not installed."""

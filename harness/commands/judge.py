@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +28,12 @@ def judge(asked: argparse.Namespace) -> int:
     environment = run.environments[run.records[0].environment]
     baselines = baselines_folder(asked.baselines, asked.root, run.records[0].case.location.file)
     judged = Judged(baselines, lambda: environment)
-    records = [_again(record, plans, judged, source / "outputs") for record in run.records]
+    left_out = [r.case.id for r in run.records if r.status != "missing" and r.case.id not in plans]
+    kept = [record for record in run.records if record.status != "missing" and record.case.id in plans]
+    records = [_again(record, plans[record.case.id], judged, source / "outputs") for record in kept]
+    records += judged.missing(list(plans.values())) if len(kept) == len(plans) else []
+    if not records:
+        raise UsageError("the suites make none of the run's cases any more: nothing to judge")
     folder = asked.output or source.with_name(f"{source.resolve().name}-judged")
     store.prepare_folder(folder)
     head = replace(header(["harness", *sys.argv[1:]], Path.cwd()), id=run.id, started=run.started, commit=run.commit)
@@ -36,6 +41,8 @@ def judge(asked: argparse.Namespace) -> int:
     write(result, folder)
     for record in records:
         print(line(record))
+    if left_out:
+        print(f"left out, because the suites no longer make them: {', '.join(left_out)}")
     print(f"\n{summary_line(result)}\nreport: {folder / 'report.html'}")
     return result.gate.exit_status
 
@@ -46,11 +53,8 @@ def _suite_files(run: Run) -> list[Path]:
     return sorted({Path(record.case.location.file) for record in run.records})
 
 
-def _again(record: Record, plans: Mapping[str, Plan], judged: Judged, outputs: Path) -> Record:
-    """The record under the plan of the same id; a case that was missing or that no suite makes stays as it was."""
-    plan = plans.get(record.case.id)
-    if plan is None or record.status == "missing":
-        return record
+def _again(record: Record, plan: Plan, judged: Judged, outputs: Path) -> Record:
+    """The record under the plan of the same id as the suite is now."""
     outcome = Outcome(
         measurements=_measurements(record, plan, outputs / record.case.id),
         latency=record.latency,

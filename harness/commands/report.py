@@ -16,6 +16,9 @@ def report(asked: argparse.Namespace) -> int:
     against = store.read_run(asked.against) if asked.against else None
     for path in asked.runs:
         folder = asked.output or (path if path.is_dir() else path.parent)
-        rendering.write(store.read_run(path), folder, against)
+        run = store.read_run(path)
+        if (folder / store.RUN_FILE).exists() and store.read_run(folder).id != run.id:
+            raise UsageError(f"{folder}: holds another run, whose report would be lost; choose another folder with -o")
+        rendering.write(run, folder, against)
         print(f"report: {folder / 'report.html'}")
     return 0

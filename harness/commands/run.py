@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +21,11 @@ from harness.runner.recorder import Header, Judged, finish, header
 from harness.runner.runner import Bench, Settings
 from harness.runner.runner import run as run_plans
 
+WHY = {
+    EXIT_MACHINE: " - a crash, a time-out or the machine kept cases from a verdict",
+    EXIT_INTERRUPTED: " - interrupted, other cases were not run",
+}
+
 
 def run(asked: argparse.Namespace) -> int:
     """Everything from suite files to exit status."""
@@ -32,6 +39,7 @@ def run(asked: argparse.Namespace) -> int:
     store.prepare_folder(folder)
     settings = Settings(cache, asked.timeout, asked.jobs, folder / "outputs" if asked.keep_outputs else None)
     baselines = baselines_folder(asked.baselines, asked.root, plans[0].case.location.file)
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # a cancelled job keeps what was measured
     with Bench(settings) as bench:
         require(bench, asked.require)
         judged = Judged(baselines, bench.environment, _same_places(asked))
@@ -90,11 +98,11 @@ def _measure(
             record = judged.record(plan, outcome)
             journal.append(record)
             records.append(record)
-            print(line(record), flush=True)
+            tell(line(record))
 
         try:
             run_plans(plans, settings, bench, done)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt:  # also SIGTERM, see below
             interrupted = True
         if scope and not interrupted:
             for record in judged.missing(scope):
@@ -103,7 +111,7 @@ def _measure(
     records.sort(key=lambda record: order.get(record.case.id, len(order)))
     result = finish(head, bench.environment(), records, fail_on, EXIT_INTERRUPTED if interrupted else None)
     write(result, folder)
-    print(f"\n{summary_line(result)}\nreport: {folder / 'report.html'}")
+    tell(f"\n{summary_line(result)}\nreport: {folder / 'report.html'}")
     return result.gate.exit_status
 
 
@@ -111,7 +119,15 @@ def done_missing(record: Record, journal: store.Journal, records: list[Record]) 
     """Keep and tell a case that was not run."""
     journal.append(record)
     records.append(record)
-    print(line(record), flush=True)
+    tell(line(record))
+
+
+def tell(text: str) -> None:
+    """Print a line; nobody reading any more is no reason to lose a run."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def write(result: Run, folder: Path) -> None:
@@ -129,5 +145,4 @@ def summary_line(result: Run) -> str:
     """The counts and the gate in one line."""
     counts = ", ".join(f"{count} {status}" for status, count in result.gate.counts.items())
     verdict = "passed" if result.gate.passed else f"FAILED (exit {result.gate.exit_status})"
-    why = " - the machine failed, not the code under test" if result.gate.exit_status == EXIT_MACHINE else ""
-    return f"gate {verdict}{why}: {counts or 'nothing was measured'}"
+    return f"gate {verdict}{WHY.get(result.gate.exit_status, '')}: {counts or 'nothing was measured'}"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from harness.errors import did_you_mean
 from harness.metrics import LIMITS
-from harness.metrics.defaults import default_limits, explicit_limits
+from harness.metrics.defaults import default_limits, explicit_limits, is_exact
 from harness.records import Check, Limits, Measurement, Plan
 
 STRUCTURE = {
@@ -14,6 +15,7 @@ STRUCTURE = {
     "extra_outputs": "unexpected outputs: {detail}",
     "shape_mismatches": "shape: {detail}",
     "dtype_mismatches": "dtype: {detail}",
+    "nothing_finite": "no element is finite in both: nothing was compared",
     "nonfinite": "{value:g} elements are NaN or infinite where the reference is not ({detail})",
 }
 """Measurements that must be 0, and what to say when they are not."""
@@ -27,10 +29,19 @@ def judge_outputs(plan: Plan, measurements: Sequence[Measurement]) -> list[Check
     for measurement in measurements:
         if measurement.output is not None and measurement.metric not in (*STRUCTURE, *tasks):
             outputs.setdefault(measurement.output, []).append(measurement)
+    exact = exact_outputs(measurements)
     for output, measured in outputs.items():
-        checks += _budget(plan, output, measured)
-    unmeasured = set(plan.output_limits) - {m.output for m in measurements}
-    return checks + [_absent(output, "any limit") for output in sorted(unmeasured)]
+        checks += _budget(plan, output, measured, exact=output in exact)
+    known = {m.output for m in measurements if m.output}
+    return checks + [_unknown(output, known) for output in sorted(set(plan.output_limits) - known)]
+
+
+def exact_outputs(measurements: Sequence[Measurement]) -> set[str]:
+    """Outputs of integers, booleans or strings."""
+    dtypes = {
+        m.output: str(m.settings.get("expected", "float")) for m in measurements if m.metric == "dtype_mismatches"
+    }
+    return {output for output, dtype in dtypes.items() if output and is_exact(dtype)}
 
 
 def _structure(measured: Measurement) -> Check:
@@ -51,22 +62,39 @@ def _structure(measured: Measurement) -> Check:
     )
 
 
-def _budget(plan: Plan, output: str, measured: list[Measurement]) -> list[Check]:
+def _budget(plan: Plan, output: str, measured: list[Measurement], *, exact: bool) -> list[Check]:
     found = {m.metric: m for m in measured}
-    limits = explicit_limits(plan, output) or default_limits(plan.case.precision, exact="mismatches" in found)
+    limits = explicit_limits(plan, output, exact=exact) or default_limits(plan.case.precision, exact=exact)
     checks = [_bound(output, name, limit, found) for name, limit in limits.items() if name in LIMITS]
     if "atol" in limits or "rtol" in limits:
         checks.append(_tolerance(output, limits, found))
+    elif "mismatch_share_max" in limits:
+        checks.append(_share(output, float(limits["mismatch_share_max"]), found))
     if limits.get("exact"):
         checks.append(_exact(output, found))
     if not checks:
-        checks.append(_absent(output, "a limit"))
+        reason = f"the limits {', '.join(limits)} of '{output}' decide nothing; give it one that does"
+        checks.append(_failed(f"{output}/limits", output, reason))
     return checks
 
 
-def _absent(output: str, what: str) -> Check:
-    reason = f"{what} is set for '{output}', but nothing was measured for it"
-    return Check(f"{output}/measured", "budget", output, "measured", None, None, None, False, reason)
+def _unknown(output: str, known: Iterable[str]) -> Check:
+    reason = f"a limit is set for '{output}', but there is no such output{did_you_mean(output, known)}"
+    return _failed(f"{output}/measured", output, reason)
+
+
+def _failed(name: str, output: str, reason: str) -> Check:
+    return Check(name, "budget", output, "measured", None, None, None, False, reason)
+
+
+def _share(output: str, limit: float, found: dict[str, Measurement]) -> Check:
+    """The share of elements that are not equal, for outputs without an element-wise allowance."""
+    measured = found.get("mismatch_share")
+    value = measured.value if measured else None
+    ok = value is not None and value <= limit
+    needs = "mismatch_share_max needs atol or rtol beside it"
+    reason = needs if value is None else f"{value:.4g} of the elements differ (limit {limit:g})"
+    return Check(f"{output}/mismatch_share", "budget", output, "mismatch_share", value, limit, None, ok, reason)
 
 
 def _bound(output: str, name: str, limit: float | bool | str, found: dict[str, Measurement]) -> Check:
@@ -142,14 +170,15 @@ def judge_task(plan: Plan, measurements: Sequence[Measurement]) -> list[Check]:
 def changed_tolerances(plan: Plan, measurements: Sequence[Measurement]) -> list[str]:
     """Outputs whose element-wise limits are not those that were measured."""
     stored = {m.output: m.settings for m in measurements if m.metric == "tolerance_ratio" and m.output}
-    floats = {m.output for m in measurements if m.metric == "max_abs" and m.output}
-    return sorted(output for output in floats if not _same_tolerance(plan, output, stored.get(output)))
+    exact = exact_outputs(measurements)
+    outputs = {m.output for m in measurements if m.metric == "dtype_mismatches" and m.output}
+    return sorted(o for o in outputs if not _same_tolerance(plan, o, stored.get(o), exact=o in exact))
 
 
-def _same_tolerance(plan: Plan, output: str, settings: Mapping[str, float | str] | None) -> bool:
-    limits = explicit_limits(plan, output)
+def _same_tolerance(plan: Plan, output: str, settings: Mapping[str, float | str] | None, *, exact: bool) -> bool:
+    limits = explicit_limits(plan, output, exact=exact)
     default = not limits
-    limits = limits or default_limits(plan.case.precision, exact=False)
+    limits = limits or default_limits(plan.case.precision, exact=exact)
     if "atol" not in limits and "rtol" not in limits:
         return True
     if settings is None or bool(settings.get("scaled")) != default:

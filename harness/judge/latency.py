@@ -12,7 +12,8 @@ def judge_latency(
 ) -> tuple[list[Check], str | None, str]:
     """Checks, the status that the change asks for (None: nothing to compare with), and a headline."""
     if latency is None:
-        return [], None, "accuracy within limits; not timed"
+        words = "accuracy within limits; not timed"
+        return [], "inconclusive" if baseline else None, words + (", but the baseline was" if baseline else "")
     now = decided(latency)
     checks = [_budget(name, limit, now) for name, limit in plan.budget.items()]
     if baseline is None:
@@ -52,7 +53,8 @@ def _change(plan: LatencyPlan, now: Quantiles, then: Quantiles) -> tuple[Check, 
     ratio = now.p50_ms / then.p50_ms
     above_floor = abs(now.p50_ms - then.p50_ms) * 1e3 > plan.floor_us
     slower = above_floor and ratio > 1 + plan.regression
-    faster = above_floor and ratio < 1 / (1 + plan.regression)
+    faster_ratio = ratio < 1 / (1 + plan.regression)
+    faster = above_floor and faster_ratio
     apart = now.ci95_ms[0] > then.ci95_ms[1] or now.ci95_ms[1] < then.ci95_ms[0]
     status = "improved" if faster and apart else "passed"
     if slower:
@@ -61,6 +63,8 @@ def _change(plan: LatencyPlan, now: Quantiles, then: Quantiles) -> tuple[Check, 
         f"p50 {now.p50_ms:.4g} ms against {then.p50_ms:.4g} ms ({ratio - 1:+.1%}, limit +{plan.regression:.1%}; "
         f"intervals [{now.ci95_ms[0]:.4g}, {now.ci95_ms[1]:.4g}] and [{then.ci95_ms[0]:.4g}, {then.ci95_ms[1]:.4g}] ms)"
     )
+    if (ratio > 1 + plan.regression or faster_ratio) and not above_floor:
+        reason += f"; a difference of {abs(now.p50_ms - then.p50_ms) * 1e3:.2g} us is within floor_us {plan.floor_us:g}"
     check = Check(
         "latency/regression", "latency", None, "p50_ms", now.p50_ms, then.p50_ms * (1 + plan.regression), then.p50_ms,
         status != "regressed", reason,

@@ -9,17 +9,11 @@ import numpy as np
 
 from harness.metrics import METRICS
 from harness.metrics.base import Metric, Tensor, Values
-from harness.metrics.defaults import default_limits, explicit_limits
+from harness.metrics.defaults import default_limits, explicit_limits, is_exact
 from harness.metrics.elementwise import mismatches, tolerance
 from harness.records import Limits, Measurement, Plan
 
 Outputs = Mapping[str, Tensor]
-FLOATS = ("float", "bfloat")
-
-
-def is_exact(dtype: np.dtype) -> bool:
-    """Whether values of this dtype are compared for equality: integers, booleans, strings."""
-    return not dtype.name.startswith(FLOATS) and dtype.kind != "c"
 
 
 def compare(plan: Plan, reference: Sequence[Outputs], candidate: Sequence[Outputs]) -> tuple[Measurement, ...]:
@@ -51,11 +45,15 @@ def _output(plan: Plan, name: str, reference: list[Tensor], candidate: list[Tens
         return measured
     expected, found = reference[0].dtype, candidate[0].dtype
     detail = expected.name if expected == found else f"expected {expected.name}, found {found.name}"
-    measured.append(Measurement(name, "dtype_mismatches", float(expected != found), detail=detail))
+    dtypes: dict[str, float | str] = {"expected": expected.name, "found": found.name}
+    measured.append(Measurement(name, "dtype_mismatches", float(expected != found), dtypes, detail))
     r, c = _join([r for r, _ in pairs]), _join([c for _, c in pairs])
-    if is_exact(expected) or is_exact(found):
-        return [*measured, _equality(name, r, c)]
-    return measured + _floats(plan, name, r, c)
+    exact = is_exact(expected.name)
+    if exact:
+        measured += _equality(name, r, c)
+    if not exact or (explicit_limits(plan, name, exact=True) and expected.kind not in "OUST"):
+        measured += _numbers(plan, name, r, c, exact=exact)
+    return measured
 
 
 def _join(batches: list[Tensor]) -> Tensor:
@@ -67,22 +65,33 @@ def _join(batches: list[Tensor]) -> Tensor:
     return np.concatenate([batch.ravel() for batch in batches])
 
 
-def _equality(name: str, reference: Tensor, candidate: Tensor) -> Measurement:
-    return Measurement(name, "mismatches", mismatches(reference, candidate), detail=f"of {reference.size} elements")
+def _equality(name: str, reference: Tensor, candidate: Tensor) -> list[Measurement]:
+    different = mismatches(reference, candidate)
+    share = different / reference.size if reference.size else 0.0
+    return [
+        Measurement(name, "mismatches", different, detail=f"of {reference.size} elements"),
+        Measurement(name, "mismatch_share", share, detail="not equal"),
+    ]
 
 
-def _floats(plan: Plan, name: str, reference: Tensor, candidate: Tensor) -> list[Measurement]:
+def _numbers(plan: Plan, name: str, reference: Tensor, candidate: Tensor, *, exact: bool) -> list[Measurement]:
     r, c = _values(reference), _values(candidate)
     finite, nonfinite = _finite(name, r, c)
     if not finite.all():
         r, c = r[finite], c[finite]
-    limits = explicit_limits(plan, name) or default_limits(plan.case.precision, exact=False)
-    scale = None if explicit_limits(plan, name) else _rms(r)
-    measured = [nonfinite, *(_metric(METRICS.load(m), name, (reference, candidate), (r, c), limits) for m in METRICS)]
+    nothing = Measurement(name, "nothing_finite", float(not r.size and reference.size > 0))
+    explicit = explicit_limits(plan, name, exact=exact)
+    limits = explicit or default_limits(plan.case.precision, exact=exact)
+    scale = None if explicit else _rms(r)
+    measured = [
+        nonfinite,
+        nothing,
+        *(_metric(METRICS.load(m), name, (reference, candidate), (r, c), limits) for m in METRICS),
+    ]
     if "atol" in limits or "rtol" in limits:
         measured += _tolerance(name, r, c, limits, scale, reference.shape if r.size == reference.size else None)
-    if limits.get("exact"):
-        measured.append(_equality(name, reference, candidate))
+    if limits.get("exact") and not exact:
+        measured += _equality(name, reference, candidate)
     return [m for m in measured if m is not None]
 
 
@@ -99,7 +108,8 @@ def _finite(name: str, r: Values, c: Values) -> tuple[np.ndarray, Measurement]:
     if finite.all():
         return finite, Measurement(name, "nonfinite", 0.0)
     wrong = ~finite & ~((r == c) | (np.isnan(r) & np.isnan(c)))
-    count, detail = int(wrong.sum()), ""
+    count = int(wrong.sum())
+    detail = f"{int((~finite).sum())} of {r.size} elements are NaN or infinite in both, and not compared otherwise"
     if count:
         first = int(np.argmax(wrong))
         detail = f"first at flat index {first}: expected {r[first]:g}, found {c[first]:g}"

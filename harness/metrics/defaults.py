@@ -25,9 +25,19 @@ DEFAULTS: Mapping[str, Limits] = {
 EXACT: Limits = {"exact": True}
 
 
-def explicit_limits(plan: Plan, output: str) -> Limits:
-    """The suite's own limits for an output; empty where the defaults hold."""
-    return plan.output_limits.get(output, plan.limits)
+def is_exact(dtype: str) -> bool:
+    """Whether values of a dtype are compared for equality by default: integers, booleans, strings."""
+    return not dtype.startswith(("float", "bfloat", "complex"))
+
+
+def explicit_limits(plan: Plan, output: str, *, exact: bool) -> Limits:
+    """The suite's own limits for an output; empty where the defaults hold.
+
+    Limits for all outputs are about numbers that rounding touches: integers, booleans and strings (`exact`) have only
+    those that name the output.
+    """
+    own = plan.output_limits.get(output, {})
+    return own if exact else {**plan.limits, **own}
 
 
 def default_limits(precision: str, *, exact: bool) -> Limits:

@@ -33,8 +33,7 @@ _MACHINE = Action(
 _BLOCKING = (
     Action(
         "failed",
-        "Read the check that does not hold, fix the model or its variant, or acknowledge a known failure.",
-        "harness ack CASE --check NAME --reason TEXT --issue URL --until DATE",
+        "Read the check that does not hold, then fix the model, its variant or the limit.",
     ),
     Action(
         "regressed",

@@ -8,8 +8,8 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -67,7 +67,7 @@ class WorkerProcess:
         if self._process is not None and self._process.poll() is None:
             return
         self._buffer = b""
-        with self._log.open("ab") as log:
+        with self._log.open("ab") as log, _start_failures():
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "harness.runner.worker", str(self._cache), str(self._scratch)],
                 stdin=subprocess.PIPE,
@@ -173,6 +173,15 @@ class WorkerProcess:
             size = log.seek(0, os.SEEK_END)
             log.seek(max(self._log_start, size - LOG_TAIL_BYTES))
             return log.read().decode(errors="replace").strip()
+
+
+@contextmanager
+def _start_failures() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        message = f"no worker can be started with {sys.executable}: {error.strerror}"
+        raise WorkerFailed(Failure("harness", "start", message)) from error
 
 
 def _inherited() -> dict[str, str]:

@@ -18,7 +18,7 @@ from typing import Any, Self
 from harness.backends import worker_variables
 from harness.codec import decode, encode
 from harness.errors import HarnessError
-from harness.records import Environment, Failure, Outcome, Plan
+from harness.records import Environment, Failure, Outcome, Plan, Reference
 from harness.runner.client import WorkerFailed, WorkerProcess
 
 DEFAULT_TIMEOUT_S = 600.0
@@ -126,12 +126,19 @@ class Bench:
                 )
                 self._references[key] = folder
             except WorkerFailed as lost:
-                told = f"the reference ({plan.reference.backend}, {plan.reference.precision}): {lost.failure.message}"
-                self._references[key] = replace(lost.failure, message=told)
+                self._references[key] = _told(plan.reference, lost.failure)
         found = self._references[key]
         if isinstance(found, Failure):
             raise WorkerFailed(found)
         return found
+
+
+def _told(reference: Reference, failure: Failure) -> Failure:
+    """The failure of a reference, as its cases tell it."""
+    if failure.kind == "input":  # the suite or the model is wrong, whichever backend finds out first
+        return replace(failure, stage=failure.stage.removeprefix("reference "))
+    words = f"the reference ({reference.backend}, {reference.precision}): {failure.message}"
+    return replace(failure, message=words)
 
 
 def _reference_key(plan: Plan) -> str:

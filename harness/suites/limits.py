@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, create_model
+from pydantic import Field, create_model, model_validator
 
 from harness.metrics import ELEMENTWISE, LIMITS
 from harness.records import PRECISIONS, Limits
@@ -64,6 +64,12 @@ class TaskEntry(Strict):
     min: float | None = Field(None, description="The metric must be at least this.")
     max_drop: float | None = Field(None, ge=0, description="It may be this much below the reference's.")
 
+    @model_validator(mode="after")
+    def _decides(self) -> Self:
+        if self.min is None and self.max_drop is None:
+            raise ValueError("decides nothing: give min, max_drop or both")
+        return self
+
 
 Accuracy: type[Strict] = create_model(
     "Accuracy",
@@ -81,7 +87,6 @@ def limits_at(precision: str, accuracy: Mapping[str, Any]) -> Limits:
 
 
 def output_limits_at(precision: str, accuracy: Mapping[str, Any]) -> Mapping[str, Limits]:
-    """The limits of the outputs that have some of their own at a precision, merged over the general ones."""
-    general = limits_at(precision, accuracy)
+    """The limits that outputs have of their own at a precision; outputs without any are left out."""
     own = {name: limits_at(precision, entry) for name, entry in accuracy.get("outputs", {}).items()}
-    return {name: {**general, **limits} for name, limits in own.items() if limits}
+    return {name: limits for name, limits in own.items() if limits}

@@ -11,13 +11,12 @@ import numpy as np
 from onnx import TensorProto, numpy_helper
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST
 
-from harness.errors import Unsupported
 from harness.records import Plan
 from harness.sources import Fetched
 from harness.sources.inspect import ModelInfo, opset, tensors
 from harness.variants import Variant
 from harness.variants.float16 import convert
-from harness.variants.graph import finish, graphs, kept_in_fp32, load_model, nodes, refusing
+from harness.variants.graph import finish, graphs, kept_in_fp32, load_model, nodes, refuse_half, refusing
 from harness.variants.store import Made, kept
 
 CAST_OPSET = 13
@@ -35,7 +34,7 @@ def _make(path: Path) -> Made:
     original, notes = load_model(path, CAST_OPSET)
     if opset(original) < COMPLETE_OPSET and _refusing(original):
         original, notes = load_model(path, COMPLETE_OPSET)
-    _refuse_half(original)
+    refuse_half("bf16", original)
     model = convert(deepcopy(original), _refusing(original))
     _retype_weights(model, original)
     _retype_graph(model)
@@ -46,17 +45,6 @@ def _make(path: Path) -> Made:
 def _refusing(model: Any) -> list[str]:
     blocked = {node.name for node in nodes(model) if node.op_type in DEFAULT_OP_BLOCK_LIST}
     return [name for name in refusing(model, "bfloat16") if name not in blocked]
-
-
-def _refuse_half(model: Any) -> None:
-    values = (value for graph in graphs(model.graph) for value in (*graph.input, *graph.output, *graph.value_info))
-    if any(value.type.tensor_type.elem_type == TensorProto.FLOAT16 for value in values) or any(
-        tensor.data_type == TensorProto.FLOAT16 for tensor in tensors(model)
-    ):
-        raise Unsupported(
-            "cannot make the bf16 variant: the model already has float16 tensors; start from the fp32 model, "
-            "or use precision as-is"
-        )
 
 
 def _retype_weights(model: Any, original: Any) -> None:

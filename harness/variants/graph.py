@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, inliner, numpy_helper, shape_inference, version_converter
+from onnx import TensorProto, helper, inliner, numpy_helper, shape_inference, version_converter
 from onnx.external_data_helper import load_external_data_for_model
 from onnxruntime.transformers.float16 import ALWAYS_FLOAT_INPUTS
 
@@ -232,3 +232,15 @@ def _reads(node: Any) -> Iterator[str]:
         yield from (value.name for value in graph.output)  # an inner output may be an outer tensor
         for inner in graph.node:
             yield from _reads(inner)
+
+
+def refuse_half(precision: str, model: Any) -> None:
+    """Raises Unsupported for a model that has float16 tensors: only an fp32 one can be converted."""
+    values = (value for graph in graphs(model.graph) for value in (*graph.input, *graph.output, *graph.value_info))
+    if any(value.type.tensor_type.elem_type == TensorProto.FLOAT16 for value in values) or any(
+        tensor.data_type == TensorProto.FLOAT16 for tensor in tensors(model)
+    ):
+        raise Unsupported(
+            f"cannot make the {precision} variant: the model already has float16 tensors; start from the fp32 model, "
+            "or use precision as-is"
+        )

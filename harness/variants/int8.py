@@ -25,7 +25,7 @@ from harness.records import Calibration, InputSpec, Plan
 from harness.sources import Fetched
 from harness.sources.inspect import ModelInfo, TensorInfo
 from harness.variants import Variant
-from harness.variants.graph import finish, load_model, nodes, save
+from harness.variants.graph import finish, load_model, nodes, refuse_half, save
 from harness.variants.store import Made, kept
 
 PER_CHANNEL_OPSET = 13
@@ -58,6 +58,7 @@ def int8(plan: Plan, fetched: Fetched, info: ModelInfo, cache: Path) -> Variant:
 def _make(path: Path, data: Feeds, note: str) -> Made:
     original, notes = load_model(path, at_least=PER_CHANNEL_OPSET)
     _refuse(original)
+    refuse_half("int8", original)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         save(original, folder, "original")

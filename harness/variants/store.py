@@ -31,13 +31,29 @@ def kept(precision: str, parts: tuple[str, ...], cache: Path, make: Callable[[],
     """
     folder = cache / "variants"
     name = _key(precision, parts)
-    if not (folder / f"{name}.onnx").is_file():
+    found = _intact(folder, name)
+    if found is None:
         folder.mkdir(parents=True, exist_ok=True)
         with _told(precision):
             _write(folder, name, *make())
-    notes = json.loads((folder / f"{name}.json").read_text("utf-8"))
-    model = folder / f"{name}.onnx"
-    return Variant(path=model, digest=model_digest(model), notes=tuple(notes))
+        found = _intact(folder, name)
+    if found is None:
+        raise BuildError(f"{folder / name}.onnx: was changed while it was written; run again")
+    return found
+
+
+def _intact(folder: Path, name: str) -> Variant | None:
+    """The kept variant; one whose files are not those that were written is removed, so that it is made again."""
+    model, about = folder / f"{name}.onnx", folder / f"{name}.json"
+    if not model.is_file():
+        return None
+    with suppress(CaseError, OSError, ValueError, KeyError, TypeError):
+        told = json.loads(about.read_text("utf-8"))
+        if model_digest(model) == told["digest"]:
+            return Variant(path=model, digest=told["digest"], notes=tuple(told["notes"]))
+    for suffix in ("onnx", "data", "json"):
+        (folder / f"{name}.{suffix}").unlink(missing_ok=True)
+    return None
 
 
 def _key(precision: str, parts: tuple[str, ...]) -> str:
@@ -49,7 +65,8 @@ def _write(folder: Path, name: str, model: Any, notes: tuple[str, ...]) -> None:
     with tempfile.TemporaryDirectory(dir=folder) as place:
         save(model, Path(place), name)
         check(Path(place) / f"{name}.onnx")
-        (Path(place) / f"{name}.json").write_text(json.dumps(notes), "utf-8")
+        about = {"digest": model_digest(Path(place) / f"{name}.onnx"), "notes": notes}
+        (Path(place) / f"{name}.json").write_text(json.dumps(about), "utf-8")
         for suffix in ("json", "data", "onnx"):  # the model comes last: where it stands, all of it is there
             made = Path(place) / f"{name}.{suffix}"
             if made.exists():
