@@ -82,6 +82,7 @@ def test_what_onnxruntime_says_is_told_apart(words, kind):
         ("[defaultAllocator.cpp] Error Code 1: Cuda Runtime (out of memory)", OutOfMemory),
         ("1: [runner.cpp] Error Code 1: Cuda Runtime (an illegal memory access was encountered)", DeviceError),
         ("10: Could not find any implementation for node conv1", BuildError),
+        ("Error Code 4: API Usage Error (SUB must have same input types) Error Code 1: Cuda Runtime (35)", BuildError),
     ],
 )
 def test_what_tensorrt_says_is_told_apart(words, kind):

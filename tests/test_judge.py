@@ -102,6 +102,60 @@ def test_integers_must_be_equal_by_default():
     assert verdict.headline == "y/exact: 4 differ, of 4 elements"
 
 
+def test_limits_for_all_outputs_do_not_touch_integers():
+    asked = plan(limits={"atol": 1e9, "cosine_min": -1.0})
+    numbers = np.arange(4)
+
+    assert judge(asked, outcome(asked, numbers.copy(), numbers), None, known=False).status == "new"
+    assert judge(asked, outcome(asked, numbers + 1, numbers), None, known=False).status == "failed"
+
+
+@pytest.mark.parametrize(
+    ("own", "passes"),
+    [
+        ({"mismatch_share_max": 0.5}, True),
+        ({"mismatch_share_max": 0.2}, False),
+        ({"atol": 1}, True),
+        ({"atol": 0.5}, False),
+    ],
+)
+def test_limits_that_name_an_integer_output_hold_for_it(own, passes):
+    asked = plan(output_limits={"y": own})
+    numbers = np.arange(4)
+    verdict = judge(asked, outcome(asked, np.array([0, 1, 3, 4]), numbers), None, known=False)
+
+    assert (verdict.status == "new") == passes, verdict.headline
+
+
+def test_limits_that_decide_nothing_fail():
+    asked = plan(output_limits={"y": {"topk": 3}})
+
+    assert "decide nothing" in judge(asked, outcome(asked, REFERENCE), None, known=False).headline
+
+
+def test_an_output_without_a_finite_element_was_not_compared():
+    asked = plan()
+    nothing = np.full((2, 2), np.nan)
+
+    verdict = judge(asked, outcome(asked, nothing, nothing.copy()), None, known=False)
+
+    assert verdict.headline.startswith("y/nothing_finite: no element is finite in both")
+
+
+def test_a_case_that_is_no_longer_timed_is_inconclusive_where_the_baseline_was():
+    asked = plan(latency=LatencyPlan(enabled=False))
+
+    assert judge(asked, outcome(asked, REFERENCE), timed(1.0), known=True).status == "inconclusive"
+
+
+def test_a_slowdown_within_the_floor_says_so():
+    asked = plan()
+
+    verdict = judge(asked, outcome(asked, REFERENCE, latency=timed(0.024)), timed(0.020), known=True)
+
+    assert verdict.headline.endswith("a difference of 4 us is within floor_us 5")
+
+
 def test_a_metric_that_could_not_be_measured_never_passes():
     asked = plan(limits={"rmse_rel_max": 0.1})
 

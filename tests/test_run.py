@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from html import unescape
 from pathlib import Path
 
@@ -279,3 +283,74 @@ def test_a_worker_ignores_a_folder_named_harness_where_it_runs(folder):
     (folder / "harness/__init__.py").write_text("raise SystemExit('the wrong harness')")
 
     assert harness(folder, "run", suite, "-o", "out") == 0
+
+
+def test_judging_again_finds_what_vanished_and_forgets_what_came_back(folder):
+    suite = fake_suite(folder)
+    harness(folder, "run", suite, "-o", "both")
+    harness(folder, "accept", "both", "--reason", "a start")
+    text = suite.read_text()
+    suite.write_text(text.replace(", {n: 3}", ""))
+    assert harness(folder, "judge", "both", "-o", "first") == 1
+    assert statuses(folder / "first")["toy/small/fake/fp32/n-3"] == "missing"
+
+    harness(folder, "run", suite, "-o", "one")
+    suite.write_text(text)
+    assert harness(folder, "judge", "one", "-o", "second") == 0
+    assert statuses(folder / "second") == {"toy/small/fake/fp32/n-1": "passed"}
+
+
+def test_a_report_never_goes_into_the_folder_of_another_run(folder, capsys):
+    suite = fake_suite(folder)
+    harness(folder, "run", suite, "-o", "one")
+    harness(folder, "run", suite, "-o", "two")
+    before = (folder / "two/report.html").read_bytes()
+
+    assert harness(folder, "report", "one", "-o", "two") == 2
+
+    assert "holds another run" in capsys.readouterr().err
+    assert (folder / "two/report.html").read_bytes() == before
+
+
+def test_a_file_where_baselines_should_be_is_one_clear_error(folder, capsys):
+    harness(folder, "run", fake_suite(folder), "-o", "out")
+    (folder / "taken").write_text("")
+
+    assert harness(folder, "accept", "out", "--reason", "x", "--baselines", "taken") == 2
+
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+HANG = "cases: [{match: '*/n-3', crash: {stage: infer, kind: hang}}]"
+
+
+def started(folder, *arguments, **options):
+    command = [sys.executable, "-m", "harness", "run", fake_suite(folder, HANG), "-o", "out", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, **options)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_keeps_what_was_measured_and_leaves_no_process_behind(folder, sent):
+    process = started(folder)
+    assert process.stdout.readline().startswith("new ")
+    workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+
+    with process:
+        process.send_signal(sent)
+
+        assert process.wait(timeout=30) == 130
+    assert statuses(folder / "out") == {"toy/small/fake/fp32/n-1": "new"}
+    assert workers
+    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+    assert (folder / "out/report.html").exists()
+
+
+def test_a_reader_that_goes_away_does_not_lose_the_run(folder):
+    with started(folder, "--timeout", "2") as process:
+        process.stdout.readline()
+        process.stdout.close()
+
+        assert process.wait(timeout=60) == 3
+
+    assert set(statuses(folder / "out").values()) == {"new", "error"}

@@ -416,3 +416,26 @@ def test_int8_raises_an_old_opset_for_scales_per_channel(shop):
     variant = shop.make(conv_net(11), "int8")
     assert inspect(variant.path).opset == 13
     assert "opset raised from 11 to 13, which the conversion needs" in variant.notes
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda data: data[: len(data) // 2], lambda data: data[:-1] + b"\0", lambda data: b""]
+)
+def test_a_kept_variant_that_was_spoilt_is_made_again(shop, spoil):
+    first = shop.make(conv_net(), "fp16", {"n": 4})
+    first.path.write_bytes(spoil(first.path.read_bytes()))
+
+    again = shop.make(conv_net(), "fp16", {"n": 4})
+
+    assert again == first
+    onnx.checker.check_model(str(again.path))
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_a_model_in_half_precision_is_refused_by_name(shop, precision):
+    half = onnx.load(shop.make(conv_net(), "fp16", {"n": 4}).path)
+
+    with pytest.raises(
+        Unsupported, match=f"cannot make the {precision} variant: the model already has float16 tensors"
+    ):
+        shop.make(half, precision, {"n": 4})

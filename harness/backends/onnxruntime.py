@@ -29,7 +29,7 @@ class Cpu:
         except ImportError as error:
             return f"onnxruntime is not installed ({error}): pip install onnxruntime, or onnxruntime-gpu"
         if self.provider not in onnxruntime.get_available_providers():
-            return f"this onnxruntime has no {self.provider}: install onnxruntime-gpu instead, in an environment of its own"
+            return f"this onnxruntime has no {self.provider}: install onnxruntime-gpu instead, in its own environment"
         return self._why_not_provider()
 
     def _why_not_provider(self) -> str | None:

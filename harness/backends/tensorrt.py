@@ -162,6 +162,7 @@ PATTERNS: tuple[tuple[str, type[CaseError]], ...] = (
         Unsupported,
     ),
     (r"MODEL_DESERIALIZE_FAILED|INVALID_GRAPH|INVALID_NODE", InputError),
+    (r"API Usage Error", BuildError),  # beside which a machine without a GPU tells of a missing driver
     (r"Cuda Runtime|CUDA error|cudaError|CUDA initialization|cuda failure", DeviceError),
 )
 
