@@ -418,9 +418,7 @@ def test_int8_raises_an_old_opset_for_scales_per_channel(shop):
     assert "opset raised from 11 to 13, which the conversion needs" in variant.notes
 
 
-@pytest.mark.parametrize(
-    "spoil", [lambda data: data[: len(data) // 2], lambda data: data[:-1] + b"\0", lambda _: b""]
-)
+@pytest.mark.parametrize("spoil", [lambda data: data[: len(data) // 2], lambda data: data[:-1] + b"\0", lambda _: b""])
 def test_a_kept_variant_that_was_spoilt_is_made_again(shop, spoil):
     first = shop.make(conv_net(), "fp16", {"n": 4})
     first.path.write_bytes(spoil(first.path.read_bytes()))

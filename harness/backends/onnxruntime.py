@@ -13,7 +13,13 @@ from harness.backends.onnxruntime_session import CudaSession, HostSession, attes
 from harness.errors import BuildError, DeviceError, Unsupported
 
 LEVELS = {"disable": 0, "basic": 1, "extended": 2, "all": 99}
-HEAVY = ("Conv", "ConvTranspose", "MatMul", "Gemm", "Attention", "LSTM", "GRU")
+HEAVY = frozenset(
+    (
+        *("Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "FusedConv", "NhwcConv"),
+        *("MatMul", "MatMulInteger", "QLinearMatMul", "FusedMatMul", "MatMulNBits", "Gemm", "FusedGemm", "QGemm"),
+        *("Attention", "QAttention", "MultiHeadAttention", "GroupQueryAttention", "Einsum", "LSTM", "GRU", "RNN"),
+    )
+)
 """Operators that must not leave the provider that was asked for."""
 
 
@@ -126,7 +132,7 @@ class Cuda(Cpu):
             f"{op} on {provider}"
             for provider, ops in attested(session).get("nodes", {}).items()
             for op in ops
-            if provider == Cpu.provider and op in HEAVY
+            if provider != self.provider and op in HEAVY
         ]
         if strays:
             raise BuildError(f"{self.provider} fell back: it left {', '.join(strays)}")

@@ -156,15 +156,14 @@ def _listener(trt: Any, words: deque[str]) -> Any:
 
 PATTERNS: tuple[tuple[str, type[CaseError]], ...] = (
     (r"out of memory|OutOfMemory|insufficient memory|Memory allocation", OutOfMemory),
-    (
-        r"UNSUPPORTED_|In function import\w+: \[[78]\]"  # the parser's error codes for graphs and nodes
-        r"|No importer registered|Plugin not found|creator .* not found|not supported|unsupported",
-        Unsupported,
-    ),
-    (r"MODEL_DESERIALIZE_FAILED|INVALID_GRAPH|INVALID_NODE", InputError),
     (r"API Usage Error", BuildError),  # beside which a machine without a GPU tells of a missing driver
-    (r"Cuda Runtime|CUDA error|cudaError|CUDA initialization|cuda failure", DeviceError),
+    (r"Cuda Runtime|CUDA error|cudaError|CUDA initialization|PTX compiled", DeviceError),
+    (r"MODEL_DESERIALIZE_FAILED|INVALID_GRAPH|INVALID_NODE", InputError),
+    # the parser's codes for a graph or a node that it does not take, by name or by number
+    (r"UNSUPPORTED_(GRAPH|NODE)|In function import\w+: \[[78]\]", Unsupported),
+    (r"No importer registered for op|Plugin not found|could not find plugin", Unsupported),
 )
+"""What TensorRT says, by its own codes; names of nodes and files decide nothing."""
 
 
 def translate(error: Exception, words: deque[str]) -> CaseError:
@@ -173,6 +172,6 @@ def translate(error: Exception, words: deque[str]) -> CaseError:
         return error
     said = " | ".join(reversed(words)) or str(error)  # the last one is the most specific
     for pattern, kind in PATTERNS:
-        if re.search(pattern, said, re.IGNORECASE):
+        if re.search(pattern, said):
             return kind(said)
     return BuildError(said)

@@ -131,8 +131,16 @@ def _files(plan: Plan, info: ModelInfo, notes: dict[str, None]) -> dict[str, Arr
         if spec.kind == "file":
             array = read_array(Path(spec.file or ""), spec.key, spec.slice)
             where = f"{spec.file}[{spec.key}]" if spec.key else str(spec.file)
+            if not array.size:
+                raise InputError(
+                    f"input '{tensor.name}': {where} has no values{_sliced(spec)}; nothing would be compared"
+                )
             result[tensor.name] = _as_wanted(tensor, array, where, notes)
     return result
+
+
+def _sliced(spec: InputSpec) -> str:
+    return f" in the slice {list(spec.slice)}" if spec.slice else ""
 
 
 def _streams(plan: Plan, info: ModelInfo, files: Mapping[str, Array]) -> list[TensorInfo]:

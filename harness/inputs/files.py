@@ -75,6 +75,15 @@ def _read_npz(file: Path, key: str | None) -> Array:
         raise InputError(f"{file}: cannot be read as .npz: {error}") from None
 
 
+def keys(file: Path) -> tuple[str, ...]:
+    """The names of the arrays in an .npz file; InputError when it is damaged."""
+    try:
+        with file.open("rb") as stream, np.lib.npyio.NpzFile(stream, allow_pickle=False) as archive:
+            return tuple(archive.files)
+    except _DAMAGED as error:
+        raise InputError(f"{file}: cannot be read as .npz: {error}") from None
+
+
 def _chosen(file: Path, key: str | None, keys: list[str]) -> str:
     known = ", ".join(sorted(keys)) or "no array at all"
     if key is None and len(keys) != 1:

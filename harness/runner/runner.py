@@ -143,7 +143,8 @@ def _told(reference: Reference, failure: Failure) -> Failure:
 
 def _reference_key(plan: Plan) -> str:
     """Plans with the same key share reference outputs."""
-    parts = (plan.source, plan.files, plan.calibration, plan.dimensions, plan.inputs, plan.reference)
+    shapes = (plan.dimensions, plan.shapes, plan.profile)
+    parts = (plan.source, plan.files, plan.calibration, shapes, plan.inputs, plan.reference)
     return sha256(json.dumps(encode(parts), sort_keys=True).encode()).hexdigest()[:32]
 
 

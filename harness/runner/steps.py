@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -19,11 +19,11 @@ from harness.backends.base import Artefact, Backend, BuildSpec, Session, Tensor
 from harness.environment import describe
 from harness.errors import InputError, Unsupported
 from harness.inputs.feeds import Feeds, feeds
-from harness.inputs.files import read_array
+from harness.inputs.files import keys, read_array
 from harness.inputs.stored import stored_outputs
 from harness.metrics import TASKS
 from harness.metrics.compare import compare
-from harness.records import Digests, Environment, Latency, Measurement, Outcome, Plan, Task
+from harness.records import Digests, Environment, Latency, Measurement, Outcome, Plan, Reference, Task
 from harness.runner import tensors
 from harness.runner.lock import device_locks
 from harness.runner.profiles import profile
@@ -100,7 +100,8 @@ class Steps:
         session = self._open(backend, prepared, stages)[0]
         try:
             with stages("infer"):
-                tensors.save(folder, [session.infer(batch) for batch in prepared.feeds.batches])
+                outputs = [session.infer(batch) for batch in prepared.feeds.batches]
+                tensors.save(folder, outputs, inputs=prepared.feeds.digest)
         finally:
             session.close()
         return prepared.feeds.digest
@@ -132,7 +133,7 @@ class Steps:
         try:
             candidate, first_ms = self._infer(session, prepared, stages)
             with stages("compare"):
-                expected = _expected(plan, prepared, reference, candidate)
+                expected = _expected(plan, prepared, reference)
                 measured = compare(plan, expected, candidate) + _task(plan.task, expected, candidate)
                 if keep is not None:
                     tensors.save(keep / "candidate", candidate)
@@ -147,7 +148,7 @@ class Steps:
             stages=stages.seconds,
             attested=session.attested,
             digests=replace(_digests(prepared), engine=artefact.digest),
-            notes=_notes(prepared),
+            notes=(*_notes(prepared), *_unused(plan.reference, prepared)),
         )
 
     def _prepare(self, plan: Plan, stages: Stages) -> Prepared:
@@ -232,29 +233,47 @@ def _notes(prepared: Prepared) -> tuple[str, ...]:
     return (*prepared.variant.notes, *prepared.feeds.notes)
 
 
-def _expected(plan: Plan, prepared: Prepared, folder: Path | None, candidate: Batches) -> Batches:
+def _expected(plan: Plan, prepared: Prepared, folder: Path | None) -> Batches:
     """The reference outputs, batch by batch; InputError when they do not belong to these feeds."""
     if plan.reference.kind == "stored":
         return stored_outputs(prepared.info, prepared.fetched.test_sets)
     if plan.reference.kind == "file":
-        return _from_file(Path(plan.reference.file or ""), prepared, candidate)
+        return _from_file(Path(plan.reference.file or ""), prepared)
     if folder is None:
         raise InputError("the reference was not computed")
-    batches, _ = tensors.load(folder)
+    batches, about = tensors.load(folder)
+    if about["inputs"] != prepared.feeds.digest:
+        raise InputError("the inputs changed after the reference was computed: run again while nothing writes to them")
     return batches
 
 
-def _from_file(path: Path, prepared: Prepared, candidate: Batches) -> Batches:
-    """The rows of every output in a reference file, cut as the candidate's batches are."""
+def _from_file(path: Path, prepared: Prepared) -> Batches:
+    """The rows of every output in a reference file, cut as the inputs are."""
     names = [tensor.name for tensor in prepared.info.outputs]
+    if path.suffix != ".npz" and len(names) > 1:
+        raise InputError(f"{path}: holds one array, the model has {len(names)} outputs: give an .npz file")
     whole = {name: read_array(path, name if path.suffix == ".npz" else None, None) for name in names}
-    if len(candidate) == 1:
-        return [whole]
-    cuts = np.cumsum([0, *(len(outputs[names[0]]) for outputs in candidate)]).tolist()
+    batches = prepared.feeds.batches
+    return [whole] if len(batches) == 1 else _cut(path, whole, batches)
+
+
+def _unused(reference: Reference, prepared: Prepared) -> list[str]:
+    """A note on arrays of a reference file that no output was compared with: an output may have been lost."""
+    path = Path(reference.file or "")
+    if reference.kind != "file" or path.suffix != ".npz":
+        return []
+    more = sorted(set(keys(path)) - {tensor.name for tensor in prepared.info.outputs})
+    return [f"{path.name} holds arrays that are no outputs: {', '.join(more)}"] if more else []
+
+
+def _cut(path: Path, whole: Mapping[str, Tensor], batches: Batches) -> Batches:
+    rows = [[len(batch[name]) if batch[name].ndim else 1 for batch in batches] for name in batches[0]]
     for name, values in whole.items():
-        if not values.ndim or len(values) != cuts[-1]:
-            raise InputError(f"{path}: '{name}' has shape {list(values.shape)}, the inputs have {cuts[-1]} rows")
-    return [{name: values[start:stop] for name, values in whole.items()} for start, stop in pairwise(cuts)]
+        if not any(values.ndim and len(values) == sum(sizes) for sizes in rows):
+            raise InputError(f"{path}: '{name}' has shape {list(values.shape)}, the inputs have {sum(rows[0])} rows")
+    length = len(next(iter(whole.values())))
+    cuts = [0, *accumulate(next(sizes for sizes in rows if sum(sizes) == length))]
+    return [{name: values[a:b] for name, values in whole.items()} for a, b in pairwise(cuts)]
 
 
 def _task(task: Task | None, expected: Batches, candidate: Batches) -> tuple[Measurement, ...]:

@@ -35,7 +35,8 @@ def kept(precision: str, parts: tuple[str, ...], cache: Path, make: Callable[[],
     if found is None:
         folder.mkdir(parents=True, exist_ok=True)
         with _told(precision):
-            _write(folder, name, *make())
+            made = make()
+        _write(folder, name, precision, *made)
         found = _intact(folder, name)
     if found is None:
         raise BuildError(f"{folder / name}.onnx: was changed while it was written; run again")
@@ -61,10 +62,11 @@ def _key(precision: str, parts: tuple[str, ...]) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:40]
 
 
-def _write(folder: Path, name: str, model: Any, notes: tuple[str, ...]) -> None:
+def _write(folder: Path, name: str, precision: str, model: Any, notes: tuple[str, ...]) -> None:
     with tempfile.TemporaryDirectory(dir=folder) as place:
         save(model, Path(place), name)
-        check(Path(place) / f"{name}.onnx")
+        with _told(precision):
+            check(Path(place) / f"{name}.onnx")
         about = {"digest": model_digest(Path(place) / f"{name}.onnx"), "notes": notes}
         (Path(place) / f"{name}.json").write_text(json.dumps(about), "utf-8")
         for suffix in ("json", "data", "onnx"):  # the model comes last: where it stands, all of it is there
@@ -75,8 +77,12 @@ def _write(folder: Path, name: str, model: Any, notes: tuple[str, ...]) -> None:
 
 def _place(made: Path, target: Path) -> None:
     # Of two workers that make the same variant the first one's stays, so that all backends get one and the same file.
-    with suppress(FileExistsError):
+    try:
         os.link(made, target)
+    except FileExistsError:
+        return
+    except OSError:  # a file system without hard links
+        made.replace(target)
 
 
 @contextmanager
