@@ -35,6 +35,8 @@ class Entry:
     by: str
     reason: str
     measures: Mapping[str, float | None] = field(default_factory=dict)
+    options: Mapping[str, Any] | None = None
+    """Options of the backend; None in entries that are older than their recording."""
     admission: Mapping[str, float] | None = None
 
     def digest(self) -> str:
@@ -51,9 +53,17 @@ def read(folder: Path, fingerprint: str, suite: str) -> dict[str, Entry]:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data.get("schema") != SCHEMA:
             raise ValueError(f"schema is {data.get('schema')!r}, expected {SCHEMA!r}")
-        return {case: decode(Entry, entry) for case, entry in data["cases"].items()}
+        if (data["fingerprint"], data["suite"]) != (fingerprint, suite):
+            raise ValueError(f"it says that it is of {data['fingerprint']}, suite {data['suite']}")
+        return {_case_of(suite, case): decode(Entry, entry) for case, entry in data["cases"].items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UsageError(f"{path}: not a baseline: {error}; restore it from version control") from error
+
+
+def _case_of(suite: str, case: str) -> str:
+    if not case.startswith(f"{suite}/") or case.count("/") < 4:
+        raise ValueError(f"'{case}' is no case id of suite {suite}")
+    return case
 
 
 def write(folder: Path, fingerprint: str, suite: str, entries: Mapping[str, Entry]) -> Path:
@@ -84,7 +94,8 @@ def _entry(record: Record, about: Mapping[str, Any]) -> Entry:
     for measured in record.measurements:
         if measured.output is not None:
             accuracy.setdefault(measured.output, {})[measured.metric] = measured.value
-    return Entry(record.latency, accuracy, record.digests, measures=record.measures, **about)
+    options = record.attested.get("options")
+    return Entry(record.latency, accuracy, record.digests, measures=record.measures, options=options, **about)
 
 
 def _line(entry: Entry) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -23,7 +25,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except HarnessError as error:
         return _tell(error, EXIT_MACHINE)
     except OSError as error:
-        return _tell(HarnessError(f"{error.filename or 'output'}: {error.strerror or error}"), EXIT_USAGE)
+        status = EXIT_MACHINE if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO) else EXIT_USAGE
+        return _tell(HarnessError(f"{error.filename or 'output'}: {error.strerror or error}"), status)
+    except Exception:
+        traceback.print_exc()
+        return _tell(HarnessError("this is a mistake in the harness itself, please report it"), EXIT_MACHINE)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     return status

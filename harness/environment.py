@@ -10,6 +10,7 @@ import sys
 import uuid
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import harness
 from harness.records import Environment, Gpu
@@ -49,44 +50,47 @@ def _cpu() -> str:
 
 
 def _gpus() -> tuple[Gpu, ...]:
-    """The GPUs that CUDA programs see here, told by NVML; none where the driver or nvidia-ml-py is missing."""
-    found = _visible_uuids()
-    if not found:
+    """The GPUs that CUDA programs see here; what only NVML knows is empty where it cannot be asked."""
+    driver, count = _cuda(), ctypes.c_int(0)
+    if driver is None or driver.cuDeviceGetCount(ctypes.byref(count)):
         return ()
+    version = _driver_version()
+    return tuple(_gpu(driver, index, version) for index in range(count.value))
+
+
+def _cuda() -> Any:
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+    return None if driver.cuInit(0) else driver
+
+
+def _driver_version() -> str:
     try:
         import pynvml
 
         pynvml.nvmlInit()
+        return _text(pynvml.nvmlSystemGetDriverVersion())
     except Exception:
-        return ()
-    return tuple(_gpu(pynvml, name) for name in found)
+        return ""
 
 
-def _visible_uuids() -> list[str]:
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return []
-    count = ctypes.c_int(0)
-    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
-        return []
-    found = []
-    for index in range(count.value):
-        raw = (ctypes.c_ubyte * 16)()
-        if driver.cuDeviceGetUuid(raw, index) == 0:
-            found.append(f"GPU-{uuid.UUID(bytes=bytes(raw))}")
-    return found
-
-
-def _gpu(nvml: object, identity: str) -> Gpu:
-    handle = nvml.nvmlDeviceGetHandleByUUID(identity)  # type: ignore[attr-defined]
-    major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)  # type: ignore[attr-defined]
+def _gpu(driver: Any, index: int, version: str) -> Gpu:
+    """One device as the CUDA driver tells it (cuda.h: attributes 75 and 76 are the compute capability)."""
+    name, raw = ctypes.create_string_buffer(256), (ctypes.c_ubyte * 16)()
+    memory, major, minor = ctypes.c_size_t(0), ctypes.c_int(0), ctypes.c_int(0)
+    driver.cuDeviceGetName(name, len(name), index)
+    driver.cuDeviceGetUuid(raw, index)
+    driver.cuDeviceTotalMem_v2(ctypes.byref(memory), index)
+    driver.cuDeviceGetAttribute(ctypes.byref(major), 75, index)
+    driver.cuDeviceGetAttribute(ctypes.byref(minor), 76, index)
     return Gpu(
-        name=_text(nvml.nvmlDeviceGetName(handle)),  # type: ignore[attr-defined]
-        uuid=identity,
-        driver=_text(nvml.nvmlSystemGetDriverVersion()),  # type: ignore[attr-defined]
-        compute_capability=f"{major}.{minor}",
-        memory_mib=int(nvml.nvmlDeviceGetMemoryInfo(handle).total) >> 20,  # type: ignore[attr-defined]
+        name=name.value.decode(errors="replace"),
+        uuid=f"GPU-{uuid.UUID(bytes=bytes(raw))}",
+        driver=version,
+        compute_capability=f"{major.value}.{minor.value}",
+        memory_mib=memory.value >> 20,
     )
 
 

@@ -137,7 +137,7 @@ class RunFolder:
         from harness.runner.recorder import header
 
         try:
-            store.prepare_folder(folder)
+            self._journal = store.new_journal(folder)
         except UsageError as error:
             raise pytest.UsageError(told(str(error))) from None
         self._config, self._folder = config, folder

@@ -117,7 +117,7 @@ class Shared:
 
         folder = self.baselines(plan)
         if folder not in self._judged:
-            self._judged[folder] = Judged(folder, self.bench().environment)
+            self._judged[folder] = Judged(lambda _: folder, self.bench().environment)
         return self._judged[folder]
 
     def _keep(self, records: Iterable[Record]) -> None:

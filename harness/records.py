@@ -278,6 +278,8 @@ class Record:
     notes: tuple[str, ...] = ()
     baseline: Latency | None = None
     """The accepted latency this one was compared with."""
+    plan_digest: str | None = None
+    """SHA-256 of inputs, reference, labels and options; `judge` decides again only where it is the same."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.backends.base import Artefact, BuildSpec, Feeds, Step, Tensor
 from harness.backends.cuda import Buffer, Stream
-from harness.errors import DeviceError, InputError
+from harness.errors import DeviceError, InputError, OutOfMemory
 
 DTYPES: Mapping[str, Any] = {
     "FLOAT": np.float32,
@@ -38,6 +38,8 @@ class TensorRTSession:
         if self._engine is None:
             raise DeviceError("the engine cannot be deserialised: " + (" | ".join(words) or "TensorRT gives no reason"))
         self._context = self._engine.create_execution_context()
+        if self._context is None:
+            raise OutOfMemory("no execution context: " + (" | ".join(words) or "TensorRT gives no reason"))
         self._stream = Stream()
         self._buffers: dict[str, Buffer] = {}
         self._shape_values: dict[str, Tensor] = {}

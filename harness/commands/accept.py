@@ -6,6 +6,7 @@ import argparse
 import getpass
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from harness import baselines, store, suites
 from harness.baselines import ACCEPTABLE
@@ -35,7 +36,13 @@ def accept(asked: argparse.Namespace) -> int:
 
 
 def _write(asked: argparse.Namespace, run: Run, environment: Environment, suite: str, group: Sequence[Record]) -> None:
-    folder = baselines_folder(asked.baselines, asked.root, group[0].case.location.file)
+    file = group[0].case.location.file
+    if not (asked.baselines or asked.root or Path(file).exists()):
+        raise UsageError(
+            f"{file}: is not here, so the baselines of its root cannot be found: "
+            "work in the folder of the run, or name --baselines"
+        )
+    folder = baselines_folder(asked.baselines, asked.root, file)
     about = {
         "versions": environment.versions,
         "run": run.id,

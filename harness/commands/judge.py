@@ -13,10 +13,11 @@ from harness.commands.places import baselines_folder, statuses
 from harness.commands.run import line, summary_line, write
 from harness.errors import UsageError
 from harness.judge.accuracy import changed_tolerances
+from harness.judge.gate import EXIT_INTERRUPTED
 from harness.metrics.compare import compare
 from harness.records import Measurement, Outcome, Plan, Record, Run
 from harness.runner import tensors
-from harness.runner.recorder import Judged, finish, header
+from harness.runner.recorder import Judged, finish, header, plan_digest
 
 
 def judge(asked: argparse.Namespace) -> int:
@@ -24,10 +25,11 @@ def judge(asked: argparse.Namespace) -> int:
     fail_on = statuses(asked.fail_on)
     run = store.read_run(asked.run)
     source = asked.run if asked.run.is_dir() else asked.run.parent
+    if not run.records:
+        raise UsageError("the run holds no case: nothing to judge")
     plans = {plan.case.id: plan for plan in suites.load(asked.suite or _suite_files(run), asked.root)}
     environment = run.environments[run.records[0].environment]
-    baselines = baselines_folder(asked.baselines, asked.root, run.records[0].case.location.file)
-    judged = Judged(baselines, lambda: environment)
+    judged = Judged(lambda file: baselines_folder(asked.baselines, asked.root, file), lambda: environment)
     left_out = [r.case.id for r in run.records if r.status != "missing" and r.case.id not in plans]
     kept = [record for record in run.records if record.status != "missing" and record.case.id in plans]
     records = [_again(record, plans[record.case.id], judged, source / "outputs") for record in kept]
@@ -35,9 +37,10 @@ def judge(asked: argparse.Namespace) -> int:
     if not records:
         raise UsageError("the suites make none of the run's cases any more: nothing to judge")
     folder = asked.output or source.with_name(f"{source.resolve().name}-judged")
-    store.prepare_folder(folder)
+    store.new_journal(folder).close()
     head = replace(header(["harness", *sys.argv[1:]], Path.cwd()), id=run.id, started=run.started, commit=run.commit)
-    result = replace(finish(head, environment, records, fail_on), finished=run.finished)
+    interrupted = EXIT_INTERRUPTED if run.gate.exit_status == EXIT_INTERRUPTED else None
+    result = replace(finish(head, environment, records, fail_on, interrupted), finished=run.finished)
     write(result, folder)
     for record in records:
         print(line(record))
@@ -48,13 +51,16 @@ def judge(asked: argparse.Namespace) -> int:
 
 
 def _suite_files(run: Run) -> list[Path]:
-    if not run.records:
-        raise UsageError("the run holds no case: nothing to judge")
     return sorted({Path(record.case.location.file) for record in run.records})
 
 
 def _again(record: Record, plan: Plan, judged: Judged, outputs: Path) -> Record:
-    """The record under the plan of the same id as the suite is now."""
+    """The record under the plan of the same id as the suite is now; UsageError if it was measured under another."""
+    if record.plan_digest is not None and record.plan_digest != plan_digest(plan):
+        raise UsageError(
+            f"{record.case.id}: its inputs, reference, labels, files or options changed since it was measured: "
+            "only limits can be judged again, so run it again"
+        )
     outcome = Outcome(
         measurements=_measurements(record, plan, outputs / record.case.id),
         latency=record.latency,

@@ -36,15 +36,17 @@ def run(asked: argparse.Namespace) -> int:
     head = header(["harness", *sys.argv[1:]], Path(plans[0].case.location.file).absolute().parent)
     folder = (asked.output or Path("reports") / head.id).absolute()
     cache = cache_folder(asked.artefacts)
-    store.prepare_folder(folder)
     settings = Settings(cache, asked.timeout, asked.jobs, folder / "outputs" if asked.keep_outputs else None)
-    baselines = baselines_folder(asked.baselines, asked.root, plans[0].case.location.file)
     signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # a cancelled job keeps what was measured
-    with Bench(settings) as bench:
+    with store.new_journal(folder) as journal, Bench(settings) as bench:
         require(bench, asked.require)
-        judged = Judged(baselines, bench.environment, _same_places(asked))
+        judged = Judged(
+            lambda file: baselines_folder(asked.baselines, asked.root, file), bench.environment, _same_places(asked)
+        )
+        for plan in plans:  # a damaged baseline is told before anything is measured
+            judged.entries(plan.case)
         scope = [] if asked.expression else every
-        return _measure(plans, scope, settings, bench, judged, head, folder, fail_on)
+        return _measure(plans, scope, settings, bench, judged, head, journal, folder, fail_on)
 
 
 def _same_places(asked: argparse.Namespace) -> list[str]:
@@ -87,26 +89,26 @@ def _measure(
     bench: Bench,
     judged: Judged,
     head: Header,
+    journal: store.Journal,
     folder: Path,
     fail_on: Sequence[str],
 ) -> int:
     records: list[Record] = []
     interrupted = False
-    with store.Journal(folder) as journal:
 
-        def done(plan: Plan, outcome: Outcome) -> None:
-            record = judged.record(plan, outcome)
-            journal.append(record)
-            records.append(record)
-            tell(line(record))
+    def done(plan: Plan, outcome: Outcome) -> None:
+        record = judged.record(plan, outcome)
+        journal.append(record)
+        records.append(record)
+        tell(line(record))
 
-        try:
-            run_plans(plans, settings, bench, done)
-        except KeyboardInterrupt:  # also SIGTERM, see below
-            interrupted = True
-        if scope and not interrupted:
-            for record in judged.missing(scope):
-                done_missing(record, journal, records)
+    try:
+        run_plans(plans, settings, bench, done)
+    except KeyboardInterrupt:  # also SIGTERM, see below
+        interrupted = True
+    if scope and not interrupted:
+        for record in judged.missing(scope):
+            done_missing(record, journal, records)
     order = {plan.case.id: position for position, plan in enumerate(plans)}
     records.sort(key=lambda record: order.get(record.case.id, len(order)))
     result = finish(head, bench.environment(), records, fail_on, EXIT_INTERRUPTED if interrupted else None)

@@ -22,7 +22,8 @@ def judge(plan: Plan, outcome: Outcome, baseline: Latency | None, *, known: bool
     if failed:
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
         return Verdict("failed", f"{failed[0].name}: {failed[0].reason}{more}", checks)
-    return Verdict(_status(change, known=known), words, checks)
+    untimed_before = baseline is None and outcome.latency is not None
+    return Verdict(_status(change, known=known and not untimed_before), words, checks)
 
 
 def _status(change: str | None, *, known: bool) -> str:

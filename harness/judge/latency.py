@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from harness.records import Check, Latency, LatencyPlan, Quantiles
 
+MIN_SAMPLES = 6
 RULE = "ratio of medians beyond the limit, 95 % intervals of the medians apart, and more than the floor"
 
 
@@ -18,10 +19,11 @@ def judge_latency(
     checks = [_budget(name, limit, now) for name, limit in plan.budget.items()]
     if baseline is None:
         return checks, None, f"p50 {now.p50_ms:.4g} ms ({latency.decided_on}); no accepted latency to compare with"
-    if refusal := _incomparable(latency, baseline):
+    refusal = _incomparable(latency, baseline) or _too_few(now, decided(baseline))
+    if refusal:
         return checks, "inconclusive", refusal
-    check, status = _change(plan, now, decided(baseline))
-    return [*checks, check], status, check.reason
+    check, status, words = _change(plan, now, decided(baseline))
+    return [*checks, check], status, words
 
 
 def decided(latency: Latency) -> Quantiles:
@@ -48,7 +50,15 @@ def _incomparable(latency: Latency, baseline: Latency) -> str | None:
     return f"the baseline was measured with other settings ({told}): accept a new one to compare"
 
 
-def _change(plan: LatencyPlan, now: Quantiles, then: Quantiles) -> tuple[Check, str]:
+def _too_few(now: Quantiles, then: Quantiles) -> str | None:
+    """Fewer than 6 samples have no 95 % interval of the median (2 * 0.5^6 = 3.1 %), and no time is not a time."""
+    fewest = min(now.samples, then.samples)
+    if fewest < MIN_SAMPLES:
+        return f"{fewest} samples are too few to compare: a longer min_time_s gives more"
+    return "the baseline holds no time to compare with" if then.p50_ms <= 0 else None
+
+
+def _change(plan: LatencyPlan, now: Quantiles, then: Quantiles) -> tuple[Check, str, str]:
     """Regressed, improved, inconclusive or passed, by RULE."""
     ratio = now.p50_ms / then.p50_ms
     above_floor = abs(now.p50_ms - then.p50_ms) * 1e3 > plan.floor_us
@@ -67,6 +77,6 @@ def _change(plan: LatencyPlan, now: Quantiles, then: Quantiles) -> tuple[Check, 
         reason += f"; a difference of {abs(now.p50_ms - then.p50_ms) * 1e3:.2g} us is within floor_us {plan.floor_us:g}"
     check = Check(
         "latency/regression", "latency", None, "p50_ms", now.p50_ms, then.p50_ms * (1 + plan.regression), then.p50_ms,
-        status != "regressed", reason,
+        status != "regressed", f"{reason}; rule: {RULE}",
     )  # fmt: skip
-    return check, status
+    return check, status, reason

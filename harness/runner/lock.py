@@ -9,12 +9,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from harness.errors import CaseError
+
 
 def lock_folder() -> Path:
     """Where the locks of this user's processes live; TRT_HARNESS_LOCKS names another folder, for containers."""
     default = Path(tempfile.gettempdir()) / f"trt-harness-{os.getuid()}"
-    folder = Path(os.environ.get("TRT_HARNESS_LOCKS", default))
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = Path(os.environ.get("TRT_HARNESS_LOCKS") or default)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise CaseError(f"{folder}: no place for locks: {error.strerror}; set TRT_HARNESS_LOCKS") from error
     return folder
 
 

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from secrets import token_hex
+from typing import Any
 
 from harness import baselines
 from harness.baselines import Entry
+from harness.codec import encode
 from harness.judge import judge, lost_support
 from harness.judge.gate import gate
 from harness.records import SCHEMA, Case, Digests, Environment, Latency, Location, Outcome, Plan, Record, Run
 
 ENVIRONMENT = "default"
-NAMED = ("model", "inputs", "onnxruntime", "tensorrt", "tensorrt_rtx", "driver")
+NAMED = ("model", "inputs", "options", "onnxruntime", "tensorrt", "tensorrt_rtx", "driver")
 """What a headline names when it changed since the baseline was accepted."""
 
 
@@ -59,21 +63,24 @@ def commit_of(folder: Path) -> str | None:
 
 
 class Judged:
-    """Baselines of one machine class, read once a suite, and the verdicts against them."""
+    """Baselines of one machine class, read once a suite file, and the verdicts against them."""
 
-    def __init__(self, folder: Path, environment: Callable[[], Environment], rerun: Sequence[str] = ()) -> None:
+    def __init__(
+        self, folder: Callable[[str], Path], environment: Callable[[], Environment], rerun: Sequence[str] = ()
+    ) -> None:
         self._folder, self._environment, self._rerun = folder, environment, rerun
-        self._entries: dict[str, dict[str, Entry]] = {}
+        self._entries: dict[tuple[Path, str], dict[str, Entry]] = {}
 
-    def entries(self, suite: str) -> dict[str, Entry]:
-        """What was accepted for a suite on this machine class."""
-        if suite not in self._entries:
-            self._entries[suite] = baselines.read(self._folder, self._environment().fingerprint, suite)
-        return self._entries[suite]
+    def entries(self, case: Case) -> dict[str, Entry]:
+        """What was accepted for the suite of a case on this machine class; `folder` is that of the suite's file."""
+        key = (self._folder(case.location.file), case.suite)
+        if key not in self._entries:
+            self._entries[key] = baselines.read(key[0], self._environment().fingerprint, case.suite)
+        return self._entries[key]
 
     def record(self, plan: Plan, outcome: Outcome) -> Record:
         """The record of one measured case."""
-        entry = self.entries(plan.case.suite).get(plan.case.id)
+        entry = self.entries(plan.case).get(plan.case.id)
         accepted = entry.latency if entry else None
         verdict = judge(plan, outcome, accepted, known=entry is not None)
         changed = self._changed(entry, outcome)
@@ -97,6 +104,7 @@ class Judged:
             measurements=outcome.measurements,
             notes=outcome.notes,
             baseline=accepted,
+            plan_digest=plan_digest(plan),
         )
 
     def _changed(self, entry: Entry | None, outcome: Outcome) -> list[str]:
@@ -105,6 +113,8 @@ class Judged:
             return []
         now = {**self._environment().versions, **_short_digests(outcome.digests)}
         then = {**entry.versions, **_short_digests(entry.digests)}
+        if entry.options is not None:
+            now["options"], then["options"] = str(outcome.attested.get("options", {})), str(entry.options)
         return [
             f"{name} {then[name]} -> {now[name]}"
             for name in NAMED
@@ -114,12 +124,12 @@ class Judged:
     def missing(self, plans: Sequence[Plan]) -> list[Record]:
         """A record for every accepted case of these suites that no plan makes any more."""
         ids = {plan.case.id for plan in plans}
-        where = {plan.case.suite: plan.case.location for plan in reversed(plans)}
+        one = {plan.case.suite: plan.case for plan in reversed(plans)}
         return [
-            _missing(case, suite, location, entry.latency)
-            for suite, location in sorted(where.items())
-            for case, entry in sorted(self.entries(suite).items())
-            if case not in ids
+            _missing(case_id, case.suite, case.location, entry.latency)
+            for _, case in sorted(one.items())
+            for case_id, entry in sorted(self.entries(case).items())
+            if case_id not in ids
         ]
 
 
@@ -150,6 +160,33 @@ def finish(
 def reproduce(case: Case, options: Sequence[str] = ()) -> str:
     """The command that reruns one case alone, with these options."""
     return shlex.join(["harness", "run", case.location.file, "-k", case.id, *options])
+
+
+def plan_digest(plan: Plan) -> str:
+    """SHA-256 of what was measured rather than judged; stored measurements hold for plans with the same one.
+
+    Files count by their names, so that a run can be judged again in another checkout.
+    """
+    task = plan.task and replace(plan.task, min=None, max_drop=None)
+    topk = {limits.get("topk") for limits in (plan.limits, *plan.output_limits.values())}
+    parts = (
+        plan.source,
+        plan.files,
+        plan.dimensions,
+        plan.inputs,
+        plan.calibration,
+        plan.reference,
+        task,
+        plan.options,
+    )
+    text = json.dumps([_by_name(encode(part)) for part in parts] + sorted(map(str, topk)), sort_keys=True)
+    return sha256(text.encode()).hexdigest()
+
+
+def _by_name(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _by_name(item) for key, item in value.items()}
+    return Path(value).name if isinstance(value, str) and value.startswith("/") else value
 
 
 def _missing(case_id: str, suite: str, location: Location, accepted: Latency | None) -> Record:

@@ -95,7 +95,10 @@ class Bench:
             )
         except WorkerFailed as lost:
             return Outcome(error=lost.failure)
-        return decode(Outcome, answer)
+        try:
+            return decode(Outcome, answer)
+        except (TypeError, ValueError) as error:
+            return Outcome(error=Failure("harness", "answer", f"the worker's answer is not an outcome: {error}"))
 
     def learn(self, other: Bench) -> None:
         """Take over what another bench found out about backends."""

@@ -146,7 +146,7 @@ class Steps:
             latency=latency,
             measures={**artefact.measures, "first_infer_ms": first_ms},
             stages=stages.seconds,
-            attested=session.attested,
+            attested={**session.attested, "options": dict(plan.options)},
             digests=replace(_digests(prepared), engine=artefact.digest),
             notes=(*_notes(prepared), *_unused(plan.reference, prepared)),
         )

@@ -24,6 +24,7 @@ from harness.metrics import TASKS
 from harness.records import PRECISIONS
 from harness.suites.places import Found, Places, sources
 
+LONGEST_NAME = 100
 NAME = re.compile(r"[A-Za-z0-9._+-]+")
 TENSOR_FILES = (".npz", ".npy", ".pb")
 
@@ -64,6 +65,10 @@ def known(kind: str, names: Collection[str]) -> AfterValidator:
 
 
 def _id_part(value: str) -> str:
+    if len(value) > LONGEST_NAME:
+        raise ValueError(f"is {len(value)} characters long: {LONGEST_NAME} are the most, it becomes a file name")
+    if value and not value.strip("."):
+        raise ValueError(f"'{value}' cannot be part of a case id: it would be a folder")
     if not NAME.fullmatch(value):
         raise ValueError(f"'{value}' cannot be part of a case id: use letters, digits and . _ + -")
     return value
