@@ -35,6 +35,8 @@ class Entry:
     by: str
     reason: str
     measures: Mapping[str, float | None] = field(default_factory=dict)
+    file: str | None = None
+    """Name of the suite file that made the case: files may share a suite, each misses only its own cases."""
     options: Mapping[str, Any] | None = None
     """Options of the backend; None in entries that are older than their recording."""
     admission: Mapping[str, float] | None = None
@@ -95,7 +97,10 @@ def _entry(record: Record, about: Mapping[str, Any]) -> Entry:
         if measured.output is not None:
             accuracy.setdefault(measured.output, {})[measured.metric] = measured.value
     options = record.attested.get("options")
-    return Entry(record.latency, accuracy, record.digests, measures=record.measures, options=options, **about)
+    file = Path(record.case.location.file).name
+    return Entry(
+        record.latency, accuracy, record.digests, measures=record.measures, file=file, options=options, **about
+    )
 
 
 def _line(entry: Entry) -> str:

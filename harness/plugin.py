@@ -156,6 +156,8 @@ class RunFolder:
         """Write the run and its report."""
         from harness.commands.run import write
 
+        self._journal.close()
+
         if not self._config.pluginmanager.has_plugin("dsession"):
             self._cases = selected(session)
         records = self._records()

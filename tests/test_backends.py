@@ -61,6 +61,12 @@ def test_tf32_is_switched_off_for_the_provider_that_has_no_option_for_it(precisi
             InputError,
         ),
         ("[ONNXRuntimeError] : 1 : FAIL : something else", BuildError),
+        ("[ONNXRuntimeError] : 10 : INVALID_GRAPH : Load model from ops_not_implemented/m.onnx failed:x", InputError),
+        (
+            "[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : Non-zero status code. Name:'head is not supported/Gather'",
+            InputError,
+        ),
+        ("CUDA failure 801: operation not supported ; GPU=0", DeviceError),
     ],
 )
 def test_what_onnxruntime_says_is_told_apart(words, kind):
@@ -82,6 +88,8 @@ def test_what_onnxruntime_says_is_told_apart(words, kind):
         ("[defaultAllocator.cpp] Error Code 1: Cuda Runtime (out of memory)", OutOfMemory),
         ("1: [runner.cpp] Error Code 1: Cuda Runtime (an illegal memory access was encountered)", DeviceError),
         ("10: Could not find any implementation for node conv1", BuildError),
+        ("CUDA initialization failure with error: 803: system has unsupported display driver", DeviceError),
+        ("In node 3 (parseNode): INVALID_NODE: Invalid Node - /unsupported_tokens/Gather", InputError),
         ("Error Code 4: API Usage Error (SUB must have same input types) Error Code 1: Cuda Runtime (35)", BuildError),
     ],
 )
@@ -114,6 +122,12 @@ def test_a_session_that_fell_back_to_another_provider_is_an_error():
 def test_a_convolution_left_to_the_cpu_is_an_error():
     with pytest.raises(BuildError, match="Conv on CPUExecutionProvider"):
         ort.Cuda()._check_provider(cuda_session([CUDA, CPU], {CUDA: ["Relu"], CPU: ["Conv", "Shape"]}))
+
+
+def test_a_tensorrt_provider_that_leaves_products_to_cuda_is_an_error():
+    providers = ["TensorrtExecutionProvider", CUDA, CPU]
+    with pytest.raises(BuildError, match="MatMul on CUDAExecutionProvider"):
+        ort.TensorRT()._check_provider(cuda_session(providers, {CUDA: ["MatMul"]}))
 
 
 def test_shapes_worked_out_on_the_cpu_are_no_fallback():

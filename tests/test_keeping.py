@@ -110,3 +110,30 @@ def test_a_damaged_baseline_stops_everything(tmp_path, text):
 
 def test_no_baseline_is_empty(tmp_path):
     assert baselines.read(tmp_path, "gpu-x1", "s") == {}
+
+
+def test_a_baseline_of_another_machine_or_suite_is_refused(tmp_path):
+    path = baselines.write(tmp_path, "gpu-x1", "s", baselines.accept({}, [record("s/m/b/p/z", "passed")], ABOUT))
+    (tmp_path / "gpu-x2").mkdir()
+    path.rename(tmp_path / "gpu-x2/s.json")
+
+    with pytest.raises(UsageError, match="it says that it is of gpu-x1"):
+        baselines.read(tmp_path, "gpu-x2", "s")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda data: data["environments"].clear(),
+        lambda data: data["records"][0].update(status="fine"),
+        lambda data: next(iter(data["environments"].values())).update(fingerprint="../../out"),
+        lambda data: data["records"][0]["case"].update(suite="../up"),
+    ],
+)
+def test_a_run_whose_parts_do_not_fit_is_refused(tmp_path, spoil):
+    data = encode(every_status())
+    spoil(data)
+    (tmp_path / "run.json").write_text(json.dumps(data))
+
+    with pytest.raises(UsageError, match=r"run\.json: not a run"):
+        store.read_run(tmp_path)

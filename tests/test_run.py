@@ -354,3 +354,118 @@ def test_a_reader_that_goes_away_does_not_lose_the_run(folder):
         assert process.wait(timeout=60) == 3
 
     assert set(statuses(folder / "out").values()) == {"new", "error"}
+
+
+def test_two_files_may_share_a_suite_and_each_misses_only_its_own_cases(folder):
+    first = fake_suite(folder)
+    second = folder / "more.yaml"
+    second.write_text(first.read_text().replace("name: small", "name: other"))
+    harness(folder, "run", first, second, "-o", "both")
+    harness(folder, "accept", "both", "--reason", "a start")
+
+    assert harness(folder, "run", first, "-o", "one") == 0
+    assert set(statuses(folder / "one").values()) == {"passed"}
+
+
+def test_baselines_are_those_of_each_suites_own_root(folder):
+    suites = [fake_suite(folder / name, "cases: [{latency_ms: [1.0, 1.01]}]", suite=name) for name in ("a", "b")]
+    harness(folder, "run", *suites, "-o", "first")
+    harness(folder, "accept", "first", "--reason", "a start")
+    (folder / "b/script.yaml").write_text("cases: [{latency_ms: [3.0, 3.01]}]")
+
+    assert harness(folder, "run", *suites, "-o", "second") == 1
+
+    assert [record.status for record in read_run(folder / "second").records] == ["passed"] * 2 + ["regressed"] * 2
+
+
+def test_accepting_where_the_suite_cannot_be_found_is_refused(folder, monkeypatch, capsys):
+    suite = fake_suite(folder / "project")
+    harness(folder, "run", suite.relative_to(folder), "-o", "out")
+    elsewhere = folder / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+
+    assert harness(folder, "accept", "../out", "--reason", "x") == 2
+
+    assert "name --baselines" in capsys.readouterr().err
+    assert not list(elsewhere.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("change", "by"),
+    [("seed: 7", "seed: 8"), ("precision: fp32}", "precision: fp16}"), ("[{n: 1}, ", "[{n: 2}, ")],
+)
+def test_stored_measurements_are_never_judged_for_other_inputs(folder, capsys, change, by):
+    suite = fake_suite(folder)
+    suite.write_text(suite.read_text().replace("n: 3}]}", "n: 3}], inputs: {x: {normal: [0, 1], seed: 7}}}"))
+    harness(folder, "run", suite, "-o", "out")
+    suite.write_text(suite.read_text().replace(change, by))
+
+    status = harness(folder, "judge", "out")
+
+    if by.startswith("[{n"):
+        assert statuses(folder / "out-judged") == {"toy/small/fake/fp32/n-3": "new"}
+    else:
+        assert status == 2
+        assert "run it again" in capsys.readouterr().err
+
+
+def test_a_second_run_in_a_folder_that_a_run_writes_to_is_refused(folder, capsys):
+    process = started(folder)
+    with process:
+        process.stdout.readline()
+
+        assert harness(folder, "run", folder / "toy.yaml", "-o", "out") == 2
+
+        assert "holds a run already" in capsys.readouterr().err
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=30)
+
+
+def test_an_interrupt_does_not_wait_for_the_cases_of_other_jobs(folder):
+    text = fake_suite(folder, HANG).read_text().replace("{min_count: 20}", "{enabled: false}")
+    (folder / "toy.yaml").write_text(text + text.splitlines()[-1].replace("name: small", "name: other") + "\n")
+    command = [sys.executable, "-m", "harness", "run", "toy.yaml", "-o", "out", "--jobs", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+
+        assert process.wait(timeout=20) == 130
+
+    assert set(statuses(folder / "out").values()) == {"new"}
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["cases: [{latency_ms: 0}]", "cases: [{latency_ms: .nan}]", "cases: [{latency_ms: []}]", "cases: [{match: [1]}]",
+     "cases: [{outputs: {y: {nan_at: 999}}}]", "cases: [{outputs: {y: {scale: x}}}]", "cases: [{crash: segfault}]"],
+)  # fmt: skip
+def test_a_script_that_cannot_be_followed_is_an_input_error(folder, script):
+    assert harness(folder, "run", fake_suite(folder, script), "-k", "n-1", "-o", "out") == 1
+
+    assert read_run(folder / "out").records[0].error.kind == "input"
+
+
+def test_a_case_that_was_accepted_without_a_time_is_new_when_it_has_one(folder):
+    suite = fake_suite(folder)
+    text = suite.read_text()
+    suite.write_text(text.replace("{min_count: 20}", "{enabled: false}"))
+    harness(folder, "run", suite, "-o", "untimed")
+    harness(folder, "accept", "untimed", "--reason", "a start")
+    suite.write_text(text)
+
+    harness(folder, "run", suite, "-o", "timed")
+
+    assert set(statuses(folder / "timed").values()) == {"new"}
+
+
+def test_a_much_slower_run_is_worse_in_a_comparison_whatever_its_statuses(folder):
+    suite = fake_suite(folder, "cases: [{latency_ms: [1.0, 1.01]}]")
+    harness(folder, "run", suite, "-o", "a")
+    (folder / "script.yaml").write_text("cases: [{latency_ms: [3.0, 3.01]}]")
+    harness(folder, "run", suite, "-o", "b")
+
+    assert harness(folder, "compare", "a", "b") == 1
+    assert harness(folder, "compare", "b", "a") == 0

@@ -16,12 +16,14 @@ depend on the inputs alone, so every fake case agrees with a fake reference.
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import resource
 import signal
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,7 @@ from harness.inputs.files import read_array
 from harness.sources.inspect import ModelInfo, TensorInfo, inspect
 
 ENTRY = {"match", "outputs", "latency_ms", "crash", "unsupported"}
+KINDS: Mapping[str, type] = {"match": str, "outputs": dict, "crash": dict, "unsupported": str}
 CHANGES = {"scale", "add", "nan_at", "drop", "file", "key"}
 STAGES = ("build", "load", "infer", "time")
 
@@ -80,6 +83,10 @@ class FakeSession:
     def infer(self, feeds: Feeds) -> dict[str, Tensor]:
         """Random outputs that depend on the feeds, changed as the script says."""
         crash(self._entry, "infer")
+        with _readable():
+            return self._outputs(feeds)
+
+    def _outputs(self, feeds: Feeds) -> dict[str, Tensor]:
         seed = zlib.crc32(b"".join(np.ascontiguousarray(feeds[name]).tobytes() for name in sorted(feeds)))
         outputs = {info.name: _random(info, self._dimensions(feeds), seed) for info in self._info.outputs}
         for name, change in self._entry.get("outputs", {}).items():
@@ -90,11 +97,13 @@ class FakeSession:
 
     def bind(self, feeds: Feeds) -> Step:  # noqa: ARG002 - the script decides how long it takes
         """A step whose clock tells the scripted latencies."""
-        durations = _durations(self._entry.get("latency_ms", 1.0))
+        with _readable():
+            durations = _durations(self._entry.get("latency_ms", 1.0))
 
         def lap() -> float:
             crash(self._entry, "time")
-            return next(durations)
+            with _readable():
+                return _positive(next(durations))
 
         return Step(lambda count: None, scripted_ms=lap)  # noqa: ARG005 - nothing to do
 
@@ -126,6 +135,21 @@ class FakeSession:
         return value
 
 
+@contextmanager
+def _readable() -> Iterator[None]:
+    """A script that cannot be followed is the user's mistake, whatever Python says of it."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, StopIteration, TypeError, ValueError) as error:
+        raise InputError(f"script: cannot be followed: {type(error).__name__}: {error}") from error
+
+
+def _positive(duration_ms: float) -> float:
+    if not 0 < duration_ms < math.inf:
+        raise ValueError(f"a latency of {duration_ms} ms")
+    return duration_ms
+
+
 def script_entry(spec: BuildSpec) -> Mapping[str, Any]:
     """The script's entry for a case; empty without a script or a match; InputError for a script that is wrong."""
     path = spec.options.get("script")
@@ -148,9 +172,11 @@ def _entries(path: Path) -> list[dict[str, Any]]:
     entries = script.get("cases") if isinstance(script, dict) else None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise InputError(f"{path}: a script has `cases:`, a list of entries")
-    for key in (key for entry in entries for key in entry):
+    for key, value in ((key, value) for entry in entries for key, value in entry.items()):
         if key not in ENTRY:
             raise InputError(f"{path}: unknown key '{key}'{did_you_mean(str(key), ENTRY)}")
+        if key in KINDS and not isinstance(value, KINDS[key]):
+            raise InputError(f"{path}: {key}: expected {KINDS[key].__name__}, found {value!r:.60}")
     return entries
 
 

@@ -65,6 +65,16 @@ class TensorRT:
         except Exception as error:
             raise translate(error, words) from error
 
+    def _weak_precisions(self, precision: str, network: Any) -> list[str]:
+        """What the builder must be allowed: the precision asked for, or what an `as-is` file holds already."""
+        if precision != "as-is":
+            return [precision] if precision in WEAK_FLAGS else []
+        trt = self._trt()
+        layers = [network.get_layer(index) for index in range(network.num_layers)]
+        quantised = any(layer.type in (trt.LayerType.QUANTIZE, trt.LayerType.DEQUANTIZE) for layer in layers)
+        half = any(layer.num_outputs and layer.get_output(0).dtype == trt.DataType.HALF for layer in layers)
+        return [name for name, held in (("int8", quantised), ("fp16", half)) if held]
+
     def _why_not_installed(self) -> str | None:
         try:
             self._trt()
@@ -99,18 +109,18 @@ class TensorRT:
 
         made = network_from_onnx_path(str(spec.model), strongly_typed=strong)
         builder, network = made[0], made[1]
-        config = create_config(builder, network, **self._config(spec, strong))
+        config = create_config(builder, network, **self._config(spec, strong, network))
         return bytes(engine_bytes_from_network((builder, network), config))
 
-    def _config(self, spec: BuildSpec, strong: bool) -> dict[str, Any]:
+    def _config(self, spec: BuildSpec, strong: bool, network: Any) -> dict[str, Any]:
         from polygraphy.backend.trt import Profile
 
         profile = Profile()
         for name, shapes in spec.profile.items():
             profile.add(name, *shapes)
         chosen: dict[str, Any] = {"profiles": [profile], "tf32": spec.precision == "tf32"}
-        if not strong and spec.precision in WEAK_FLAGS:
-            chosen[spec.precision] = True
+        if not strong:
+            chosen |= dict.fromkeys(self._weak_precisions(spec.precision, network), True)
         if "optimization_level" in spec.options:
             chosen["builder_optimization_level"] = int(spec.options["optimization_level"])
         if "workspace_mib" in spec.options:

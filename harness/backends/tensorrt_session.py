@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.backends.base import Artefact, BuildSpec, Feeds, Step, Tensor
 from harness.backends.cuda import Buffer, Stream
-from harness.errors import DeviceError, InputError, OutOfMemory
+from harness.errors import DeviceError, InputError, OutOfMemory, Unsupported
 
 DTYPES: Mapping[str, Any] = {
     "FLOAT": np.float32,
@@ -24,6 +24,13 @@ DTYPES: Mapping[str, Any] = {
     "INT64": np.int64,
     "BOOL": np.bool_,
 }
+
+
+def _dtype(tensor: str, name: str) -> np.dtype[Any]:
+    if name not in DTYPES:
+        raise Unsupported(f"'{tensor}' is of TensorRT's type {name}: inputs and outputs of it are not supported yet")
+    found: np.dtype[Any] = np.dtype(DTYPES[name])
+    return found
 
 
 class TensorRTSession:
@@ -47,7 +54,7 @@ class TensorRTSession:
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
         self._inputs = [name for name in names if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
         self._outputs = [name for name in names if name not in self._inputs]
-        self._dtypes = {name: np.dtype(DTYPES[self._engine.get_tensor_dtype(name).name]) for name in names}
+        self._dtypes = {name: _dtype(name, self._engine.get_tensor_dtype(name).name) for name in names}
         self._wanted = {name: np.dtype(dtype) for name, dtype in spec.dtypes.items() if dtype != "string"}
         self.attested: Mapping[str, Any] = {**artefact.attested, **self._forced_casts()}
 

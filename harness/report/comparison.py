@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from harness.records import Check, Environment, Record, Run
+from harness.records import Check, Environment, Quantiles, Record, Run
 from harness.report.format import change, milliseconds, number, plain
 from harness.report.rows import ACCURACY, higher_is_better, label, on_clock
 from harness.report.statuses import STATUS, Status
@@ -86,12 +86,30 @@ def _case(before: Record | None, after: Record | None) -> Change | None:
 
 def _worse(before: Record | None, after: Record | None) -> bool:
     if before is None:
-        return False
+        return after is not None and STATUS[after.status].blocks
     if after is None:
         return True
     if after.status == "skipped":
         return before.status not in _UNMEASURED
-    return STATUS[after.status].blocks and not STATUS[before.status].blocks
+    return (STATUS[after.status].blocks and not STATUS[before.status].blocks) or _much_slower(before, after)
+
+
+def _much_slower(before: Record, after: Record) -> bool:
+    """By the defaults of the gate: intervals apart, more than 5 %, and more than 5 us."""
+    clocks = _clocks(before, after)
+    if clocks is None:
+        return False
+    old, new = clocks
+    return new.ci95_ms[0] > old.ci95_ms[1] and new.p50_ms > max(1.05 * old.p50_ms, old.p50_ms + 0.005)
+
+
+def _clocks(before: Record, after: Record) -> tuple[Quantiles, Quantiles] | None:
+    """The distributions of both on the clock that the later one was decided on."""
+    if before.latency is None or after.latency is None:
+        return None
+    clock = after.latency.decided_on
+    old, new = on_clock(before.latency, clock), on_clock(after.latency, clock)
+    return (old, new) if old is not None and new is not None else None
 
 
 def _words(before: Record | None, after: Record | None) -> Iterator[str]:

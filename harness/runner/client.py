@@ -16,10 +16,15 @@ from typing import Any
 
 import harness
 from harness.records import Failure
+from harness.runner.lock import lock_folder
 
 LOG_TAIL_BYTES = 4000
 RESTART_KINDS = frozenset({"device", "out-of-memory", "harness"})
 """After such a failure the process is not trusted any more."""
+
+
+PATIENCE_S = 20.0
+"""After waiting this long for a device that others use, say so."""
 
 
 class WorkerFailed(Exception):
@@ -49,6 +54,11 @@ class WorkerProcess:
         self._start()
         self._log_start = self._log.stat().st_size
         return self._ask(operation, arguments)
+
+    def kill(self) -> None:
+        """End the process at once; a request under way in another thread fails."""
+        if self._process is not None and self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def close(self) -> None:
         """End the process, politely first."""
@@ -134,8 +144,11 @@ class WorkerProcess:
             raise EOFError
         pipe = self._process.stdout.fileno()
         wait_s = None if deadline is None else max(0.0, deadline - monotonic())
-        if not select.select([pipe], [], [], wait_s)[0]:
-            raise TimeoutError
+        if not select.select([pipe], [], [], PATIENCE_S if wait_s is None else wait_s)[0]:
+            if wait_s is not None:
+                raise TimeoutError
+            print(f"harness: waiting for other work on this device to end (locks in {lock_folder()})", file=sys.stderr)
+            select.select([pipe], [], [])
         data = os.read(pipe, 1 << 16)
         if not data:
             raise EOFError

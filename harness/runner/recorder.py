@@ -124,12 +124,13 @@ class Judged:
     def missing(self, plans: Sequence[Plan]) -> list[Record]:
         """A record for every accepted case of these suites that no plan makes any more."""
         ids = {plan.case.id for plan in plans}
+        files = {None, *(Path(plan.case.location.file).name for plan in plans)}
         one = {plan.case.suite: plan.case for plan in reversed(plans)}
         return [
             _missing(case_id, case.suite, case.location, entry.latency)
             for _, case in sorted(one.items())
             for case_id, entry in sorted(self.entries(case).items())
-            if case_id not in ids
+            if case_id not in ids and entry.file in files
         ]
 
 

@@ -100,6 +100,11 @@ class Bench:
         except (TypeError, ValueError) as error:
             return Outcome(error=Failure("harness", "answer", f"the worker's answer is not an outcome: {error}"))
 
+    def kill(self) -> None:
+        """End the workers at once, from another thread; what they were asked for fails."""
+        for worker in list(self._workers.values()):
+            worker.kill()
+
     def learn(self, other: Bench) -> None:
         """Take over what another bench found out about backends."""
         self._available |= other._available
@@ -188,13 +193,16 @@ def _spread(
             failures.append(error)
             stop.set()
 
-    threads = [threading.Thread(target=serve, args=(Bench(settings),)) for _ in range(settings.jobs - 1)]
+    benches = [Bench(settings) for _ in range(settings.jobs - 1)]
+    threads = [threading.Thread(target=serve, args=(own,)) for own in benches]
     for thread in threads:
         thread.start()
     try:
         _drain(work, bench, report, stop)
     except BaseException:
         stop.set()
+        for own in benches:
+            own.kill()
         raise
     finally:
         for thread in threads:
@@ -212,6 +220,7 @@ def _drain(
         except queue.Empty:
             return
         for plan in group:
-            if stop.is_set():
+            outcome = Outcome() if stop.is_set() else bench.outcome(plan)
+            if stop.is_set():  # what was under way has been killed: it says nothing
                 return
-            done(plan, bench.outcome(plan))
+            done(plan, outcome)

@@ -129,6 +129,12 @@ class LatencyEntry(Strict):
     min_count: Size = Field(LatencyPlan.min_count, description="Take at least this many samples.")
     warmup_s: float = Field(LatencyPlan.warmup_s, ge=0, description="Run this long before timing.")
 
+    @model_validator(mode="after")
+    def _measures_what_it_limits(self) -> Self:
+        if self.budget is not None and not self.enabled:
+            raise ValueError("has a budget but enabled: false: nothing would be measured against it")
+        return self
+
 
 class ExcludeEntry(Strict):
     """Cases that are left out: all that fit every key given here."""
