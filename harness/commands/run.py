@@ -6,7 +6,9 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from harness import report, store, suites
@@ -37,8 +39,7 @@ def run(asked: argparse.Namespace) -> int:
     folder = (asked.output or Path("reports") / head.id).absolute()
     cache = cache_folder(asked.artefacts)
     settings = Settings(cache, asked.timeout, asked.jobs, folder / "outputs" if asked.keep_outputs else None)
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # a cancelled job keeps what was measured
-    with store.new_journal(folder) as journal, Bench(settings) as bench:
+    with store.new_journal(folder) as journal, _cancelled_is_interrupted(), Bench(settings) as bench:
         require(bench, asked.require)
         judged = Judged(
             lambda file: baselines_folder(asked.baselines, asked.root, file), bench.environment, _same_places(asked)
@@ -47,6 +48,19 @@ def run(asked: argparse.Namespace) -> int:
             judged.entries(plan.case)
         scope = [] if asked.expression else every
         return _measure(plans, scope, settings, bench, judged, head, journal, folder, fail_on)
+
+
+@contextmanager
+def _cancelled_is_interrupted() -> Iterator[None]:
+    """SIGTERM, which CI sends to a cancelled job, keeps what was measured as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _same_places(asked: argparse.Namespace) -> list[str]:
@@ -104,7 +118,7 @@ def _measure(
 
     try:
         run_plans(plans, settings, bench, done)
-    except KeyboardInterrupt:  # also SIGTERM, see below
+    except KeyboardInterrupt:  # also SIGTERM
         interrupted = True
     if scope and not interrupted:
         for record in judged.missing(scope):
