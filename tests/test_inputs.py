@@ -10,6 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
+import plans
 from harness.errors import CaseError, InputError, Unsupported
 from harness.inputs import GENERATORS
 from harness.inputs.dtypes import numpy_dtype
@@ -17,7 +18,7 @@ from harness.inputs.feeds import feeds, feeds_digest
 from harness.inputs.files import read_array
 from harness.inputs.random import generator
 from harness.inputs.stored import stored_outputs
-from harness.records import Case, InputSpec, LatencyPlan, Location, Plan, Reference, Source
+from harness.records import InputSpec, Plan, Source
 from harness.sources.inspect import ModelInfo, TensorInfo, inspect
 from harness.sources.local import folder
 
@@ -25,22 +26,7 @@ DATA = Path(onnx.__file__).parent / "backend" / "test" / "data"
 
 
 def plan(inputs=None, **dimensions) -> Plan:
-    return Plan(
-        case=Case("s/m/fake/fp32/static", "s", "m", "fake", "fp32", "static", (), Location("s.yaml", 1)),
-        source=Source("file", "/m.onnx"),
-        dimensions=dimensions,
-        shapes=(dimensions,),
-        profile=None,
-        files={},
-        inputs=inputs or {},
-        calibration=None,
-        reference=Reference(),
-        limits={},
-        output_limits={},
-        task=None,
-        latency=LatencyPlan(),
-        options={},
-    )
+    return plans.plan(inputs=inputs or {}, dimensions=dimensions, shapes=(dimensions,))
 
 
 def info(*inputs: TensorInfo) -> ModelInfo:

@@ -12,9 +12,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+import plans
 from harness.errors import BuildError, InputError, Unsupported
 from harness.inputs.feeds import feeds
-from harness.records import Calibration, Case, InputSpec, LatencyPlan, Location, Plan, Reference, Source
+from harness.records import Calibration, InputSpec, Plan, Source
 from harness.sources.digest import model_digest
 from harness.sources.inspect import inspect
 from harness.sources.local import file
@@ -32,23 +33,7 @@ LARGEST_ERROR = {"fp16": 2e-3, "bf16": 2e-2, "int8": 5e-2}
 
 def plan(precision: str, dimensions=None, **changes) -> Plan:
     dimensions = dimensions or {}
-    made = Plan(
-        case=Case("s/m/fake/x/static", "s", "m", "fake", precision, "static", (), Location("s.yaml", 1)),
-        source=Source("file", "/m.onnx"),
-        dimensions=dimensions,
-        shapes=(dimensions,),
-        profile=None,
-        files={},
-        inputs={},
-        calibration=None,
-        reference=Reference(),
-        limits={},
-        output_limits={},
-        task=None,
-        latency=LatencyPlan(),
-        options={},
-    )
-    return replace(made, **changes)
+    return plans.plan(precision, dimensions=dimensions, shapes=(dimensions,), **changes)
 
 
 class Shop:
