@@ -24,6 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _tell(error, EXIT_USAGE)
     except HarnessError as error:
         return _tell(error, EXIT_MACHINE)
+    except BrokenPipeError:  # whoever read the output had enough
+        sys.stdout = None  # nothing is flushed into the pipe on the way out
+        return EXIT_USAGE
     except OSError as error:
         status = EXIT_MACHINE if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO) else EXIT_USAGE
         return _tell(HarnessError(f"{error.filename or 'output'}: {error.strerror or error}"), status)

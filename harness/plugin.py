@@ -110,9 +110,8 @@ class OnlySkips:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note how a case ended."""
-        properties = dict(report.user_properties)
         if report.when == "call" and Path(report.nodeid.partition("::")[0]).suffix in SUFFIXES:
-            self._statuses.append(str(properties.get("status", "")))
+            self._statuses += [str(item[1]) for item in report.user_properties if item[0] == "status"]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:

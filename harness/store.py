@@ -34,11 +34,13 @@ class Journal:
 
     def claim(self) -> None:
         """Keep other runs out of the folder until this journal is closed; UsageError when one is there already."""
+        taken = os.fstat(self._file).st_size > 0 or (self._path.parent / RUN_FILE).exists()
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            taken = os.fstat(self._file).st_size > 0 or (self._path.parent / RUN_FILE).exists()
         except BlockingIOError:
             taken = True
+        except OSError:  # a file system without locks
+            pass
         if taken:
             os.close(self._file)
             words = "holds a run already; choose another folder with -o, or remove it"

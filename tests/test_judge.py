@@ -139,7 +139,37 @@ def test_an_output_without_a_finite_element_was_not_compared():
 
     verdict = judge(asked, outcome(asked, nothing, nothing.copy()), None, known=False)
 
-    assert verdict.headline.startswith("y/nothing_finite: no element is finite in both")
+    assert verdict.headline.startswith("y/nothing_finite: every element is NaN in both")
+
+
+def test_infinities_that_are_the_same_in_both_are_no_failure():
+    asked = plan()
+    bottom = np.full((2, 2), -np.inf)
+
+    assert judge(asked, outcome(asked, bottom, bottom.copy()), None, known=False).status == "new"
+
+
+def test_large_integers_are_not_rounded_before_they_are_compared():
+    asked = plan(output_limits={"y": {"max_abs": 0}})
+    large = np.array([2**53], np.int64)
+
+    assert judge(asked, outcome(asked, large + 1, large), None, known=False).status == "failed"
+
+
+def test_strings_against_numbers_are_a_difference_of_types():
+    asked = plan()
+
+    verdict = judge(asked, outcome(asked, np.array(["a"], object), np.ones(1)), None, known=False)
+
+    assert verdict.headline.startswith("y/dtype_mismatches: dtype: expected float64, found object")
+
+
+def test_a_top_k_agreement_with_another_k_has_to_be_measured_again():
+    measured = outcome(plan(limits={"topk": 2, "topk_agreement_min": 0.9}), REFERENCE)
+
+    verdict = judge(plan(limits={"topk": 3, "topk_agreement_min": 0.9}), measured, None, known=False)
+
+    assert "topk_agreement could not be measured" in verdict.headline
 
 
 def test_a_case_that_is_no_longer_timed_is_inconclusive_where_the_baseline_was():

@@ -149,3 +149,34 @@ def test_a_file_where_the_output_folder_should_be_is_an_error(folder, capsys):
     assert harness(folder, "run", suite(folder), "-o", "out") == 2
 
     assert "cannot be written" in capsys.readouterr().err
+
+
+def test_rows_of_a_reference_file_may_be_several_for_one_of_the_input(folder):
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Reshape", ["x", "shape"], ["y"], name="flat")],
+        "flat",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n", 4])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["m"])],
+        [numpy_helper.from_array(np.array([-1]), "shape")],
+    )
+    opset = [onnx.helper.make_opsetid("", 17)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=8), "flat.onnx")
+    rows = np.arange(80, dtype=np.float32).reshape(20, 4)
+    np.savez("rows.npz", x=rows, y=rows.ravel())
+    (folder / "flat.yaml").write_text(
+        "suite: flat\nmodels: [{name: m, source: flat.onnx, shapes: [{n: 8}], reference: {file: rows.npz},"
+        " inputs: {x: {file: rows.npz, key: x}}, latency: {enabled: false}}]\n"
+    )
+
+    assert harness(folder, "run", "flat.yaml", "-o", "out") == 0
+
+    assert record(folder).status == "new"
+
+
+def test_a_slice_without_rows_is_an_input_error(folder):
+    path = suite(folder)
+    path.write_text(path.read_text().replace("key: images}", "key: images, slice: [900, 1000]}"))
+
+    assert harness(folder, "run", path, "-o", "out") == 1
+
+    assert "has no values in the slice [900, 1000]" in record(folder).headline

@@ -353,3 +353,25 @@ def wait_until(holds, timeout_s=30):
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def test_a_session_that_only_skips_fails_also_where_another_machine_has_a_baseline(folder, pytester):
+    suite = fake_suite(folder)
+    accept(folder, suite)
+    (accepted,) = (folder / "baselines").iterdir()
+    other = accepted.with_name("gpu-x1")
+    accepted.rename(other)
+    baseline = other / "toy.json"
+    baseline.write_text(baseline.read_text().replace(accepted.name, other.name))
+    (folder / "script.yaml").write_text("cases: [{unsupported: nothing works here}]")
+
+    result = run(pytester)
+
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["harness: every case was skipped, so nothing was gated"])
+
+
+def test_tests_of_others_with_properties_of_their_own_are_left_alone(folder, pytester):
+    pytester.makepyfile("def test_note(request):\n    request.node.user_properties.append('note')\n")
+
+    run(pytester).assert_outcomes(passed=1)

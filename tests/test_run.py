@@ -469,3 +469,44 @@ def test_a_much_slower_run_is_worse_in_a_comparison_whatever_its_statuses(folder
 
     assert harness(folder, "compare", "a", "b") == 1
     assert harness(folder, "compare", "b", "a") == 0
+
+
+def test_cases_of_a_suite_file_that_was_deleted_are_missing(folder):
+    first = fake_suite(folder)
+    second = folder / "more.yaml"
+    second.write_text(first.read_text().replace("name: small", "name: other"))
+    harness(folder, "run", first, second, "-o", "both")
+    harness(folder, "accept", "both", "--reason", "a start")
+    second.unlink()
+
+    assert harness(folder, "run", first, "-o", "one") == 1
+
+    assert sorted(statuses(folder / "one").values()) == ["missing", "missing", "passed", "passed"]
+
+
+def test_judging_again_keeps_what_was_missing_although_the_suite_gained_a_case(folder, capsys):
+    suite = fake_suite(folder)
+    text = suite.read_text()
+    harness(folder, "run", suite, "-o", "all")
+    harness(folder, "accept", "all", "--reason", "a start")
+    suite.write_text(text.replace(", {n: 3}", ""))
+    assert harness(folder, "run", suite, "-o", "less") == 1
+    suite.write_text(text.replace("{n: 3}", "{n: 4}"))
+
+    assert harness(folder, "judge", "less") == 1
+
+    assert "missing" in statuses(folder / "less-judged").values()
+    assert "not in the run: toy/small/fake/fp32/n-4" in capsys.readouterr().out
+
+
+def test_limits_of_every_kind_can_be_judged_again_right_away(folder):
+    suite = fake_suite(folder)
+    text = suite.read_text()
+    limits = "accuracy: {topk: 2, topk_agreement_min: 0.9, outputs: {y: {cosine_min: 0.9}}}"
+    harness(folder, "run", suite, "-o", "out")
+    suite.write_text(text.replace("n: 3}]}", "n: 3}], accuracy: {cosine_min: 0.9}}"))
+    assert harness(folder, "judge", "out", "-o", "first") == 0
+
+    suite.write_text(text.replace("n: 3}]}", f"n: 3}}], {limits}}}"))
+    assert harness(folder, "judge", "out", "-o", "second") == 1  # top-k was measured with k = 5
+    assert "topk_agreement could not be measured" in read_run(folder / "second").records[0].headline

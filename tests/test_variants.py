@@ -33,7 +33,7 @@ LARGEST_ERROR = {"fp16": 2e-3, "bf16": 2e-2, "int8": 5e-2}
 
 def plan(precision: str, dimensions=None, **changes) -> Plan:
     dimensions = dimensions or {}
-    return plans.plan(precision, dimensions=dimensions, shapes=(dimensions,), **changes)
+    return plans.plan(precision, dimensions=dimensions, **{"shapes": (dimensions,), **changes})
 
 
 class Shop:

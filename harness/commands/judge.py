@@ -33,7 +33,9 @@ def judge(asked: argparse.Namespace) -> int:
     left_out = [r.case.id for r in run.records if r.status != "missing" and r.case.id not in plans]
     kept = [record for record in run.records if record.status != "missing" and record.case.id in plans]
     records = [_again(record, plans[record.case.id], judged, source / "outputs") for record in kept]
-    records += judged.missing(list(plans.values())) if len(kept) == len(plans) else []
+    gone = [record for record in run.records if record.status == "missing" and record.case.id not in plans]
+    if gone or len(kept) == len(plans):  # the run was made of whole suites
+        records += judged.missing(list(plans.values()))
     if not records:
         raise UsageError("the suites make none of the run's cases any more: nothing to judge")
     folder = asked.output or source.with_name(f"{source.resolve().name}-judged")
@@ -44,6 +46,8 @@ def judge(asked: argparse.Namespace) -> int:
     write(result, folder)
     for record in records:
         print(line(record))
+    if unmeasured := [case for case in plans if case not in {record.case.id for record in kept}]:
+        print(f"not in the run: {', '.join(unmeasured)}")
     if left_out:
         print(f"left out, because the suites no longer make them: {', '.join(left_out)}")
     print(f"\n{summary_line(result)}\nreport: {folder / 'report.html'}")

@@ -131,7 +131,7 @@ def _files(plan: Plan, info: ModelInfo, notes: dict[str, None]) -> dict[str, Arr
         if spec.kind == "file":
             array = read_array(Path(spec.file or ""), spec.key, spec.slice)
             where = f"{spec.file}[{spec.key}]" if spec.key else str(spec.file)
-            if not array.size:
+            if array.ndim and not len(array):
                 raise InputError(
                     f"input '{tensor.name}': {where} has no values{_sliced(spec)}; nothing would be compared"
                 )

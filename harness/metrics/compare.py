@@ -48,6 +48,8 @@ def _output(plan: Plan, name: str, reference: list[Tensor], candidate: list[Tens
     dtypes: dict[str, float | str] = {"expected": expected.name, "found": found.name}
     measured.append(Measurement(name, "dtype_mismatches", float(expected != found), dtypes, detail))
     r, c = _join([r for r, _ in pairs]), _join([c for _, c in pairs])
+    if expected.kind != found.kind and {expected.kind, found.kind} & set("cOUST"):
+        return measured  # complex numbers or strings against others: there is no difference to speak of
     exact = is_exact(expected.name)
     if exact:
         measured += _equality(name, r, c)
@@ -76,10 +78,11 @@ def _equality(name: str, reference: Tensor, candidate: Tensor) -> list[Measureme
 
 def _numbers(plan: Plan, name: str, reference: Tensor, candidate: Tensor, *, exact: bool) -> list[Measurement]:
     r, c = _values(reference), _values(candidate)
+    not_numbers = np.isnan(r) & np.isnan(c)
     finite, nonfinite = _finite(name, r, c)
     if not finite.all():
         r, c = r[finite], c[finite]
-    nothing = Measurement(name, "nothing_finite", float(not r.size and reference.size > 0))
+    nothing = Measurement(name, "nothing_finite", float(reference.size > 0 and bool(not_numbers.all())))
     explicit = explicit_limits(plan, name, exact=exact)
     limits = explicit or default_limits(plan.case.precision, exact=exact)
     scale = None if explicit else _rms(r)
@@ -99,7 +102,8 @@ def _values(tensor: Tensor) -> Values:
     """The elements as float64; a complex one counts as two."""
     if tensor.dtype.kind == "c":
         return np.ascontiguousarray(tensor, np.complex128).ravel().view(np.float64)
-    return tensor.astype(np.float64).ravel()
+    wide = tensor.dtype.kind in "iu" and tensor.dtype.itemsize == 8  # float64 would round them
+    return tensor.astype(np.longdouble if wide else np.float64).ravel()  # type: ignore[return-value]
 
 
 def _finite(name: str, r: Values, c: Values) -> tuple[np.ndarray, Measurement]:

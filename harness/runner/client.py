@@ -57,8 +57,10 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """End the process at once; a request under way in another thread fails."""
-        if self._process is not None and self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
+        process = self._process
+        if process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
     def close(self) -> None:
         """End the process, politely first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 from collections.abc import Callable, Sequence
@@ -124,13 +125,13 @@ class Judged:
     def missing(self, plans: Sequence[Plan]) -> list[Record]:
         """A record for every accepted case of these suites that no plan makes any more."""
         ids = {plan.case.id for plan in plans}
-        files = {None, *(Path(plan.case.location.file).name for plan in plans)}
+        files = {Path(plan.case.location.file).name for plan in plans}
         one = {plan.case.suite: plan.case for plan in reversed(plans)}
         return [
             _missing(case_id, case.suite, case.location, entry.latency)
             for _, case in sorted(one.items())
             for case_id, entry in sorted(self.entries(case).items())
-            if case_id not in ids and entry.file in files
+            if case_id not in ids and (entry.file in files or not _beside(case, entry.file).exists())
         ]
 
 
@@ -163,15 +164,21 @@ def reproduce(case: Case, options: Sequence[str] = ()) -> str:
     return shlex.join(["harness", "run", case.location.file, "-k", case.id, *options])
 
 
+def _beside(case: Case, file: str | None) -> Path:
+    """The suite file that made an accepted case, which may be another than the one at hand."""
+    return Path(case.location.file).parent / (file or "")
+
+
 def plan_digest(plan: Plan) -> str:
     """SHA-256 of what was measured rather than judged; stored measurements hold for plans with the same one.
 
-    Files count by their names, so that a run can be judged again in another checkout.
+    Files count by their place beside the suite, so that a run can be judged again in another checkout.
     """
     task = plan.task and replace(plan.task, min=None, max_drop=None)
-    topk = {limits.get("topk") for limits in (plan.limits, *plan.output_limits.values())}
+    suite = Path(plan.case.location.file).absolute().parent
     parts = (
-        plan.source,
+        replace(plan.source, sha256=None),
+        plan.profile,
         plan.files,
         plan.dimensions,
         plan.inputs,
@@ -180,14 +187,14 @@ def plan_digest(plan: Plan) -> str:
         task,
         plan.options,
     )
-    text = json.dumps([_by_name(encode(part)) for part in parts] + sorted(map(str, topk)), sort_keys=True)
+    text = json.dumps([_beside_suite(encode(part), suite) for part in parts], sort_keys=True)
     return sha256(text.encode()).hexdigest()
 
 
-def _by_name(value: Any) -> Any:
+def _beside_suite(value: Any, suite: Path) -> Any:
     if isinstance(value, dict):
-        return {key: _by_name(item) for key, item in value.items()}
-    return Path(value).name if isinstance(value, str) and value.startswith("/") else value
+        return {key: _beside_suite(item, suite) for key, item in value.items()}
+    return os.path.relpath(value, suite) if isinstance(value, str) and value.startswith("/") else value
 
 
 def _missing(case_id: str, suite: str, location: Location, accepted: Latency | None) -> Record:

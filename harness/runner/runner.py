@@ -199,14 +199,15 @@ def _spread(
         thread.start()
     try:
         _drain(work, bench, report, stop)
+        for thread in threads:
+            thread.join()
     except BaseException:
         stop.set()
         for own in benches:
             own.kill()
-        raise
-    finally:
         for thread in threads:
             thread.join()
+        raise
     if failures:
         raise failures[0]
 

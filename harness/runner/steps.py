@@ -267,13 +267,18 @@ def _unused(reference: Reference, prepared: Prepared) -> list[str]:
 
 
 def _cut(path: Path, whole: Mapping[str, Tensor], batches: Batches) -> Batches:
-    rows = [[len(batch[name]) if batch[name].ndim else 1 for batch in batches] for name in batches[0]]
-    for name, values in whole.items():
-        if not any(values.ndim and len(values) == sum(sizes) for sizes in rows):
-            raise InputError(f"{path}: '{name}' has shape {list(values.shape)}, the inputs have {sum(rows[0])} rows")
-    length = len(next(iter(whole.values())))
-    cuts = [0, *accumulate(next(sizes for sizes in rows if sum(sizes) == length))]
-    return [{name: values[a:b] for name, values in whole.items()} for a, b in pairwise(cuts)]
+    """The rows of whole arrays that belong to each batch; an output may have several rows for one of an input."""
+    sizes = {name: [len(batch[name]) if batch[name].ndim else 1 for batch in batches] for name in batches[0]}
+    cut = {name: _rows(path, name, values, list(sizes.values())) for name, values in whole.items()}
+    return [{name: parts[position] for name, parts in cut.items()} for position in range(len(batches))]
+
+
+def _rows(path: Path, name: str, values: Tensor, inputs: list[list[int]]) -> list[Tensor]:
+    for sizes in inputs:
+        if values.ndim and sum(sizes) and len(values) and len(values) % sum(sizes) == 0:
+            each = len(values) // sum(sizes)
+            return [values[a * each : b * each] for a, b in pairwise([0, *accumulate(sizes)])]
+    raise InputError(f"{path}: '{name}' has shape {list(values.shape)}, the inputs have {sum(inputs[0])} rows")
 
 
 def _task(task: Task | None, expected: Batches, candidate: Batches) -> tuple[Measurement, ...]:
