@@ -23,7 +23,7 @@ def describe() -> Environment:
     gpus, cpu = _gpus(), _cpu()
     versions = {"python": platform.python_version(), "trt-harness": harness.__version__}
     versions |= {name: found for name in PACKAGES if (found := _version(name))}
-    if gpus:
+    if gpus and gpus[0].driver:
         versions["driver"] = gpus[0].driver
     return Environment(socket.gethostname(), cpu, gpus, versions, fingerprint(gpus, cpu))
 

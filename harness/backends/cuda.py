@@ -42,7 +42,15 @@ def why_no_gpu() -> str | None:
     status = status or driver.cuDeviceGetCount(ctypes.byref(count))
     if status:
         return f"no usable NVIDIA GPU here (CUDA driver error {status})"
-    return None if count.value else "no NVIDIA GPU here"
+    return _why_no_bindings() if count.value else "no NVIDIA GPU here"
+
+
+def _why_no_bindings() -> str | None:
+    try:
+        runtime()
+    except ImportError as error:
+        return f"cuda-bindings cannot be imported ({error}): pip install cuda-bindings"
+    return None
 
 
 class Stream:

@@ -38,7 +38,7 @@ def _print_machine(environment: Environment) -> None:
     print(f"host           {environment.host}, {environment.cpu}")
     for gpu in environment.gpus:
         size = f"compute capability {gpu.compute_capability}, {gpu.memory_mib} MiB"
-        print(f"gpu            {gpu.name}, {size}, driver {gpu.driver}")
+        print(f"gpu            {gpu.name}, {size}, driver {gpu.driver or 'unknown: NVML does not answer'}")
     if not environment.gpus:
         print("gpu            none")
     versions = ", ".join(f"{name} {version}" for name, version in sorted(environment.versions.items()))
