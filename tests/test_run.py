@@ -510,3 +510,29 @@ def test_limits_of_every_kind_can_be_judged_again_right_away(folder):
     suite.write_text(text.replace("n: 3}]}", f"n: 3}}], {limits}}}"))
     assert harness(folder, "judge", "out", "-o", "second") == 1  # top-k was measured with k = 5
     assert "topk_agreement could not be measured" in read_run(folder / "second").records[0].headline
+
+
+def test_an_accepted_case_that_the_suite_excludes_stays_missing_when_it_is_judged_again(folder):
+    suite = fake_suite(folder)
+    harness(folder, "run", suite, "-o", "first")
+    harness(folder, "accept", "first", "--reason", "a start")
+    suite.write_text(
+        suite.read_text().replace("n: 3}]}", "n: 3}], exclude: [{backend: fake, shape: {n: 3}, reason: slow}]}")
+    )
+    assert harness(folder, "run", suite, "-o", "second") == 1
+
+    assert harness(folder, "judge", "second") == 1
+
+    assert statuses(folder / "second-judged")["toy/small/fake/fp32/n-3"] == "missing"
+
+
+def test_each_root_misses_its_own_cases_of_a_suite_that_two_roots_name(folder):
+    suites = [fake_suite(folder / name) for name in ("a", "b")]
+    suites[1].write_text(suites[1].read_text().replace("name: small", "name: other"))
+    harness(folder, "run", *suites, "-o", "first")
+    harness(folder, "accept", "first", "--reason", "a start")
+    suites[1].write_text(suites[1].read_text().replace(", {n: 3}", ""))
+
+    assert harness(folder, "run", *suites, "-o", "second") == 1
+
+    assert statuses(folder / "second")["toy/other/fake/fp32/n-3"] == "missing"

@@ -18,6 +18,7 @@ from harness.metrics.compare import compare
 from harness.records import Measurement, Outcome, Plan, Record, Run
 from harness.runner import tensors
 from harness.runner.recorder import Judged, finish, header, plan_digest
+from harness.runner.runner import excluded
 
 
 def judge(asked: argparse.Namespace) -> int:
@@ -31,7 +32,7 @@ def judge(asked: argparse.Namespace) -> int:
     environment = run.environments[run.records[0].environment]
     judged = Judged(lambda file: baselines_folder(asked.baselines, asked.root, file), lambda: environment)
     left_out = [r.case.id for r in run.records if r.status != "missing" and r.case.id not in plans]
-    kept = [record for record in run.records if record.status != "missing" and record.case.id in plans]
+    kept = [record for record in run.records if _measured(record, plans.get(record.case.id))]
     records = [_again(record, plans[record.case.id], judged, source / "outputs") for record in kept]
     gone = [record for record in run.records if record.status == "missing" and record.case.id not in plans]
     if gone or len(kept) == len(plans):  # the run was made of whole suites
@@ -58,8 +59,15 @@ def _suite_files(run: Run) -> list[Path]:
     return sorted({Path(record.case.location.file) for record in run.records})
 
 
+def _measured(record: Record, plan: Plan | None) -> bool:
+    """Whether the run says something about a case of the suites; a case that came back since then was not in it."""
+    return plan is not None and (record.status != "missing" or plan.excluded is not None)
+
+
 def _again(record: Record, plan: Plan, judged: Judged, outputs: Path) -> Record:
     """The record under the plan of the same id as the suite is now; UsageError if it was measured under another."""
+    if plan.excluded is not None:
+        return judged.record(plan, excluded(plan.excluded))
     if record.plan_digest is not None and record.plan_digest != plan_digest(plan):
         raise UsageError(
             f"{record.case.id}: its inputs, reference, labels, files or options changed since it was measured: "

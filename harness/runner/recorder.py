@@ -126,7 +126,7 @@ class Judged:
         """A record for every accepted case of these suites that no plan makes any more."""
         ids = {plan.case.id for plan in plans}
         files = {Path(plan.case.location.file).name for plan in plans}
-        one = {plan.case.suite: plan.case for plan in reversed(plans)}
+        one = {(plan.case.suite, self._folder(plan.case.location.file)): plan.case for plan in reversed(plans)}
         return [
             _missing(case_id, case.suite, case.location, entry.latency)
             for _, case in sorted(one.items())

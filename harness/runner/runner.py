@@ -80,7 +80,7 @@ class Bench:
     def outcome(self, plan: Plan) -> Outcome:
         """Everything measured for one plan; whatever goes wrong is in the outcome."""
         if plan.excluded is not None:
-            return Outcome(skipped=f"excluded by the suite: {plan.excluded}")
+            return excluded(plan.excluded)
         try:
             if reason := self.why_not(plan.case.backend):
                 return Outcome(skipped=reason)
@@ -139,6 +139,11 @@ class Bench:
         if isinstance(found, Failure):
             raise WorkerFailed(found)
         return found
+
+
+def excluded(reason: str) -> Outcome:
+    """The outcome of a case that its suite leaves out."""
+    return Outcome(skipped=f"excluded by the suite: {reason}")
 
 
 def _told(reference: Reference, failure: Failure) -> Failure:
