@@ -7,21 +7,12 @@ from pathlib import Path
 
 from harness.errors import UsageError, did_you_mean
 from harness.records import STATUSES
-
-ROOT_MARKS = (".git", "pyproject.toml")
-
-
-def root_above(file: Path) -> Path:
-    """The nearest folder above a file that is a repository or a project, else the file's own folder."""
-    folder = file.absolute().parent
-    return next(
-        (above for above in (folder, *folder.parents) if any((above / mark).exists() for mark in ROOT_MARKS)), folder
-    )
+from harness.suitefile import root_above
 
 
 def baselines_folder(given: Path | None, root: Path | None, suite_file: str) -> Path:
     """`--baselines`, else `<root>/baselines`."""
-    return given or (root or root_above(Path(suite_file))) / "baselines"
+    return given or (root or root_above(Path(suite_file).parent)) / "baselines"
 
 
 def cache_folder(given: Path | None) -> Path:

@@ -110,11 +110,13 @@ def _measure(
     records: list[Record] = []
     interrupted = False
 
-    def done(plan: Plan, outcome: Outcome) -> None:
-        record = judged.record(plan, outcome)
+    def keep(record: Record) -> None:
         journal.append(record)
         records.append(record)
         tell(line(record))
+
+    def done(plan: Plan, outcome: Outcome) -> None:
+        keep(judged.record(plan, outcome))
 
     try:
         run_plans(plans, settings, bench, done)
@@ -122,20 +124,13 @@ def _measure(
         interrupted = True
     if scope and not interrupted:
         for record in judged.missing(scope):
-            done_missing(record, journal, records)
+            keep(record)
     order = {plan.case.id: position for position, plan in enumerate(plans)}
     records.sort(key=lambda record: order.get(record.case.id, len(order)))
     result = finish(head, bench.environment(), records, fail_on, EXIT_INTERRUPTED if interrupted else None)
     write(result, folder)
     tell(f"\n{summary_line(result)}\nreport: {folder / 'report.html'}")
     return result.gate.exit_status
-
-
-def done_missing(record: Record, journal: store.Journal, records: list[Record]) -> None:
-    """Keep and tell a case that was not run."""
-    journal.append(record)
-    records.append(record)
-    tell(line(record))
 
 
 def tell(text: str) -> None:

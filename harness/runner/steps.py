@@ -88,8 +88,8 @@ class Steps:
         """This machine and interpreter."""
         return self._environment
 
-    def reference(self, plan: Plan, folder: Path) -> str:
-        """Write the outputs of the plan's backend reference to a folder; returns the digest of the feeds."""
+    def reference(self, plan: Plan, folder: Path) -> None:
+        """Write the outputs of the plan's backend reference to a folder, with the digest of the feeds."""
         asked = replace(plan.case, backend=plan.reference.backend, precision=plan.reference.precision)
         plain = replace(plan, case=asked, options=REFERENCE_OPTIONS.get(asked.backend, {}))
         backend = _backend(asked.backend)
@@ -104,7 +104,6 @@ class Steps:
                 tensors.save(folder, outputs, inputs=prepared.feeds.digest)
         finally:
             session.close()
-        return prepared.feeds.digest
 
     def measure(self, plan: Plan, reference: Path | None, keep: Path | None) -> Outcome:
         """Everything measured for one case; a runtime that refuses the case makes a skipped outcome."""

@@ -90,8 +90,8 @@ class Worker:
             "versions": {} if reason else backend.versions(),
         }
 
-    def _reference(self, plan: Any, folder: str) -> Any:
-        return self._steps.reference(decode(Plan, plan), Path(folder))
+    def _reference(self, plan: Any, folder: str) -> None:
+        self._steps.reference(decode(Plan, plan), Path(folder))
 
     def _measure(self, plan: Any, reference: str | None, keep: str | None) -> Any:
         outcome: Outcome = self._steps.measure(

@@ -7,10 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness.errors import Problem, SuiteError, UsageError
-from harness.suitefile import SUFFIXES, is_suite
+from harness.suitefile import SUFFIXES, is_suite, root_above
 from harness.suites.places import Places
-
-_ROOT_MARKS = (".git", "pyproject.toml")
 
 
 def suite_files(paths: Sequence[Path]) -> list[Path]:
@@ -66,8 +64,7 @@ def places_of(path: Path, root: Path | None) -> Places:
     folder = path.absolute().parent
     real = folder.resolve()
     if root is None:
-        marked = (above for above in (real, *real.parents) if any((above / mark).exists() for mark in _ROOT_MARKS))
-        return Places(folder, next(marked, real))
+        return Places(folder, root_above(folder))
     if not root.is_dir():
         raise UsageError(f"--root {root}: no such folder")
     if not real.is_relative_to(root.resolve()):
