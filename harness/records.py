@@ -134,6 +134,16 @@ class LatencyPlan:
 
 
 @dataclass(frozen=True)
+class AttestationPlan:
+    """What must be seen of the precision that ran on a GPU."""
+
+    min_share: float | None = None
+    """Share of convolutions and matrix products that must have run in the precision asked for; None: one will do."""
+    unknown: str = "fail"
+    """"fail" or "pass": what it means for fp16, bf16, int8 and fp8 that a runtime does not tell."""
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything a worker needs to measure one case; all paths are absolute."""
 
@@ -159,6 +169,7 @@ class Plan:
     """The options of this case's backend."""
     excluded: str | None = None
     """The suite's reason for leaving the case out."""
+    attestation: AttestationPlan = AttestationPlan()
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ def test_a_case_of_two_files_names_both_places(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("colour: red", "models[0].colour: unknown key 'colour'; known: accuracy, backends"),
+        ("colour: red", "models[0].colour: unknown key 'colour'; known: accuracy, attestation, backends"),
         ("sourc: x", "models[0].sourc: unknown key 'sourc', did you mean 'source'?"),
         ("environments: {a: b}", "models[0].environments: not supported yet"),
         ("builds: 2", "models[0].builds: not supported yet: only 1 is"),

@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from harness.records import Calibration, InputSpec, LatencyPlan, Reference, Task
-from harness.suites.entries import InputEntry, LatencyEntry, ModelEntry, ReferenceEntry
+from harness.records import AttestationPlan, Calibration, InputSpec, LatencyPlan, Reference, Task
+from harness.suites.entries import AttestationEntry, InputEntry, LatencyEntry, ModelEntry, ReferenceEntry
 from harness.suites.places import Found
 
 Dimensions = Mapping[str, int]
@@ -72,6 +72,11 @@ def reference(entry: ReferenceEntry | None, found: Found, *, own: bool) -> Refer
 def latency(entry: LatencyEntry | None) -> LatencyPlan:
     """How the cases are timed."""
     return LatencyPlan(**given(entry))
+
+
+def attestation(entry: AttestationEntry | None) -> AttestationPlan:
+    """What must be seen of the precision that ran."""
+    return AttestationPlan(**given(entry))
 
 
 def _slice(values: list[int | None] | None) -> tuple[int | None, ...] | None:

@@ -136,6 +136,17 @@ class LatencyEntry(Strict):
         return self
 
 
+class AttestationEntry(Strict):
+    """What must be seen of the precision that ran on a GPU."""
+
+    min_share: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="Share of convolutions and matrix products that must have run in fp16, bf16, int8 or fp8."
+    )
+    unknown: Literal["fail", "pass"] = Field(
+        "fail", description="What it means that the runtime does not tell in what it ran."
+    )
+
+
 class ExcludeEntry(Strict):
     """Cases that are left out: all that fit every key given here."""
 
@@ -176,6 +187,7 @@ class Settings(Strict):
     )
     accuracy: Accuracy | None = Field(None, description="Limits; the nearest wins key by key.")
     latency: LatencyEntry | None = Field(None, description="How cases are timed.")
+    attestation: AttestationEntry | None = Field(None, description="What must be seen of the precision that ran.")
     options: Options | None = Field(None, description="Backend name to its options.")
     builds: Annotated[Size, _only(1)] = Field(
         1, description="Fresh engine builds to take into account; only 1 yet.", json_schema_extra={"const": 1}
