@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from types import SimpleNamespace
 
-import ml_dtypes
 import numpy as np
 import onnx
 import pytest
@@ -151,17 +150,17 @@ def session_of(tmp_path, to, dims=("n", 4)):
     return backend.open(backend.build(spec, tmp_path), spec)
 
 
-def test_fp8_outputs_have_their_type_not_their_bits(tmp_path):
-    outputs = session_of(tmp_path, TensorProto.FLOAT8E4M3FN).infer({"x": np.array([[0, 1, 2, -4]], np.float32)})
+@pytest.mark.parametrize("to", [TensorProto.FLOAT8E4M3FN, TensorProto.BFLOAT16, TensorProto.INT4])
+def test_outputs_have_their_type_not_their_bits(tmp_path, to):
+    outputs = session_of(tmp_path, to).infer({"x": np.array([[0, 1, 2, -4]], np.float32)})
 
-    assert outputs["y"].dtype == ml_dtypes.float8_e4m3fn
+    assert outputs["y"].dtype == helper.tensor_dtype_to_np_dtype(to)
     assert outputs["y"].astype(np.float32).tolist() == [[0, 1, 2, -4]]
 
 
-@pytest.mark.parametrize("to", [TensorProto.BFLOAT16, TensorProto.INT4, TensorProto.FLOAT4E2M1])
-def test_an_output_type_that_onnxruntime_cannot_hand_out_is_refused_by_name(tmp_path, to):
+def test_an_output_type_that_onnxruntime_cannot_make_is_refused(tmp_path):
     with pytest.raises(Unsupported):
-        session_of(tmp_path, to).infer({"x": np.ones((1, 4), np.float32)})
+        session_of(tmp_path, TensorProto.FLOAT4E2M1)
 
 
 def test_strings_can_be_timed_although_they_cannot_be_bound(tmp_path):

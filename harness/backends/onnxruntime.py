@@ -64,7 +64,7 @@ class Cpu:
             raise translate(error) from error
         session.disable_fallback()
         self._check_provider(session)
-        return self._session(session, spec)
+        return self._session(session)
 
     def _refuse_tf32(self) -> None:
         raise Unsupported("CPUs have no TF32: nothing to measure")
@@ -86,8 +86,8 @@ class Cpu:
     def _check_provider(self, session: Any) -> None:
         pass
 
-    def _session(self, session: Any, spec: BuildSpec) -> Session:
-        return HostSession(session, spec, attested(session))
+    def _session(self, session: Any) -> Session:
+        return HostSession(session, attested(session))
 
 
 class Cuda(Cpu):
@@ -137,10 +137,10 @@ class Cuda(Cpu):
         if strays:
             raise BuildError(f"{self.provider} fell back: it left {', '.join(strays)}")
 
-    def _session(self, session: Any, spec: BuildSpec) -> Session:
+    def _session(self, session: Any) -> Session:
         if self._stream is None:
             raise DeviceError("the session has no stream")
-        return CudaSession(session, spec, self._stream, attested(session))
+        return CudaSession(session, self._stream, attested(session))
 
 
 class TensorRT(Cuda):

@@ -8,37 +8,44 @@ from typing import Any
 
 import numpy as np
 
-from harness.backends.base import BuildSpec, Feeds, Step, Tensor
+from harness.backends.base import Feeds, Step, Tensor
 from harness.backends.cuda import Stream
+from harness.backends.onnxruntime_values import contiguous, from_ortvalue, has_native, is_native, to_ortvalue
 from harness.errors import BuildError, CaseError, DeviceError, InputError, OutOfMemory, Unsupported
 
 
 class HostSession:
     """A session whose tensors live on the host."""
 
-    def __init__(self, session: Any, spec: BuildSpec, attested: Mapping[str, Any]) -> None:
+    def __init__(self, session: Any, attested: Mapping[str, Any]) -> None:
         self._session = session
-        self._dtypes = spec.dtypes
         self._names = [output.name for output in session.get_outputs()]
+        self._native = all(has_native(output.type) for output in session.get_outputs())
         self.attested = attested
 
     def infer(self, feeds: Feeds) -> dict[str, Tensor]:
         """Outputs by name, on the host."""
         try:
-            values = self._session.run(self._names, {name: _portable(value) for name, value in feeds.items()})
+            values = self._run(feeds)
         except Exception as error:
             raise translate(error) from error
-        return {name: self._tensor(name, value) for name, value in zip(self._names, values, strict=True)}
+        return {name: _tensor(name, value) for name, value in zip(self._names, values, strict=True)}
+
+    def _run(self, feeds: Feeds) -> list[Any]:
+        """The outputs in their order; through values of ONNX Runtime's own where NumPy lacks the types."""
+        if self._native and all(map(is_native, feeds.values())):
+            arrays = {name: contiguous(value) for name, value in feeds.items()}
+            return list(self._session.run(self._names, arrays))
+        values = {name: to_ortvalue(value) for name, value in feeds.items()}
+        return [from_ortvalue(value) for value in self._session.run_with_ort_values(self._names, values)]
 
     def bind(self, feeds: Feeds) -> Step:
         """A step over bound inputs; outputs are written where the first run left them."""
-        import onnxruntime
-
         if any(value.dtype.kind in "OUST" for value in feeds.values()):  # strings cannot be bound
             return Step(lambda n: _run_times(self._session, self._names, feeds, n))
         binding = self._session.io_binding()
         for name, value in feeds.items():
-            binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(_portable(value)))
+            binding.bind_ortvalue_input(name, to_ortvalue(value))
         for name in self._names:
             binding.bind_output(name)
         return Step(lambda n: _repeat(self._session, binding, n, None))
@@ -47,20 +54,12 @@ class HostSession:
         """Free the session."""
         self._session = None
 
-    def _tensor(self, name: str, value: Any) -> Tensor:
-        if not isinstance(value, np.ndarray):
-            raise Unsupported(f"output '{name}' is a {type(value).__name__}, not a tensor: not supported yet")
-        wanted = self._dtypes.get(name, "")
-        if wanted.startswith("float8") and value.dtype == np.uint8:  # ONNX Runtime hands out the bits
-            return value.view(np.dtype(wanted))
-        return value
-
 
 class CudaSession(HostSession):
     """A session whose bound tensors live on the GPU and whose work runs on our stream."""
 
-    def __init__(self, session: Any, spec: BuildSpec, stream: Stream, attested: Mapping[str, Any]) -> None:
-        super().__init__(session, spec, attested)
+    def __init__(self, session: Any, stream: Stream, attested: Mapping[str, Any]) -> None:
+        super().__init__(session, attested)
         self._stream = stream
 
     def bind(self, feeds: Feeds) -> Step:
@@ -70,7 +69,7 @@ class CudaSession(HostSession):
         first = self._session.io_binding()
         binding = self._session.io_binding()
         for name, value in feeds.items():
-            resident = onnxruntime.OrtValue.ortvalue_from_numpy(_portable(value), "cuda", 0)
+            resident = onnxruntime.OrtValue.ortvalue_from_numpy(_resident(value), "cuda", 0)
             first.bind_ortvalue_input(name, resident)
             binding.bind_ortvalue_input(name, resident)
         for name in self._names:
@@ -101,11 +100,17 @@ def _run_times(session: Any, names: list[str], feeds: Feeds, count: int) -> None
         session.run(names, feeds)
 
 
-def _portable(value: Tensor) -> Tensor:
-    """A contiguous array that ONNX Runtime takes; it has no way in for NumPy's extension dtypes."""
-    if value.dtype.kind == "V":
-        raise Unsupported(f"onnxruntime's Python API takes no {value.dtype.name} inputs")
-    return np.ascontiguousarray(value)
+def _tensor(name: str, value: Any) -> Tensor:
+    if not isinstance(value, np.ndarray):
+        raise Unsupported(f"output '{name}' is a {type(value).__name__}, not a tensor: not supported yet")
+    return value
+
+
+def _resident(value: Tensor) -> Tensor:
+    """An array that goes to the GPU as it is; types that NumPy lacks have no way there yet."""
+    if not is_native(value):
+        raise Unsupported(f"onnxruntime's Python API puts no {value.dtype.name} inputs on a GPU")
+    return contiguous(value)
 
 
 def attested(session: Any) -> dict[str, Any]:

@@ -104,7 +104,7 @@ class TensorRTSession:
             self._place_output(name)
 
     def _cast(self, name: str, value: Tensor) -> Tensor:
-        cast: Tensor = np.ascontiguousarray(value.astype(self._dtypes[name], copy=False))
+        cast: Tensor = np.asarray(value.astype(self._dtypes[name], copy=False), order="C")  # a scalar has no axes
         if cast.dtype != value.dtype and cast.dtype.kind in "iu" and not np.array_equal(cast, value):
             raise InputError(f"input '{name}': values do not fit {cast.dtype.name}, which this TensorRT takes instead")
         return cast

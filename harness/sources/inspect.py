@@ -21,6 +21,8 @@ _NUMPY_NAMES = {
     "FLOAT8E5M2": "float8_e5m2",
     "FLOAT8E5M2FNUZ": "float8_e5m2fnuz",
     "FLOAT8E8M0": "float8_e8m0fnu",
+    "FLOAT6E2M3": "float6_e2m3fn",
+    "FLOAT6E3M2": "float6_e3m2fn",
     "FLOAT4E2M1": "float4_e2m1fn",
 }
 """Where numpy and ml_dtypes call a type otherwise than ONNX does."""
@@ -139,6 +141,12 @@ def dtype_name(code: int) -> str:
         return f"unknown type {code}"
     name: str = onnx.TensorProto.DataType.Name(code)
     return _NUMPY_NAMES.get(name, name.lower())
+
+
+def dtype_code(name: str) -> int:
+    """The ONNX element type that `dtype_name` calls so; KeyError when there is none."""
+    codes: dict[str, int] = {dtype_name(code): code for code in onnx.TensorProto.DataType.values()}
+    return codes[name]
 
 
 def _dim(dim: Any) -> int | str | None:
