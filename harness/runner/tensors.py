@@ -34,7 +34,8 @@ def load(folder: Path) -> tuple[list[dict[str, Tensor]], dict[str, Any]]:
 def _save_one(folder: Path, stem: str, value: Tensor) -> dict[str, Any]:
     if value.dtype.kind in "OUST":
         return {"strings": value.astype(str).tolist(), "shape": list(value.shape)}
-    raw = value.view(f"u{value.dtype.itemsize}") if value.dtype.kind == "V" else value
+    native = value.dtype.isbuiltin == 1  # NumPy's files know no other types
+    raw = value if native else value.view(f"u{value.dtype.itemsize}")
     np.save(folder / f"{stem}.npy", raw, allow_pickle=False)
     return {"file": f"{stem}.npy", "dtype": value.dtype.name}
 
