@@ -53,6 +53,23 @@ def test_tf32_is_switched_off_for_the_provider_that_has_no_option_for_it(precisi
             Unsupported,
         ),
         ("Fatal error: ai.onnx.preview.training:Gradient(-1) is not a registered function/op", Unsupported),
+        (
+            "[ONNXRuntimeError] : 1 : FAIL : Load model from m.onnx failed:/src/model.cc:186 Model(ModelProto&&) "
+            "Unsupported model IR version: 14, max supported IR version: 13\n",
+            Unsupported,
+        ),
+        (
+            "[ONNXRuntimeError] : 1 : FAIL : Load model from m.onnx failed:/src/model_load_utils.h:46 "
+            "ONNX Runtime only *guarantees* support for models stamped with official released onnx opset versions. "
+            "Opset 27 is under development and support for this is limited.",
+            Unsupported,
+        ),
+        (
+            "[ONNXRuntimeError] : 1 : FAIL : Exception during initialization: rnn.h:45 layout_ == 0 was false. "
+            "Batchwise recurrent operations (layout == 1) are not supported.",
+            Unsupported,
+        ),
+        ("[ONNXRuntimeError] : 1 : FAIL : Load model from /is not supported/m.onnx failed:x", BuildError),
         ("CUDA failure 2: out of memory ; GPU=0", OutOfMemory),
         ("CUDA failure 700: an illegal memory access was encountered", DeviceError),
         (

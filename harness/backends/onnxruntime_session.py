@@ -135,8 +135,11 @@ PATTERNS: tuple[tuple[str, type[CaseError]], ...] = (
     (r"is not a registered function|not currently registered or supported", Unsupported),
     (r"Provider type for .* is not set", Unsupported),  # no provider took the node
     (r"No corresponding Numpy type|can't be converted to MLDataType", Unsupported),
+    (r"Unsupported model IR version: \d+, max supported", Unsupported),
+    (r"Opset \d+ is under development and support for this is limited", Unsupported),  # newer than this ONNX Runtime
     (r"Failed to construct locale", Unsupported),  # StringNormalizer where the machine lacks its language
     (r": (2|3|7|10) : (INVALID_ARGUMENT|NO_SUCHFILE|INVALID_PROTOBUF|INVALID_GRAPH) :", InputError),
+    (r"\b(is|are) not supported\b", Unsupported),  # a kernel that refuses an attribute or a shape
 )
 """What ONNX Runtime says, by its own codes where it gives one; names and paths in a message decide nothing."""
 
