@@ -134,6 +134,23 @@ class LatencyPlan:
 
 
 @dataclass(frozen=True)
+class FidelityPlan:
+    """How a case is compared with its precision twin."""
+
+    enabled: bool = True
+    required: bool = False
+    """A case whose twin cannot be made fails; otherwise its budget decides alone, and the record says so."""
+    samples: int = 16
+    """Rows to compare at least, where inputs are random; given rows are all compared."""
+    members: int = 8
+    """Noisy evaluations of the twin."""
+    budget_s: float = 30.0
+    """Seconds that the twin and its noise may take; beyond that fewer batches are compared."""
+    slack: float = 1.0
+    """Multiplies the limits, for a backend whose arithmetic is known to be coarser."""
+
+
+@dataclass(frozen=True)
 class AttestationPlan:
     """What must be seen of the precision that ran on a GPU."""
 
@@ -170,6 +187,7 @@ class Plan:
     excluded: str | None = None
     """The suite's reason for leaving the case out."""
     attestation: AttestationPlan = AttestationPlan()
+    fidelity: FidelityPlan = FidelityPlan()
 
 
 @dataclass(frozen=True)

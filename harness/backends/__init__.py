@@ -16,6 +16,11 @@ BACKENDS = Registry(
     },
 )
 
+SCRIPTED = frozenset({"fake"})
+"""Backends that compute nothing: their outputs have no precision twin."""
+TWIN_BACKEND = "onnxruntime-cpu"
+"""What runs the precision twin."""
+
 
 def worker_variables(backend: str, precision: str) -> dict[str, str]:
     """Environment variables that a case's worker starts with; cases that need others have another worker."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.judge.accuracy import judge_outputs, judge_task
+from harness.judge.fidelity import judge_fidelity
 from harness.judge.latency import judge_latency
 from harness.records import Failure, Latency, Outcome, Plan, Verdict
 
@@ -13,11 +14,12 @@ def judge(plan: Plan, outcome: Outcome, baseline: Latency | None, *, known: bool
         return _refused(plan, outcome.skipped) if known else Verdict("skipped", outcome.skipped)
     if outcome.error is not None:
         return Verdict("error", f"{outcome.error.kind} in {outcome.error.stage}: {first_line(outcome.error.message)}")
-    accuracy = (*judge_outputs(plan, outcome.measurements), *judge_task(plan, outcome.measurements))
+    budget = (*judge_outputs(plan, outcome.measurements), *judge_task(plan, outcome.measurements))
+    accuracy = (*budget, *judge_fidelity(plan, outcome.measurements))
     timing, change, words = judge_latency(plan.latency, outcome.latency, baseline)
     checks = (*accuracy, *timing)
     failed = [check for check in checks if not check.ok and check.name != "latency/regression"]
-    if not accuracy:
+    if not budget:
         return Verdict("failed", "nothing was compared: no output, no verdict", checks)
     if failed:
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""

@@ -186,6 +186,7 @@ def plan_digest(plan: Plan) -> str:
         plan.reference,
         task,
         plan.options,
+        replace(plan.fidelity, slack=1.0, required=False),
     )
     text = json.dumps([_beside_suite(encode(part), suite) for part in parts], sort_keys=True)
     return sha256(text.encode()).hexdigest()

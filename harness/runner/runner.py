@@ -15,10 +15,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from harness.backends import worker_variables
+from harness.backends import SCRIPTED, TWIN_BACKEND, worker_variables
 from harness.codec import decode, encode
 from harness.errors import HarnessError
+from harness.judge import first_line
 from harness.records import Environment, Failure, Outcome, Plan, Reference
+from harness.runner import REFUSED
 from harness.runner.client import WorkerFailed, WorkerProcess
 
 DEFAULT_TIMEOUT_S = 600.0
@@ -43,6 +45,7 @@ class Bench:
         self._workers: dict[str, WorkerProcess] = {}
         self._available: dict[str, dict[str, Any]] = {}
         self._references: dict[str, Path | Failure] = {}
+        self._twins: dict[str, Path] = {}
         self._environment: Environment | None = None
 
     def __enter__(self) -> Self:
@@ -86,11 +89,13 @@ class Bench:
                 return Outcome(skipped=reason)
             runs = self.why_not_run(plan.case.backend) is None
             reference = self._reference(plan) if plan.reference.kind == "backend" and runs else None
+            twin = self._twin(plan) if runs and plan.fidelity.enabled and plan.case.backend not in SCRIPTED else None
             keep = self._settings.keep_outputs
             answer = self._worker(plan.case.backend, plan.case.precision).request(
                 "measure",
                 plan=encode(plan),
                 reference=str(reference) if reference else None,
+                twin=str(twin) if twin else None,
                 keep=str(keep / plan.case.id) if keep else None,
             )
         except WorkerFailed as lost:
@@ -140,6 +145,19 @@ class Bench:
             raise WorkerFailed(found)
         return found
 
+    def _twin(self, plan: Plan) -> Path:
+        """Where the precision twin's outputs are, computed once; or why there are none."""
+        key = _twin_key(plan)
+        if key not in self._twins:
+            folder = self._scratch / "twins" / key
+            try:
+                self._worker(TWIN_BACKEND).request("twin", plan=encode(plan), folder=str(folder))
+            except WorkerFailed as lost:
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / REFUSED).write_text(f"{lost.failure.kind}: {first_line(lost.failure.message)}", "utf-8")
+            self._twins[key] = folder
+        return self._twins[key]
+
 
 def excluded(reason: str) -> Outcome:
     """The outcome of a case that its suite leaves out."""
@@ -158,6 +176,13 @@ def _reference_key(plan: Plan) -> str:
     """Plans with the same key share reference outputs."""
     shapes = (plan.dimensions, plan.shapes, plan.profile)
     parts = (plan.source, plan.files, plan.calibration, shapes, plan.inputs, plan.reference)
+    return sha256(json.dumps(encode(parts), sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _twin_key(plan: Plan) -> str:
+    """Plans with the same key share a precision twin: the same variant on the same inputs."""
+    shapes = (plan.dimensions, plan.shapes, plan.profile)
+    parts = (plan.source, plan.files, plan.calibration, shapes, plan.inputs, plan.case.precision, plan.fidelity)
     return sha256(json.dumps(encode(parts), sort_keys=True).encode()).hexdigest()[:32]
 
 

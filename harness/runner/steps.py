@@ -3,53 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from itertools import accumulate, pairwise
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import numpy as np
-
-from harness.backends import BACKENDS
+from harness.backends import BACKENDS, TWIN_BACKEND
 from harness.backends.base import Artefact, Backend, BuildSpec, Session, Tensor
 from harness.environment import describe
 from harness.errors import InputError, Unsupported
-from harness.inputs.feeds import Feeds, feeds
-from harness.inputs.files import keys, read_array
-from harness.inputs.stored import stored_outputs
-from harness.metrics import TASKS
+from harness.inputs.feeds import feeds
 from harness.metrics.compare import compare
-from harness.records import Digests, Environment, Latency, Measurement, Outcome, Plan, Reference, Task
-from harness.runner import tensors
+from harness.records import Digests, Environment, Latency, Measurement, Outcome, Plan
+from harness.runner import tensors, twin_files, twins
+from harness.runner.expected import expected_outputs, same_inputs, task_scores, unused
 from harness.runner.lock import device_locks
+from harness.runner.prepared import Batches, Prepared, samples
 from harness.runner.profiles import profile
 from harness.sources import SOURCES, Fetched
-from harness.sources.inspect import ModelInfo, inspect
+from harness.sources.inspect import inspect
 from harness.timing.loop import measure as measure_latency
-from harness.variants import Variant
 from harness.variants.prepare import prepare
 
 REFERENCE_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "onnxruntime-cpu": {"threads": 1, "graph_optimization": "disable"},
 }
 """A reference runs as plainly as its backend can, and follows no script."""
-
-Batches = Sequence[Mapping[str, Tensor]]
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A case with its files and feeds at hand."""
-
-    fetched: Fetched
-    info: ModelInfo
-    variant: Variant
-    feeds: Feeds
-    spec: BuildSpec
 
 
 @dataclass
@@ -105,7 +87,15 @@ class Steps:
         finally:
             session.close()
 
-    def measure(self, plan: Plan, reference: Path | None, keep: Path | None) -> Outcome:
+    def twin(self, plan: Plan, folder: Path) -> None:
+        """Write the outputs of the plan's precision twin to a folder, and what rounding does to them."""
+        stages = Stages(lambda stage: self._announce(stage if stage == "wait" else "twin"), None)
+        prepared = self._prepare(plan, stages)
+        with stages("twin"):
+            made = twins.evaluate(_backend(TWIN_BACKEND), prepared.spec, samples(plan, prepared), plan.fidelity)
+            twin_files.keep(folder, made, inputs=prepared.feeds.digest)
+
+    def measure(self, plan: Plan, reference: Path | None, twin: Path | None, keep: Path | None) -> Outcome:
         """Everything measured for one case; a runtime that refuses the case makes a skipped outcome."""
         backend = _backend(plan.case.backend)
         stages = Stages(self._announce, self._gpu(backend))
@@ -114,7 +104,7 @@ class Steps:
             prepared = self._prepare(plan, stages)
             if reason := backend.why_not_run():
                 return self._only_built(backend, prepared, stages, reason)
-            return self._measure(plan, backend, prepared, stages, reference, keep)
+            return self._measure(plan, backend, prepared, stages, reference, twin, keep)
         except Unsupported as refusal:
             digests = _digests(prepared) if prepared else Digests()
             return Outcome(skipped=str(refusal).strip(), stages=stages.seconds, digests=digests)
@@ -126,29 +116,53 @@ class Steps:
         prepared: Prepared,
         stages: Stages,
         reference: Path | None,
+        twin: Path | None,
         keep: Path | None,
     ) -> Outcome:
         session, artefact = self._open(backend, prepared, stages)
         try:
             candidate, first_ms = self._infer(session, prepared, stages)
+            fidelity = self._fidelity(plan, session, prepared, candidate, stages, twin)
             with stages("compare"):
-                expected = _expected(plan, prepared, reference)
-                measured = compare(plan, expected, candidate) + _task(plan.task, expected, candidate)
+                expected = expected_outputs(plan, prepared, reference)
+                measured = compare(plan, expected, candidate) + task_scores(plan.task, expected, candidate)
                 if keep is not None:
                     tensors.save(keep / "candidate", candidate)
                     tensors.save(keep / "reference", expected)
             latency = self._time(plan, session, prepared, stages)
+            attested = {**session.attested, "options": dict(plan.options)}
         finally:
             session.close()
         return Outcome(
-            measurements=measured,
+            measurements=measured + fidelity,
             latency=latency,
             measures={**artefact.measures, "first_infer_ms": first_ms},
             stages=stages.seconds,
-            attested={**session.attested, "options": dict(plan.options)},
+            attested=attested,
             digests=replace(_digests(prepared), engine=artefact.digest),
-            notes=(*_notes(prepared), *_unused(plan.reference, prepared)),
+            notes=(*_notes(prepared), *unused(plan.reference, prepared)),
         )
+
+    def _fidelity(
+        self,
+        plan: Plan,
+        session: Session,
+        prepared: Prepared,
+        candidate: Batches,
+        stages: Stages,
+        folder: Path | None,
+    ) -> tuple[Measurement, ...]:
+        """The distances from the precision twin, on the case's own batches and, where inputs are random, on more."""
+        if folder is None:
+            return ()
+        twin, about = twin_files.kept(folder)
+        if twin.refused is None:
+            same_inputs(about, prepared, "precision twin")
+        more = samples(plan, prepared)[len(candidate) : len(twin.outputs)]
+        with stages("infer"):
+            further = [session.infer(batch) for batch in more]
+        with stages("compare"):
+            return twins.measure(twin, [*candidate, *further][: len(twin.outputs) or None])
 
     def _prepare(self, plan: Plan, stages: Stages) -> Prepared:
         with stages("prepare"):
@@ -230,68 +244,3 @@ def _digests(prepared: Prepared) -> Digests:
 
 def _notes(prepared: Prepared) -> tuple[str, ...]:
     return (*prepared.variant.notes, *prepared.feeds.notes)
-
-
-def _expected(plan: Plan, prepared: Prepared, folder: Path | None) -> Batches:
-    """The reference outputs, batch by batch; InputError when they do not belong to these feeds."""
-    if plan.reference.kind == "stored":
-        return stored_outputs(prepared.info, prepared.fetched.test_sets)
-    if plan.reference.kind == "file":
-        return _from_file(Path(plan.reference.file or ""), prepared)
-    if folder is None:
-        raise InputError("the reference was not computed")
-    batches, about = tensors.load(folder)
-    if about["inputs"] != prepared.feeds.digest:
-        raise InputError("the inputs changed after the reference was computed: run again while nothing writes to them")
-    return batches
-
-
-def _from_file(path: Path, prepared: Prepared) -> Batches:
-    """The rows of every output in a reference file, cut as the inputs are."""
-    names = [tensor.name for tensor in prepared.info.outputs]
-    if path.suffix != ".npz" and len(names) > 1:
-        raise InputError(f"{path}: holds one array, the model has {len(names)} outputs: give an .npz file")
-    whole = {name: read_array(path, name if path.suffix == ".npz" else None, None) for name in names}
-    batches = prepared.feeds.batches
-    return [whole] if len(batches) == 1 else _cut(path, whole, batches)
-
-
-def _unused(reference: Reference, prepared: Prepared) -> list[str]:
-    """A note on arrays of a reference file that no output was compared with: an output may have been lost."""
-    path = Path(reference.file or "")
-    if reference.kind != "file" or path.suffix != ".npz":
-        return []
-    more = sorted(set(keys(path)) - {tensor.name for tensor in prepared.info.outputs})
-    return [f"{path.name} holds arrays that are no outputs: {', '.join(more)}"] if more else []
-
-
-def _cut(path: Path, whole: Mapping[str, Tensor], batches: Batches) -> Batches:
-    """The rows of whole arrays that belong to each batch; an output may have several rows for one of an input."""
-    sizes = {name: [len(batch[name]) if batch[name].ndim else 1 for batch in batches] for name in batches[0]}
-    cut = {name: _rows(path, name, values, list(sizes.values())) for name, values in whole.items()}
-    return [{name: parts[position] for name, parts in cut.items()} for position in range(len(batches))]
-
-
-def _rows(path: Path, name: str, values: Tensor, inputs: list[list[int]]) -> list[Tensor]:
-    for sizes in inputs:
-        if values.ndim and sum(sizes) and len(values) and len(values) % sum(sizes) == 0:
-            each = len(values) // sum(sizes)
-            return [values[a * each : b * each] for a, b in pairwise([0, *accumulate(sizes)])]
-    raise InputError(f"{path}: '{name}' has shape {list(values.shape)}, the inputs have {sum(inputs[0])} rows")
-
-
-def _task(task: Task | None, expected: Batches, candidate: Batches) -> tuple[Measurement, ...]:
-    """The task metric of the candidate and of the reference; none when the output is missing (that fails anyway)."""
-    if task is None or any(task.output not in outputs for outputs in candidate):
-        return ()
-    if any(task.output not in outputs for outputs in expected):
-        raise InputError(f"the task metric {task.metric} wants output '{task.output}', which the reference lacks")
-    labels = read_array(Path(task.labels_file), task.labels_key, task.labels_slice)
-    score = TASKS.load(task.metric).measure
-    values = [
-        score(np.concatenate([outputs[task.output] for outputs in side]), labels) for side in (candidate, expected)
-    ]
-    return (
-        Measurement(task.output, task.metric, values[0]),
-        Measurement(task.output, f"{task.metric}_reference", values[1]),
-    )

@@ -44,6 +44,7 @@ class Worker:
             "hello": self._hello,
             "backend": self._backend,
             "reference": self._reference,
+            "twin": self._twin,
             "measure": self._measure,
         }
 
@@ -93,10 +94,12 @@ class Worker:
     def _reference(self, plan: Any, folder: str) -> None:
         self._steps.reference(decode(Plan, plan), Path(folder))
 
-    def _measure(self, plan: Any, reference: str | None, keep: str | None) -> Any:
-        outcome: Outcome = self._steps.measure(
-            decode(Plan, plan), Path(reference) if reference else None, Path(keep) if keep else None
-        )
+    def _twin(self, plan: Any, folder: str) -> None:
+        self._steps.twin(decode(Plan, plan), Path(folder))
+
+    def _measure(self, plan: Any, reference: str | None, twin: str | None, keep: str | None) -> Any:
+        folders = (Path(folder) if folder else None for folder in (reference, twin, keep))
+        outcome: Outcome = self._steps.measure(decode(Plan, plan), *folders)
         return encode(outcome)
 
 

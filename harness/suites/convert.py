@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from harness.records import AttestationPlan, Calibration, InputSpec, LatencyPlan, Reference, Task
-from harness.suites.entries import AttestationEntry, InputEntry, LatencyEntry, ModelEntry, ReferenceEntry
+from harness.records import AttestationPlan, Calibration, FidelityPlan, InputSpec, LatencyPlan, Reference, Task
+from harness.suites.entries import AttestationEntry, FidelityEntry, InputEntry, LatencyEntry, ModelEntry, ReferenceEntry
 from harness.suites.places import Found
 
 Dimensions = Mapping[str, int]
@@ -67,6 +67,11 @@ def reference(entry: ReferenceEntry | None, found: Found, *, own: bool) -> Refer
     if entry is None:
         return Reference()
     return Reference(entry.kind(), **entry.model_dump(exclude_unset=True, exclude={"stored"}))
+
+
+def fidelity(entry: FidelityEntry | None) -> FidelityPlan:
+    """How the cases are compared with their precision twins."""
+    return FidelityPlan(**given(entry))
 
 
 def latency(entry: LatencyEntry | None) -> LatencyPlan:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from harness.records import Calibration, InputSpec, LatencyPlan
+from harness.records import Calibration, FidelityPlan, InputSpec, LatencyPlan
 from harness.suites.fields import (
     ArchiveFile,
     Backend,
@@ -147,6 +147,17 @@ class AttestationEntry(Strict):
     )
 
 
+class FidelityEntry(Strict):
+    """How a case is compared with its precision twin."""
+
+    enabled: bool = Field(FidelityPlan.enabled, description="false: only the limits of `accuracy` decide.")
+    required: bool = Field(FidelityPlan.required, description="true: a case whose twin cannot be made fails.")
+    samples: Size = Field(FidelityPlan.samples, description="Rows to compare at least, where inputs are random.")
+    members: Annotated[int, Field(ge=3, le=64)] = Field(FidelityPlan.members, description="Noisy evaluations.")
+    budget_s: float = Field(FidelityPlan.budget_s, gt=0, description="Seconds for the twin and its noise.")
+    slack: float = Field(FidelityPlan.slack, gt=0, description="Multiplies the limits.")
+
+
 class ExcludeEntry(Strict):
     """Cases that are left out: all that fit every key given here."""
 
@@ -186,6 +197,7 @@ class Settings(Strict):
         ["fp32"], description="Precisions to build the model in."
     )
     accuracy: Accuracy | None = Field(None, description="Limits; the nearest wins key by key.")
+    fidelity: FidelityEntry | None = Field(None, description="Comparison with the precision twin.")
     latency: LatencyEntry | None = Field(None, description="How cases are timed.")
     attestation: AttestationEntry | None = Field(None, description="What must be seen of the precision that ran.")
     options: Options | None = Field(None, description="Backend name to its options.")

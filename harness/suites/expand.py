@@ -94,6 +94,7 @@ def _template(suite: SuiteEntry, model: _Model, found: Found) -> Plan:
         output_limits={},
         task=convert.task(convert.given(entry.accuracy)),
         latency=convert.latency(entry.latency),
+        fidelity=convert.fidelity(entry.fidelity),
         attestation=convert.attestation(entry.attestation),
         options={},
     )

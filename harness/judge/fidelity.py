@@ -1,0 +1,58 @@
+"""Fidelity checks: does the backend compute what the file says, up to what rounding costs?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from harness.records import Check, FidelityPlan, Measurement, Plan
+
+LIMITS: Mapping[str, float] = {"twin_spread": 2.5, "twin_slice": 6.0, "twin_drift": 8.0, "twin_largest": 3.5}
+"""The largest distance from the precision twin that rounding explains, as a multiple of the measured noise."""
+FP32_LIMITS: Mapping[str, float] = {"twin_spread": 5.0, "twin_slice": 12.0, "twin_drift": 25.0, "twin_largest": 7.0}
+"""Sums in float32 come in many orders, whose errors differ more than single roundings; defects are far beyond."""
+WORDS: Mapping[str, str] = {
+    "twin_spread": "the error of the whole output",
+    "twin_slice": "the error of the worst slice",
+    "twin_drift": "the mean signed error of the worst slice",
+    "twin_largest": "the largest error",
+}
+NONE_ALLOWED: Mapping[str, str] = {
+    "twin_shapes": "{value:g} batches have another shape than the precision twin's",
+    "twin_nonfinite": "{value:g} elements are NaN or infinite where the precision twin is finite",
+    "twin_flips": "{value:g} elements differ where every healthy evaluation agrees",
+}
+
+
+def judge_fidelity(plan: Plan, measurements: Sequence[Measurement]) -> list[Check]:
+    """Checks of every output against the precision twin; none where fidelity was not measured."""
+    limits = FP32_LIMITS if plan.case.precision in ("fp32", "as-is") else LIMITS
+    slack = plan.fidelity.slack
+    checks = [_twin(plan.fidelity, m) for m in measurements if m.metric == "twin"]
+    checks += [_none_allowed(m) for m in measurements if m.metric in NONE_ALLOWED]
+    return checks + [_times(m, limits[m.metric] * slack) for m in measurements if m.metric in limits]
+
+
+def _twin(plan: FidelityPlan, measured: Measurement) -> Check:
+    if measured.value is None:
+        reason = f"not checked, there is no precision twin ({measured.detail}): the budget decides alone"
+        return Check("twin", "fidelity", None, "twin", None, None, None, not plan.required, reason)
+    reason = f"compared on {measured.settings['batches']:g} batches" + (f"; {measured.detail}" * bool(measured.detail))
+    return Check("twin", "fidelity", None, "twin", 1.0, None, None, ok=True, reason=reason)
+
+
+def _none_allowed(measured: Measurement) -> Check:
+    ok = measured.value == 0
+    words = NONE_ALLOWED[measured.metric].format(value=measured.value or 0)
+    name = f"{measured.output}/{measured.metric}"
+    reason = (measured.detail or "none") if ok else words
+    return Check(name, "fidelity", measured.output, measured.metric, measured.value, 0.0, None, ok, reason)
+
+
+def _times(measured: Measurement, limit: float) -> Check:
+    value = measured.value
+    ok = value is not None and value <= limit
+    where = "" if measured.metric == "twin_largest" else f" ({measured.detail})"
+    reason = f"{WORDS[measured.metric]}{where} is {value:.4g} times" if value is not None else "not measured, against"
+    noise = f"what rounding does to this file here (limit {limit:g}; noise RMS {measured.settings['noise_rms']:.3g})"
+    name = f"{measured.output}/{measured.metric}"
+    return Check(name, "fidelity", measured.output, measured.metric, value, limit, None, ok, f"{reason} {noise}")

@@ -1,0 +1,32 @@
+"""A case with its files and feeds at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.backends.base import BuildSpec, Tensor
+from harness.inputs.feeds import Feeds, further
+from harness.records import Plan
+from harness.sources import Fetched
+from harness.sources.inspect import ModelInfo
+from harness.variants import Variant
+
+Batches = Sequence[Mapping[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A case with its files and feeds at hand."""
+
+    fetched: Fetched
+    info: ModelInfo
+    variant: Variant
+    feeds: Feeds
+    spec: BuildSpec
+
+
+def samples(plan: Plan, prepared: Prepared) -> Batches:
+    """The batches of the case, and more of them where inputs are random and few."""
+    more = further(plan, prepared.info, prepared.fetched.test_sets, plan.fidelity.samples)
+    return [*prepared.feeds.batches, *more]

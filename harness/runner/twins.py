@@ -1,0 +1,152 @@
+"""Evaluates the precision twin of a case and its noisy relatives, and measures candidates by them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from harness.backends.base import Artefact, Backend, BuildSpec, Session, Tensor
+from harness.metrics.defaults import is_exact
+from harness.metrics.fidelity import Differences, Noise, differences, distances, noise
+from harness.records import FidelityPlan, Measurement
+from harness.variants.graph import load_model, save
+from harness.variants.twin import twin
+
+PLAIN = {"graph_optimization": "disable"}
+"""The twin runs node by node: nothing is fused, no Cast is dropped."""
+OPSET = {"bf16": 13}
+"""The first opset whose Cast knows the type; for others the first whose Clip takes bounds as inputs."""
+ROUNDOFF = {"fp16": 2.0**-11, "bf16": 2.0**-8}
+"""Unit roundoff of what a runtime may leave unrounded in the last output."""
+FEWEST = 3
+"""Noisy evaluations below which nothing can be said about their spread."""
+
+Batches = Sequence[Mapping[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Twin:
+    """The twin's outputs batch by batch, and what the noisy evaluations say about them."""
+
+    outputs: Batches = ()
+    noise: Mapping[str, Noise] = field(default_factory=dict)
+    """Of every float output."""
+    steady: Mapping[str, Sequence[Tensor]] = field(default_factory=dict)
+    """Of every other output: where all noisy evaluations gave the same."""
+    notes: tuple[str, ...] = ()
+    refused: str | None = None
+    """Why there is no twin."""
+
+
+def evaluate(backend: Backend, spec: BuildSpec, feeds: Batches, plan: FidelityPlan) -> Twin:
+    """The twin of the variant in `spec` on as many of the feeds as the plan's time allows, the first at least.
+
+    Raises CaseError or what onnx raises when there is no twin or it cannot run.
+    """
+    with tempfile.TemporaryDirectory(prefix="trt-harness-twin-") as place, ExitStack() as sessions:
+        plain, noisy = (sessions.enter_context(closing(_open(backend, spec, Path(place), one))) for one in (0.0, 1.0))
+        for session in (noisy, plain):  # the first run of a session also allocates
+            session.infer(feeds[0])
+        start = perf_counter()
+        first = [plain.infer(feeds[0])]
+        cost_s = (perf_counter() - start) * (1 + 2 * plan.members)  # a noisy evaluation does about twice the work
+        count = min(len(feeds), max(1, int(plan.budget_s / cost_s)))
+        outputs = first + [plain.infer(batch) for batch in feeds[1:count]]
+        members = max(FEWEST, min(plan.members, int(plan.members * plan.budget_s / cost_s)))
+        spread = _Spread(outputs)
+        for _ in range(members):
+            spread.add([noisy.infer(batch) for batch in feeds[:count]])
+    fewer = f"fidelity is judged on {count} of {len(feeds)} batches: more would take over {plan.budget_s:g} s"
+    notes = [*([fewer] if count < len(feeds) else []), *spread.notes()]
+    return Twin(outputs, spread.noise(ROUNDOFF.get(spec.precision, 2.0**-24)), spread.steady, tuple(notes))
+
+
+def _open(backend: Backend, spec: BuildSpec, folder: Path, level: float) -> Session:
+    model, _ = load_model(spec.model, at_least=OPSET.get(spec.precision, 11))
+    name = "noisy" if level else "plain"
+    save(twin(model, spec.precision, noise=level), folder, name)
+    own = replace(spec, model=folder / f"{name}.onnx", precision="fp32", options=PLAIN)
+    return backend.open(Artefact(own.model), own)
+
+
+class _Spread:
+    """Gathers noisy evaluations one by one, so that only one of them is in memory."""
+
+    def __init__(self, outputs: Batches) -> None:
+        self._outputs = outputs
+        names = [name for name in outputs[0] if all(batch[name].size for batch in outputs)]
+        self._differences: dict[str, list[Differences]] = {n: [] for n in names if not is_exact(_kind(outputs, n))}
+        self.steady = {n: [np.ones(b[n].shape, bool) for b in outputs] for n in names if n not in self._differences}
+        self._unlike: set[str] = set()
+
+    def add(self, moved: Batches) -> None:
+        """Take one noisy evaluation of all batches."""
+        for name in (*self._differences, *self.steady):
+            if any(batch[name].shape != other[name].shape for batch, other in zip(self._outputs, moved, strict=True)):
+                self._unlike.add(name)
+        for name, found in self._differences.items():
+            if name not in self._unlike:
+                found.append(differences([batch[name] for batch in self._outputs], [batch[name] for batch in moved]))
+        for name, masks in self.steady.items():
+            if name not in self._unlike:
+                pairs = zip(masks, self._outputs, moved, strict=True)
+                self.steady[name] = [mask & (batch[name] == other[name]) for mask, batch, other in pairs]
+
+    def noise(self, roundoff: float) -> dict[str, Noise]:
+        """The noise of every float output whose shape does not depend on rounding."""
+        return {
+            name: noise(found, _of_itself([batch[name] for batch in self._outputs]), roundoff)
+            for name, found in self._differences.items()
+            if name not in self._unlike
+        }
+
+    def notes(self) -> list[str]:
+        """What could not be measured."""
+        return [f"fidelity is not judged on '{name}': its shape depends on rounding" for name in sorted(self._unlike)]
+
+
+def _kind(outputs: Batches, name: str) -> str:
+    return str(outputs[0][name].dtype.name)
+
+
+def _of_itself(values: Sequence[Tensor]) -> Differences:
+    return differences([np.zeros_like(value) for value in values], values)
+
+
+def measure(made: Twin, candidate: Batches) -> tuple[Measurement, ...]:
+    """The distances of a candidate from its twin, output by output; one measurement says why if there is no twin."""
+    if made.refused is not None:
+        return (Measurement(None, "twin", None, detail=made.refused),)
+    about = {"batches": float(len(made.outputs))}
+    measured = [Measurement(None, "twin", 1.0, about, "; ".join(made.notes))]
+    for name in (*made.noise, *made.steady):
+        if all(name in batch for batch in candidate):
+            measured += _output(made, name, [batch[name] for batch in made.outputs], [b[name] for b in candidate])
+    return tuple(measured)
+
+
+def _output(made: Twin, name: str, expected: list[Tensor], found: list[Tensor]) -> list[Measurement]:
+    unlike = sum(e.shape != f.shape for e, f in zip(expected, found, strict=False)) + abs(len(expected) - len(found))
+    shape = Measurement(name, "twin_shapes", float(unlike), detail=f"{unlike} batches have another shape")
+    if unlike:
+        return [shape]
+    if name in made.steady:
+        flips = sum(
+            int(np.count_nonzero(mask & (e != f)))
+            for mask, e, f in zip(made.steady[name], expected, found, strict=True)
+        )
+        return [shape, Measurement(name, "twin_flips", float(flips), detail="where noisy evaluations agree")]
+    yardstick, difference = made.noise[name], differences(expected, found)
+    settings = {"members": float(yardstick.members), "noise_rms": float(np.sqrt(yardstick.spread[-1][0]))}
+    masked = f"{difference.masked} elements are not finite in the twin" if difference.masked else ""
+    measured = [shape, Measurement(name, "twin_nonfinite", float(difference.nonfinite), detail=masked)]
+    for kind, far in distances(difference, yardstick).items():
+        where = f"axis {far.axis} index {far.index}" if far.axis >= 0 else "whole output"
+        measured.append(Measurement(name, f"twin_{kind}", far.times, settings, where))
+    return measured

@@ -1,0 +1,269 @@
+"""The precision twin of a variant: the same file with its rounding made explicit, in float32 arithmetic.
+
+A runtime may compute a half-precision file in float32 (ONNX Runtime's CPU provider does), which hides what rounding
+costs and where it overflows. In the twin every tensor of a half type is float32 and rounded by a pair of Casts right
+after the operator that made it; for tf32 the operands of products are rounded to its 11-bit significand. Files
+without half types (fp32, Q/DQ) are their own twin. The noisy twin moves each result by up to one unit roundoff before
+it is rounded: what it gives differs from the twin as healthy evaluations of the file differ from each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import count
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from harness.errors import Unsupported
+from harness.sources.inspect import tensors
+from harness.variants.graph import STANDARD, graphs, nodes, subgraphs
+
+FLOAT, FLOAT16, BFLOAT16 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16
+ROUNDOFF: dict[int, float] = {FLOAT: 2.0**-24, FLOAT16: 2.0**-11, BFLOAT16: 2.0**-8}
+"""Half the distance from 1 to the next number: the largest relative error of one rounding (IEEE 754)."""
+TF32_ROUNDOFF = 2.0**-11
+QUANTISED_ROUNDOFF = 2.0**-11
+"""Of the floats between quantised operators: kernels round biases to the scale of their sums and keep halves."""
+QUANTISERS = frozenset(("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"))
+SPLITTER = 2.0**13 + 1
+"""Dekker's constant that leaves 11 of float32's 24 bits."""
+RANDOM_OPSET = 21
+"""Later opsets changed the types that operators take, and ONNX Runtime has no random numbers for them yet."""
+LARGE = 1e38
+"""Noise is added to at most this much, so that an infinity stays one."""
+
+PRODUCTS = frozenset(("Conv", "ConvTranspose", "MatMul", "Gemm", "Einsum"))
+EXACT = frozenset(
+    (
+        *(
+            "Identity",
+            "Reshape",
+            "Flatten",
+            "Squeeze",
+            "Unsqueeze",
+            "Transpose",
+            "Gather",
+            "GatherElements",
+            "GatherND",
+        ),
+        *("Slice", "Split", "Concat", "Expand", "Tile", "Pad", "DepthToSpace", "SpaceToDepth", "ReverseSequence"),
+        *("ScatterElements", "ScatterND", "Where", "Compress", "Trilu", "Dropout", "Constant", "ConstantOfShape"),
+        *("Relu", "MaxPool", "GlobalMaxPool", "Max", "Min", "Clip", "Abs", "Neg", "Sign", "ReduceMax", "ReduceMin"),
+        *("TopK", "Floor", "Ceil", "Round", "Cast", "CastLike", "QuantizeLinear", "DequantizeLinear", "OneHot"),
+        *("If", "Loop", "Scan", "Shape", "Range", "EyeLike", "RandomNormal", "RandomUniform", "BitCast"),
+    )
+)
+"""Operators whose results are among their inputs or are rounded to a grid of their own: they add no rounding error."""
+SHAPE_INPUTS: dict[str, tuple[int, ...]] = {
+    **dict.fromkeys(("Reshape", "Expand", "Tile", "TopK", "Unsqueeze", "Squeeze", "Split", "OneHot"), (1,)),
+    **dict.fromkeys(("Resize", "Upsample", "Range", "ConstantOfShape", "Loop"), (0, 1, 2, 3)),
+    "Slice": (1, 2, 3, 4),
+    "Pad": (1, 3),
+    "NonMaxSuppression": (2, 3, 4),
+}
+"""Inputs that decide on shapes; what they are computed from must not be moved."""
+CONTENT = {"Resize": (0,), "Upsample": (0,), "Loop": ()}
+"""Of those the inputs that are data after all."""
+
+
+def twin(model: Any, precision: str, *, noise: float = 0.0) -> Any:
+    """The twin of a variant, changed in place; with `noise` (in units of roundoff) each run gives another evaluation.
+
+    The model comes from `harness.variants.graph.load_model`: shapes inferred, nodes named. Raises Unsupported where a
+    half type cannot be told.
+    """
+    _refuse_unknown(model)
+    quantised = any(node.op_type in QUANTISERS for node in nodes(model))
+    floats = QUANTISED_ROUNDOFF if quantised else ROUNDOFF[FLOAT]
+    still = _decides_shapes(model)
+    rounding = _Rounding(_types(model), precision, noise, floats, still)
+    _widen(model)
+    for graph in graphs(model.graph):
+        rounding.apply(graph)
+    if noise:
+        _lower_opset(model)
+        rounding.shake_inputs(model.graph)
+    return model
+
+
+class _Rounding:
+    """Puts rounding, and noise where asked, behind the nodes of a graph; tensor types are those before widening."""
+
+    def __init__(self, types: dict[str, int], precision: str, noise: float, floats: float, still: set[str]) -> None:
+        self._types, self._precision, self._noise, self._still = types, precision, noise, still
+        self._roundoff = {**ROUNDOFF, FLOAT: floats}
+        self._seeds = count(1)
+
+    def apply(self, graph: Any) -> None:
+        """Rewrite the nodes of one graph."""
+        made: list[Any] = []
+        for node in list(graph.node):
+            if self._precision == "tf32" and node.op_type in PRODUCTS:
+                made += self._shorten(node)
+            after = [new for position, name in enumerate(node.output) for new in self._behind(node, position, name)]
+            made += [node, *after]
+        del graph.node[:]
+        graph.node.extend(made)
+
+    def shake_inputs(self, graph: Any) -> None:
+        """Noise on the inputs of the model, one float32 rounding: products add up in another order."""
+        names = [value.name for value in graph.input if self._types.get(value.name) == FLOAT]
+        renamed = {name: f"{name}/shaken" for name in names if name not in self._still}
+        for node in graph.node:
+            _rename_reads(node, renamed)
+        shaken = [new for name, to in renamed.items() for new in self._shake(name, to, ROUNDOFF[FLOAT])]
+        then = list(graph.node)
+        del graph.node[:]
+        graph.node.extend([*shaken, *then])
+
+    def _behind(self, node: Any, position: int, name: str) -> Iterator[Any]:
+        kind = self._types.get(name)
+        if not name or kind not in ROUNDOFF or (node.op_type in EXACT and not _makes_half(node, kind)):
+            return
+        shaken = self._noise and name not in self._still and node.op_type not in EXACT
+        if kind == FLOAT and not shaken:
+            return
+        node.output[position] = last = f"{name}/exact"
+        if shaken:
+            to = name if kind == FLOAT else f"{name}/moved"
+            yield from self._shake(last, to, self._roundoff[kind])
+            last = to
+        if kind != FLOAT:
+            yield helper.make_node("Cast", [last], [f"{name}/half"], f"{name}/round", to=kind)
+            yield helper.make_node("Cast", [f"{name}/half"], [name], f"{name}/widen", to=FLOAT)
+
+    def _shake(self, source: str, target: str, roundoff: float) -> Iterator[Any]:
+        """target = source + clip(source) * uniform(-roundoff, roundoff)."""
+        size = self._noise * roundoff
+        seed = float(next(self._seeds))
+        yield _constant(f"{target}/low", -LARGE)
+        yield _constant(f"{target}/high", LARGE)
+        yield _node("Clip", [source, f"{target}/low", f"{target}/high"], f"{target}/bounded")
+        yield _node("RandomUniformLike", [source], f"{target}/random", low=-size, high=size, seed=seed, dtype=FLOAT)
+        yield _node("Mul", [f"{target}/bounded", f"{target}/random"], f"{target}/noise")
+        yield _node("Add", [source, f"{target}/noise"], target)
+
+    def _shorten(self, node: Any) -> list[Any]:
+        """Rounds the operands of a product to TF32 by Dekker's splitting (Numerische Mathematik 18, 1971)."""
+        made: list[Any] = []
+        for position in range(min(2, len(node.input)) if node.op_type != "Einsum" else len(node.input)):
+            name, to = node.input[position], f"{node.name}/operand{position}"
+            if self._types.get(name) != FLOAT:
+                continue
+            if self._noise:  # hardware may cut where the twin rounds
+                made += self._shake(name, f"{to}/moved", TF32_ROUNDOFF)
+                name = f"{to}/moved"
+            made += [
+                _constant(f"{to}/splitter", SPLITTER),
+                _node("Mul", [name, f"{to}/splitter"], f"{to}/scaled"),
+                _node("Sub", [f"{to}/scaled", name], f"{to}/rest"),
+                _node("Sub", [f"{to}/scaled", f"{to}/rest"], to),
+            ]
+            node.input[position] = to
+        return made
+
+
+def _lower_opset(model: Any) -> None:
+    """Declares the newest opset for which ONNX Runtime draws random numbers, where all nodes mean the same there."""
+    for entry in model.opset_import:
+        standard = (node for node in nodes(model) if node.domain in STANDARD)
+        if entry.domain in STANDARD and entry.version > RANDOM_OPSET and all(map(_is_older, standard)):
+            entry.version = RANDOM_OPSET
+
+
+def _is_older(node: Any) -> bool:
+    try:
+        schema = onnx.defs.get_schema(node.op_type, RANDOM_OPSET)
+    except onnx.defs.SchemaError:
+        return False
+    return {attribute.name for attribute in node.attribute} <= {*schema.attributes}
+
+
+def _node(op: str, inputs: list[str], output: str, **attributes: Any) -> Any:
+    return helper.make_node(op, inputs, [output], output, **attributes)
+
+
+def _constant(name: str, value: float) -> Any:
+    return helper.make_node("Constant", [], [name], name, value=numpy_helper.from_array(np.array(value, np.float32)))
+
+
+def _makes_half(node: Any, kind: int) -> bool:
+    """Whether an operator that adds no error of its own still rounds, because it changes the type."""
+    return kind != FLOAT and node.op_type in ("Cast", "CastLike", "DequantizeLinear")
+
+
+def _rename_reads(node: Any, renamed: dict[str, str]) -> None:
+    for position, name in enumerate(node.input):
+        node.input[position] = renamed.get(name, name)
+    for graph in subgraphs(node):
+        for inner in graph.node:
+            _rename_reads(inner, renamed)
+
+
+def _types(model: Any) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for graph in graphs(model.graph):
+        found |= {tensor.name: tensor.data_type for tensor in graph.initializer}
+        for value in (*graph.value_info, *graph.input, *graph.output):
+            found[value.name] = value.type.tensor_type.elem_type
+    return found
+
+
+def _refuse_unknown(model: Any) -> None:
+    """Half types behind an operator that onnx cannot look into would be mistaken."""
+    types = _types(model)
+    half = {FLOAT16, BFLOAT16} & {*types.values(), *(tensor.data_type for tensor in tensors(model))}
+    unknown = sorted({node.op_type for node in nodes(model) for name in node.output if name and not types.get(name)})
+    if half and unknown:
+        raise Unsupported(f"the types of what {', '.join(unknown)} gives are not known to onnx")
+
+
+def _widen(model: Any) -> None:
+    """Makes every half type float32, in stored tensors, attributes and declared types; values stay what they are."""
+    for tensor in tensors(model):
+        if tensor.data_type in (FLOAT16, BFLOAT16):
+            name, values = tensor.name, _values(tensor)
+            tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float32), name))
+    for node in nodes(model):
+        for attribute in node.attribute:
+            if attribute.name in ("to", "dtype", "output_dtype") and attribute.i in (FLOAT16, BFLOAT16):
+                attribute.i = FLOAT
+    for graph in graphs(model.graph):
+        for value in (*graph.input, *graph.output):
+            kind = value.type.tensor_type
+            if kind.elem_type in (FLOAT16, BFLOAT16):
+                kind.elem_type = FLOAT
+        del graph.value_info[:]
+
+
+def _values(tensor: Any) -> np.ndarray[Any, Any]:
+    if tensor.data_type == BFLOAT16 and tensor.HasField("raw_data"):
+        return np.frombuffer(tensor.raw_data, ml_dtypes.bfloat16).reshape(tuple(tensor.dims))
+    return numpy_helper.to_array(tensor)
+
+
+def _decides_shapes(model: Any) -> set[str]:
+    """Tensors from which a shape is computed."""
+    makers = {name: node for node in nodes(model) for name in node.output if name}
+    found: set[str] = set()
+    waiting = [name for node in nodes(model) for name in _shape_inputs(node)]
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        found.add(name)
+        if name in makers and makers[name].op_type not in ("Shape", "Size"):
+            waiting += [read for read in makers[name].input if read]
+    return found
+
+
+def _shape_inputs(node: Any) -> Iterable[str]:
+    if node.domain not in STANDARD:
+        return ()
+    data = CONTENT.get(node.op_type, ())
+    places = [place for place in SHAPE_INPUTS.get(node.op_type, ()) if place not in data]
+    return [node.input[place] for place in places if place < len(node.input) and node.input[place]]

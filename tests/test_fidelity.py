@@ -1,0 +1,282 @@
+"""The precision twin, the noise around it, and what a candidate's distance from it decides."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from harness.backends.onnxruntime_session import HostSession
+from harness.judge.fidelity import judge_fidelity
+from harness.metrics.fidelity import differences, distances, noise
+from harness.records import FidelityPlan, Measurement, Source
+from harness.runner import REFUSED, twin_files
+from harness.runner.steps import Steps
+from harness.runner.twins import Twin, measure
+from harness.variants.graph import load_model
+from harness.variants.twin import twin
+from models import attention, conv_net
+from plans import plan
+
+RNG = np.random.default_rng(0)
+
+
+def run(model, **feeds):
+    """The outputs of a ModelProto, node by node on the CPU."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+    names = [value.name for value in session.get_outputs()]
+    return dict(zip(names, session.run(names, feeds), strict=True))
+
+
+def graph(nodes, inputs, outputs, weights=None, opset=17):
+    """A checked model with shapes inferred and nodes named, as the conversions leave it."""
+    stored = [numpy_helper.from_array(np.asarray(value), name) for name, value in (weights or {}).items()]
+    values = [[helper.make_tensor_value_info(n, *kind) for n, kind in side.items()] for side in (inputs, outputs)]
+    made = helper.make_model(
+        helper.make_graph(nodes, "g", *values, stored), opset_imports=[helper.make_opsetid("", opset)], ir_version=8
+    )
+    onnx.checker.check_model(made)
+    return made
+
+
+def loaded(model, tmp_path, at_least=0):
+    onnx.save(model, tmp_path / "model.onnx")
+    return load_model(tmp_path / "model.onnx", at_least)[0]
+
+
+HALF = graph(
+    [
+        helper.make_node("Cast", ["x"], ["h"], to=TensorProto.FLOAT16),
+        helper.make_node("Mul", ["h", "k"], ["big"]),
+        helper.make_node("Div", ["big", "k"], ["back"]),
+        helper.make_node("Cast", ["back"], ["y"], to=TensorProto.FLOAT),
+    ],
+    {"x": (TensorProto.FLOAT, ["n"])},
+    {"y": (TensorProto.FLOAT, ["n"])},
+    {"k": np.float16(3.0)},
+)
+
+
+def test_the_twin_rounds_after_every_operator_and_overflows_where_halves_do(tmp_path):
+    x = np.array([0.1, 1000.7, 30000.0], np.float32)
+    with np.errstate(over="ignore"):
+        expected = (x.astype(np.float16) * np.float16(3)).astype(np.float16) / np.float16(3)
+
+    found = run(twin(loaded(HALF, tmp_path), "fp16"), x=x)["y"]
+
+    assert np.array_equal(found, expected.astype(np.float32))
+    assert np.isinf(found[2])
+
+
+def test_the_tf32_twin_rounds_the_operands_of_products_to_11_bits(tmp_path):
+    made = graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        {"x": (TensorProto.FLOAT, ["n", 1])},
+        {"y": (TensorProto.FLOAT, ["n", 1])},
+        {"w": np.ones((1, 1), np.float32)},
+    )
+    x = RNG.uniform(1, 2, (100, 1)).astype(np.float32)
+
+    found = run(twin(loaded(made, tmp_path), "tf32"), x=x)["y"]
+
+    assert np.array_equal(found, np.round(x * 1024) / 1024)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "as-is"])
+def test_a_file_without_halves_is_its_own_twin(tmp_path, precision):
+    x = RNG.normal(size=(4, 1, 8, 8)).astype(np.float32)
+
+    found = run(twin(loaded(conv_net(), tmp_path), precision), image=x)["logits"]
+
+    assert np.array_equal(found, run(conv_net(), image=x)["logits"])
+
+
+@pytest.mark.parametrize("opset", [11, 17, 22])
+def test_noise_is_of_the_size_of_rounding_and_the_same_every_time(tmp_path, opset):
+    x = RNG.normal(size=(16, 1, 8, 8)).astype(np.float32)
+    exact = run(conv_net(opset), image=x)["logits"]
+
+    first, again = (
+        run(twin(loaded(conv_net(opset), tmp_path), "fp32", noise=1.0), image=x)["logits"] for _ in range(2)
+    )
+
+    assert np.array_equal(first, again)
+    assert 1e-8 < np.sqrt(np.mean((first - exact) ** 2)) / np.sqrt(np.mean(exact**2)) < 1e-6
+
+
+def test_noise_moves_no_tensor_that_a_shape_is_computed_from(tmp_path):
+    resize = graph(
+        [
+            helper.make_node("Mul", ["one", "two"], ["scales"]),
+            helper.make_node("Resize", ["x", "", "scales"], ["y"], mode="nearest"),
+        ],
+        {"x": (TensorProto.FLOAT, [1, 1, 3, 3])},
+        {"y": (TensorProto.FLOAT, [1, 1, 9, 9])},
+        {"one": np.ones(4, np.float32), "two": np.array([1, 1, 3, 3], np.float32)},
+    )
+
+    found = run(twin(loaded(resize, tmp_path), "fp32", noise=1000.0), x=np.ones((1, 1, 3, 3), np.float32))
+
+    assert found["y"].shape == (1, 1, 9, 9)
+
+
+def test_noise_keeps_infinities_so_that_masks_still_mask(tmp_path):
+    masked = graph(
+        [helper.make_node("Add", ["x", "mask"], ["m"]), helper.make_node("Softmax", ["m"], ["y"], axis=-1)],
+        {"x": (TensorProto.FLOAT, ["n", 3])},
+        {"y": (TensorProto.FLOAT, ["n", 3])},
+        {"mask": np.array([0, -np.inf, 0], np.float32)},
+    )
+
+    found = run(twin(loaded(masked, tmp_path), "fp32", noise=1.0), x=np.ones((5, 3), np.float32))["y"]
+
+    assert np.array_equal(found[:, 1], np.zeros(5))
+
+
+def yardstick(shape=(64, 10), size=1e-3, members=8):
+    expected = RNG.normal(size=shape)
+    moved = [differences([expected], [expected + RNG.normal(0, size, shape)]) for _ in range(members)]
+    return expected, noise(moved, differences([np.zeros(shape)], [expected]), 2.0**-24)
+
+
+def test_errors_like_the_noise_are_about_one_time_the_noise():
+    expected, measured = yardstick()
+
+    found = distances(differences([expected], [expected + RNG.normal(0, 1e-3, expected.shape)]), measured)
+
+    assert 0.8 < found["spread"].times < 1.2
+    assert found["slice"].times < 2.5
+    assert found["drift"].times < 5
+
+
+def test_a_constant_error_far_below_the_spread_is_found_by_its_sign():
+    expected, measured = yardstick((1024, 10))
+    wrong = expected + RNG.normal(0, 1e-3, expected.shape)
+    wrong[:, 7] += 0.5e-3
+
+    found = distances(differences([expected], [wrong]), measured)
+
+    assert found["spread"].times < 1.2
+    assert found["drift"].times > 8
+    assert (found["drift"].axis, found["drift"].index) == (1, 7)
+
+
+def test_one_wrong_sample_is_found_among_many():
+    expected, measured = yardstick()
+    wrong = expected.copy()
+    wrong[41] = wrong[40]
+
+    found = distances(differences([expected], [wrong]), measured)
+
+    assert (found["slice"].axis, found["slice"].index) == (0, 41)
+
+
+def test_sums_over_batches_are_those_over_all_rows_at_once():
+    expected, other = RNG.normal(size=(2, 10, 3, 4))
+
+    parts = differences([expected[:7], expected[7:]], [other[:7], other[7:]])
+    whole = differences([expected], [other])
+
+    for axis in (-1, 0, 1, 2):
+        assert parts.axes[axis].squared == pytest.approx(whole.axes[axis].squared)
+        assert parts.axes[axis].signed == pytest.approx(whole.axes[axis].signed)
+
+
+def test_infinities_count_by_the_side_that_has_them():
+    found = differences([np.array([1.0, np.inf, np.inf])], [np.array([np.nan, 1.0, np.inf])])
+
+    assert (found.nonfinite, found.masked) == (1, 1)
+
+
+def test_integer_outputs_may_differ_only_where_healthy_evaluations_do():
+    made = Twin(({"y": np.array([1, 2, 3])},), {}, {"y": (np.array([True, True, False]),)})
+
+    assert [m.value for m in measure(made, [{"y": np.array([1, 2, 9])}]) if m.metric == "twin_flips"] == [0]
+    assert [m.value for m in measure(made, [{"y": np.array([1, 9, 9])}]) if m.metric == "twin_flips"] == [1]
+
+
+def test_without_a_twin_the_budget_decides_alone_and_the_check_says_so_unless_it_is_required():
+    measured = measure(Twin(refused="unsupported: Frobnicate is not known"), [])
+
+    check = judge_fidelity(plan(), measured)[0]
+    required = judge_fidelity(plan(fidelity=FidelityPlan(required=True)), measured)[0]
+
+    assert (check.ok, required.ok) == (True, False)
+    assert "Frobnicate" in check.reason
+
+
+def test_slack_multiplies_the_limits():
+    measured = [Measurement("y", "twin_spread", 3.0, {"members": 8.0, "noise_rms": 1e-4})]
+
+    assert not judge_fidelity(plan("fp16"), measured)[0].ok
+    assert judge_fidelity(plan("fp16", fidelity=FidelityPlan(slack=2.0)), measured)[0].ok
+
+
+# --- through the steps of a worker, on real models ------------------------------------------------------------------
+
+
+@pytest.fixture
+def case(tmp_path):
+    """Measures the conv net at a precision on onnxruntime-cpu; `judged` are the names of the checks that fail."""
+
+    def measured(precision: str, model=None, **changes) -> list[str]:
+        onnx.save(model or conv_net(), tmp_path / "m.onnx")
+        made = plan(precision, source=Source("file", str(tmp_path / "m.onnx")), dimensions={"n": 16}, **changes)
+        made = replace(
+            made, case=replace(made.case, backend="onnxruntime-cpu"), latency=replace(made.latency, enabled=False)
+        )
+        steps = Steps(tmp_path / "cache", tmp_path, lambda _: None)
+        steps.reference(made, tmp_path / "reference")
+        steps.twin(made, tmp_path / "twin")
+        outcome = steps.measure(made, tmp_path / "reference", tmp_path / "twin", None)
+        return [check.name for check in judge_fidelity(made, outcome.measurements) if not check.ok]
+
+    return measured
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_a_healthy_backend_passes(case, precision):
+    assert case(precision) == []
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_one_output_channel_off_by_two_percent_fails_though_the_budget_of_halves_allows_it(
+    case, precision, monkeypatch
+):
+    healthy = HostSession.infer
+
+    def off(self, feeds):
+        outputs = healthy(self, feeds)
+        if self._dtypes and "twin" not in str(self._session._model_path):
+            outputs["logits"] = outputs["logits"] * np.array([1.02, *[1.0] * 9], np.float32)
+        return outputs
+
+    monkeypatch.setattr(HostSession, "infer", off)
+
+    assert "logits/twin_slice" in case(precision)
+
+
+def test_an_attention_block_passes_in_halves(case, tmp_path):
+    assert case("fp16", attention()) == []
+
+
+def test_random_inputs_are_drawn_until_there_are_enough_samples(case, tmp_path):
+    assert case("fp16", fidelity=FidelityPlan(samples=40)) == []
+
+    made, about = twin_files.kept(tmp_path / "twin")
+    assert [len(batch["logits"]) for batch in made.outputs] == [16, 16, 16]
+    assert about["inputs"]
+
+
+def test_a_twin_that_could_not_be_made_is_told_with_its_reason(case, tmp_path):
+    (tmp_path / "refused").mkdir()
+    (tmp_path / "refused" / REFUSED).write_text("timeout: the twin took longer than 600 s")
+
+    assert twin_files.kept(Path(tmp_path / "refused"))[0].refused == "timeout: the twin took longer than 600 s"
