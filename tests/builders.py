@@ -88,7 +88,11 @@ def _measured(id: str, status: str) -> Record:  # noqa: A002
         latency=latency(),
         measures={"build_s": 31.24, "engine_bytes": 25_480_396.0, "device_mib": 212.0},
         stages={"prepare_s": 0.21, "build_s": 31.24, "load_s": 0.4, "infer_s": 0.09, "time_s": 1.31},
-        attested={"backend": "TensorRT", "layers": {"fp16": 41, "fp32": 2}, "tf32": False},
+        attested={
+            "layers": [{"kind": "conv", "storage": "fp16", "compute": "fp16", "count": 41}],
+            "rows": [],
+            "tf32": False,
+        },
         digests=Digests("9b1c" * 16, "77d0" * 16, "c2a1" * 16, "04ee" * 16),
         measurements=(Measurement("logits", "cosine", 0.99998), Measurement("logits", "max_abs", 3.1e-4)),
         baseline=None if status == "new" else latency(1.19),

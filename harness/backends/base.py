@@ -52,7 +52,9 @@ class Step:
 class Session(Protocol):
     """A loaded model."""
 
-    attested: Mapping[str, Any]
+    @property
+    def attested(self) -> Mapping[str, Any]:
+        """What was allowed and what ran, for the record; read before `close`, after the session was fed."""
 
     def infer(self, feeds: Feeds) -> dict[str, Tensor]:
         """Outputs by name, on the host, in the dtypes of the ONNX model."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from functools import cache
 from typing import Any
 
@@ -51,6 +52,11 @@ def _why_no_bindings() -> str | None:
     except ImportError as error:
         return f"cuda-bindings cannot be imported ({error}): pip install cuda-bindings"
     return None
+
+
+def tf32_overridden() -> bool:
+    """Whether the environment switches TF32 off for all of NVIDIA's libraries."""
+    return os.environ.get("NVIDIA_TF32_OVERRIDE") == "0"
 
 
 class Stream:

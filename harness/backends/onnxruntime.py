@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from harness.backends.base import Artefact, BuildSpec, Session
-from harness.backends.cuda import Stream, why_no_gpu
+from harness.backends.cuda import Stream, tf32_overridden, why_no_gpu
+from harness.backends.layers import UNKNOWN, Layer, record
+from harness.backends.onnxruntime_graph import CONVOLUTIONS, HEAVY, executed, watch
 from harness.backends.onnxruntime_session import CudaSession, HostSession, attested, translate
-from harness.errors import BuildError, DeviceError, Unsupported
+from harness.errors import BuildError, DeviceError, InputError, Unsupported
 
 LEVELS = {"disable": 0, "basic": 1, "extended": 2, "all": 99}
-HEAVY = frozenset(
-    (
-        *("Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "FusedConv", "NhwcConv"),
-        *("MatMul", "MatMulInteger", "QLinearMatMul", "FusedMatMul", "MatMulNBits", "Gemm", "FusedGemm", "QGemm"),
-        *("Attention", "QAttention", "MultiHeadAttention", "GroupQueryAttention", "Einsum", "LSTM", "GRU", "RNN"),
-    )
-)
-"""Operators that must not leave the provider that was asked for."""
 
 
 class Cpu:
@@ -28,6 +24,8 @@ class Cpu:
 
     device = "cpu"
     provider = "CPUExecutionProvider"
+    tells = True
+    """Its optimised model holds every node that runs."""
 
     def why_not(self) -> str | None:
         try:
@@ -53,18 +51,44 @@ class Cpu:
         return Artefact(spec.model)
 
     def open(self, artefact: Artefact, spec: BuildSpec) -> Session:
-        import onnxruntime
-
         if spec.precision == "tf32":
             self._refuse_tf32()
-        options = self._session_options(spec.options)
+        with TemporaryDirectory(prefix="trt-harness-") as place:
+            session = self._load(artefact.path, spec, Path(place))
+            session.disable_fallback()
+            self._check_provider(session)
+            told = {**attested(session), **self._settings(session)}
+            ran = self._ran(session, spec, Path(place), told)
+        return self._session(session, {**told, **ran})
+
+    def _load(self, model: Path, spec: BuildSpec, place: Path) -> Any:
+        """A session that wrote its optimised model to a folder, or one that did not where it cannot."""
+        import onnxruntime
+
+        providers = self._providers(spec)
+        watched = self._session_options(spec.options)
+        if self.tells:
+            try:
+                watch(watched, place)
+                return onnxruntime.InferenceSession(str(model), watched, providers=providers)
+            except Exception:  # noqa: S110 - of the model or of writing it: the next attempt tells which
+                pass
         try:
-            session = onnxruntime.InferenceSession(str(artefact.path), options, providers=self._providers(spec))
+            return onnxruntime.InferenceSession(str(model), self._session_options(spec.options), providers=providers)
         except Exception as error:
             raise translate(error) from error
-        session.disable_fallback()
-        self._check_provider(session)
-        return self._session(session)
+
+    def _settings(self, session: Any) -> dict[str, Any]:  # noqa: ARG002 - the GPU providers need it
+        """What the provider was allowed, read back from the session."""
+        return {}
+
+    def _ran(self, session: Any, spec: BuildSpec, place: Path, told: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+        """The layers that run, for the record."""
+        try:
+            layers = executed(place, spec.model)
+        except InputError as error:
+            return {"untold": f"ONNX Runtime wrote no optimised model: {error}"}
+        return record(_may_be_tf32(layers) if told.get("tf32") else layers)
 
     def _refuse_tf32(self) -> None:
         raise Unsupported("CPUs have no TF32: nothing to measure")
@@ -86,8 +110,8 @@ class Cpu:
     def _check_provider(self, session: Any) -> None:
         pass
 
-    def _session(self, session: Any) -> Session:
-        return HostSession(session, attested(session))
+    def _session(self, session: Any, told: Mapping[str, Any]) -> Session:
+        return HostSession(session, told)
 
 
 class Cuda(Cpu):
@@ -137,10 +161,15 @@ class Cuda(Cpu):
         if strays:
             raise BuildError(f"{self.provider} fell back: it left {', '.join(strays)}")
 
-    def _session(self, session: Any) -> Session:
+    def _settings(self, session: Any) -> dict[str, Any]:
+        """Whether TF32 was allowed; a variable of the environment switches it off for all of CUDA's libraries."""
+        given = session.get_provider_options().get("CUDAExecutionProvider", {}).get("use_tf32")
+        return {"tf32": False} if tf32_overridden() else {} if given is None else {"tf32": _is_on(given)}
+
+    def _session(self, session: Any, told: Mapping[str, Any]) -> Session:
         if self._stream is None:
             raise DeviceError("the session has no stream")
-        return CudaSession(session, self._stream, attested(session))
+        return CudaSession(session, self._stream, told)
 
 
 class TensorRT(Cuda):
@@ -151,6 +180,7 @@ class TensorRT(Cuda):
 
     provider = "TensorrtExecutionProvider"
     library = "libonnxruntime_providers_tensorrt.so"
+    tells = False  # its engines are single nodes, and ONNX Runtime writes no model that holds such
 
     def _providers(self, spec: BuildSpec) -> list[Any]:
         cuda = super()._providers(spec)[0][1]
@@ -170,6 +200,30 @@ class TensorRT(Cuda):
         if "workspace_mib" in spec.options:
             options["trt_max_workspace_size"] = int(spec.options["workspace_mib"]) << 20
         return [(self.provider, options), ("CUDAExecutionProvider", cuda)]
+
+    def _settings(self, session: Any) -> dict[str, Any]:
+        """The builder flags that the provider sets; TF32 has none and is on unless the environment says otherwise."""
+        given = session.get_provider_options().get(self.provider, {})
+        allowed = [name for name in ("fp16", "bf16", "int8") if _is_on(given.get(f"trt_{name}_enable", "0"))]
+        return {"typing": "weak", "allowed": allowed, "tf32": not tf32_overridden()}
+
+    def _ran(self, session: Any, spec: BuildSpec, place: Path, told: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+        """That there are layers, of which the provider tells nothing."""
+        ops = told.get("nodes", {}).get(self.provider, {})
+        heavy = {op: count for op, count in ops.items() if op in HEAVY}
+        layers = [
+            Layer(op, "conv" if op in CONVOLUTIONS else "matmul") for op, count in heavy.items() for _ in range(count)
+        ]
+        return record(layers) | {"untold": "ONNX Runtime's TensorRT provider does not tell what its engines run"}
+
+
+def _may_be_tf32(layers: Iterable[Layer]) -> list[Layer]:
+    """fp32 nodes on a GPU where TF32 is allowed: its libraries choose and do not tell."""
+    return [replace(layer, compute=UNKNOWN) if layer.compute == "fp32" else layer for layer in layers]
+
+
+def _is_on(value: str) -> bool:
+    return str(value).lower() in ("1", "true")
 
 
 def _unloadable(library: str) -> str | None:

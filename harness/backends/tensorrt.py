@@ -11,11 +11,9 @@ from typing import Any
 
 from harness.backends.base import Artefact, BuildSpec, Session
 from harness.backends.cuda import why_no_gpu
+from harness.backends.tensorrt_network import WEAK_FLAGS, told
 from harness.errors import BuildError, CaseError, DeviceError, InputError, OutOfMemory, Unsupported
 from harness.sources.digest import file_digest
-
-WEAK_FLAGS = {"fp16": "FP16", "bf16": "BF16", "int8": "INT8", "fp8": "FP8"}
-"""The builder flag of each precision, for the majors before strong typing (TensorRT 8)."""
 
 
 class TensorRT:
@@ -43,16 +41,12 @@ class TensorRT:
         self._refuse_missing_flag(spec.precision, strong)
         words = self._listen()
         try:
-            engine = self._engine_bytes(spec, strong)
+            engine, settings = self._engine(spec, strong)
         except Exception as error:
             raise translate(error, words) from error
         path = folder / "model.engine"
         path.write_bytes(engine)
-        attested = {
-            "typing": "strong" if strong else "weak",
-            "requested": spec.precision,
-            "tf32": spec.precision == "tf32",
-        }
+        attested = {"requested": spec.precision, **settings}
         return Artefact(path, file_digest(path), {"engine_bytes": float(len(engine))}, attested)
 
     def open(self, artefact: Artefact, spec: BuildSpec) -> Session:
@@ -104,13 +98,14 @@ class TensorRT:
         trt_util.TRT_LOGGER = _listener(self._trt(), words)
         return words
 
-    def _engine_bytes(self, spec: BuildSpec, strong: bool) -> bytes:
+    def _engine(self, spec: BuildSpec, strong: bool) -> tuple[bytes, dict[str, Any]]:
+        """The engine's bytes and what the builder was told."""
         from polygraphy.backend.trt import create_config, engine_bytes_from_network, network_from_onnx_path
 
         made = network_from_onnx_path(str(spec.model), strongly_typed=strong)
         builder, network = made[0], made[1]
         config = create_config(builder, network, **self._config(spec, strong, network))
-        return bytes(engine_bytes_from_network((builder, network), config))
+        return bytes(engine_bytes_from_network((builder, network), config)), told(self._trt(), network, config)
 
     def _config(self, spec: BuildSpec, strong: bool, network: Any) -> dict[str, Any]:
         from polygraphy.backend.trt import Profile
@@ -118,7 +113,12 @@ class TensorRT:
         profile = Profile()
         for name, shapes in spec.profile.items():
             profile.add(name, *shapes)
-        chosen: dict[str, Any] = {"profiles": [profile], "tf32": spec.precision == "tf32"}
+        chosen: dict[str, Any] = {
+            "profiles": [profile],
+            "tf32": spec.precision == "tf32",
+            # so that the engine tells its layers; which kernels are chosen does not depend on it
+            "profiling_verbosity": self._trt().ProfilingVerbosity.DETAILED,
+        }
         if not strong:
             chosen |= dict.fromkeys(self._weak_precisions(spec.precision, network), True)
         if "optimization_level" in spec.options:

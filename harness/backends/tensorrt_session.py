@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import ml_dtypes
@@ -11,6 +12,8 @@ import numpy as np
 
 from harness.backends.base import Artefact, BuildSpec, Feeds, Step, Tensor
 from harness.backends.cuda import Buffer, Stream
+from harness.backends.inspector import layers
+from harness.backends.layers import record
 from harness.errors import DeviceError, InputError, OutOfMemory, Unsupported
 
 DTYPES: Mapping[str, Any] = {
@@ -56,7 +59,12 @@ class TensorRTSession:
         self._outputs = [name for name in names if name not in self._inputs]
         self._dtypes = {name: _dtype(name, self._engine.get_tensor_dtype(name).name) for name in names}
         self._wanted = {name: np.dtype(dtype) for name, dtype in spec.dtypes.items() if dtype != "string"}
-        self.attested: Mapping[str, Any] = {**artefact.attested, **self._forced_casts()}
+        self._told: Mapping[str, Any] = {**artefact.attested, **self._forced_casts()}
+
+    @cached_property
+    def attested(self) -> Mapping[str, Any]:
+        """What the builder was told and what runs at the shapes that were fed last: read it before `close`."""
+        return {**self._told, **self._ran()}
 
     def infer(self, feeds: Feeds) -> dict[str, Tensor]:
         """Outputs by name, on the host."""
@@ -79,6 +87,18 @@ class TensorRTSession:
         self._allocators.clear()
         self._context = self._engine = self._runtime = None
         self._stream.free()
+
+    def inspect(self) -> str:
+        """The engine inspector's JSON at the shapes that were fed last; without shapes it tells no formats."""
+        inspector = self._engine.create_engine_inspector()
+        inspector.execution_context = self._context
+        return str(inspector.get_engine_information(self._trt.LayerInformationFormat.JSON))
+
+    def _ran(self) -> dict[str, Any]:
+        try:
+            return record(layers(self.inspect()))
+        except (AttributeError, RuntimeError, ValueError) as error:
+            return {"untold": f"the engine inspector cannot be read: {error}"}
 
     def _forced_casts(self) -> dict[str, Any]:
         """Inputs and outputs whose dtype in the engine is not the model's (TensorRT 8 has no int64)."""

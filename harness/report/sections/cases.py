@@ -82,7 +82,7 @@ def detail(row: Row) -> Detail:
         "Measures": [quantity(name, value) for name, value in record.measures.items()],
         "Stages": [quantity(name, value) for name, value in record.stages.items()],
         "Timing": _facts(latency.settings if latency else {}),
-        "Attested": _facts(record.attested),
+        "Attested": _facts(_attested(record.attested)),
         "Digests": _facts({name: digest[:16] for name, digest in digests.items() if digest}),
     }
     return Detail(
@@ -101,6 +101,19 @@ def _facts(values: Mapping[str, Any]) -> Facts:
         else (name.replace("_", " "), value_text(value))
         for name, value in values.items()
     ]
+
+
+def _attested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What was attested, layers counted in words; the single ones stay in run.json."""
+    counted = {
+        name: ", ".join(
+            f"{group.get('count')} {group.get('kind')} {group.get('compute')} (stores {group.get('storage')})"
+            for group in values[name]
+        )
+        for name in ("layers", "network")
+        if isinstance(values.get(name), list) and values[name]
+    }
+    return {name: value for name, value in values.items() if name not in ("rows", "layers", "network")} | counted
 
 
 def _times(row: Row) -> list[Time]:
