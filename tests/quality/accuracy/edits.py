@@ -76,6 +76,7 @@ class Graph:
     """A model that is being changed; nodes that are added go to the end and `model` sorts them."""
 
     def __init__(self, model: ModelProto) -> None:
+        self._original = model
         self._model = ModelProto()
         self._model.CopyFrom(model)
         self.graph = self._model.graph
@@ -105,12 +106,12 @@ class Graph:
 
     @cached_property
     def types(self) -> dict[str, int]:
-        """The element type of each tensor."""
-        graph = shape_inference.infer_shapes(self._model).graph
+        """The element type of each tensor that the model had before it was changed."""
+        graph = shape_inference.infer_shapes(self._original).graph
         found = (*graph.value_info, *graph.input, *graph.output)
         return {
             **{value.name: value.type.tensor_type.elem_type for value in found},
-            **{tensor.name: tensor.data_type for tensor in self.graph.initializer},
+            **{tensor.name: tensor.data_type for tensor in graph.initializer},
         }
 
     def op(self, kind: str, *inputs: str, **attributes: Any) -> str:

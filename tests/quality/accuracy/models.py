@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,17 @@ class Built:
     calibration: Feeds
 
 
-def _made(name: str, make: Callable[[], ModelProto]) -> Built:
-    model = make()
-    rng = np.random.default_rng(sum(name.encode()))
+def _made(make: Callable[[int], ModelProto], replica: int) -> Built:
+    name = make.__name__
+    model = make(100 * replica)
+    rng = np.random.default_rng([sum(name.encode()), replica])
     drawn = {value.name: _drawn(value.type.tensor_type, rng) for value in model.graph.input}
     feeds = {key: values[:ROWS] for key, values in drawn.items()}
-    return Built(name, model, feeds, {key: values[ROWS:] for key, values in drawn.items()})
+    return Built(_named(name, replica), model, feeds, {key: values[ROWS:] for key, values in drawn.items()})
+
+
+def _named(name: str, replica: int) -> str:
+    return f"{name}-{replica}" if replica else name
 
 
 def _drawn(kind: Any, rng: np.random.Generator) -> np.ndarray[Any, Any]:
@@ -51,19 +57,25 @@ def _images(shape: tuple[int, ...], rng: np.random.Generator) -> Any:
     return rng.normal(0, 0.7, (*shape[:2], 1, 1)) + patches + rng.normal(0, 0.5, shape)
 
 
-def _digits() -> Built:
+def _digits(replica: int) -> Built:
+    start = ROWS * replica
     with np.load(DIGITS / "digits.npz") as data:
-        feeds, calibration = {"image": data["images"][:ROWS]}, {"image": data["calibration"][:CALIBRATION_ROWS]}
-    return Built("digits", onnx.load(str(DIGITS / "digits_cnn.onnx")), feeds, calibration)
+        feeds = {"image": data["images"][start : start + ROWS]}
+        calibration = {"image": data["calibration"][:CALIBRATION_ROWS]}
+    return Built(_named("digits", replica), onnx.load(str(DIGITS / "digits_cnn.onnx")), feeds, calibration)
 
 
-def _each(*makers: Callable[[], ModelProto]) -> dict[str, Callable[[], Built]]:
-    return {make.__name__: lambda make=make: _made(make.__name__, make) for make in makers}  # type: ignore[misc]
+_MAKERS = (
+    *(vision.residual, vision.separable, vision.detection, vision.segmentation, vision.norms),
+    *(sequences.attention, sequences.encoder, sequences.lstm, sequences.gru, sequences.bag),
+    *(tables.mlp, tables.regressor, tables.scales, tables.difference, tables.choice),
+)
 
 
-MODELS: Mapping[str, Callable[[], Built]] = {
-    "digits": _digits,
-    **_each(vision.residual, vision.separable, vision.detection, vision.segmentation, vision.norms),
-    **_each(sequences.attention, sequences.encoder, sequences.lstm, sequences.gru, sequences.bag),
-    **_each(tables.mlp, tables.regressor, tables.scales, tables.difference, tables.choice),
-}
+def models(replica: int = 0) -> dict[str, Callable[[], Built]]:
+    """Every model by name; a replica (1 to 6) has other weights and inputs, the digits network only other inputs."""
+    found: dict[str, Callable[[], Built]] = {_named("digits", replica): partial(_digits, replica)}
+    return found | {_named(make.__name__, replica): partial(_made, make, replica) for make in _MAKERS}
+
+
+MODELS: Mapping[str, Callable[[], Built]] = models()

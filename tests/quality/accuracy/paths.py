@@ -98,7 +98,7 @@ def execute(route: Route, model: ModelProto, precision: str, feeds: Feeds) -> Ou
 def _infer(route: Route, path: Path, precision: str, feeds: Feeds) -> Outputs:
     backend = BACKENDS.load(route.backend)()
     emulated = precision == "tf32" and route.backend == "onnxruntime-cpu"  # which refuses it by name
-    spec = _spec(route, path, "fp32" if emulated else precision, feeds)
+    spec = spec_of(route, path, "fp32" if emulated else precision, feeds)
     session = backend.open(backend.build(spec, path.parent), spec)
     try:
         return dict(session.infer(feeds))
@@ -106,7 +106,8 @@ def _infer(route: Route, path: Path, precision: str, feeds: Feeds) -> Outputs:
         session.close()
 
 
-def _spec(route: Route, path: Path, precision: str, feeds: Feeds) -> BuildSpec:
+def spec_of(route: Route, path: Path, precision: str, feeds: Feeds) -> BuildSpec:
+    """What a backend is told of a file."""
     graph = onnx.load(str(path)).graph
     dtypes = {
         value.name: onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name
@@ -126,7 +127,7 @@ def _numpy(model: ModelProto, feeds: Feeds) -> Outputs:
 
 
 def _typed(array: Any, kind: int) -> np.ndarray[Any, Any]:
-    return np.asarray(array).astype(onnx.helper.tensor_dtype_to_np_dtype(kind))
+    return np.asarray(array, onnx.helper.tensor_dtype_to_np_dtype(kind), order="C")
 
 
 def in_double(model: ModelProto, feeds: Feeds) -> Outputs:

@@ -14,9 +14,9 @@ MASKED = -1e4
 """What attention adds where it must not look; fp16 holds it."""
 
 
-def attention() -> ModelProto:
+def attention(seed: int) -> ModelProto:
     """One causal block before LayerNorm and GELU by erf: tokens [n, 16, 32] -> out [n, 16, 32]."""
-    net = Net("attention", 11)
+    net = Net("attention", seed + 11)
     x = net.input("tokens", 16, WIDTH)
     mask = net.weight(np.triu(np.full((1, 1, 16, 16), MASKED), 1), "mask")
     x = net.op("Add", x, _attend(net, _layer_norm(net, x), 16, mask))
@@ -24,9 +24,9 @@ def attention() -> ModelProto:
     return net.model()
 
 
-def encoder() -> ModelProto:
+def encoder(seed: int) -> ModelProto:
     """Two layers over embedded tokens, padding masked: ids [n, 24] int64 (0 is padding) -> logits [n, 8]."""
-    net = Net("encoder", 12)
+    net = Net("encoder", seed + 12)
     ids = net.input("ids", 24, dtype="int64")
     table = net.rng.normal(0, 1, (VOCABULARY, WIDTH))
     x = net.op(
@@ -71,14 +71,14 @@ def _feed_forward(net: Net, x: str) -> str:
     return net.dense(x, 2 * WIDTH, WIDTH)
 
 
-def lstm() -> ModelProto:
+def lstm(seed: int) -> ModelProto:
     """A recurrent layer of four gates: series [n, 12, 8] -> forecast [n, 4]."""
-    return _recurrent("LSTM", 4, 13)
+    return _recurrent("LSTM", 4, seed + 13)
 
 
-def gru() -> ModelProto:
+def gru(seed: int) -> ModelProto:
     """A recurrent layer of three gates: series [n, 12, 8] -> forecast [n, 4]."""
-    return _recurrent("GRU", 3, 14)
+    return _recurrent("GRU", 3, seed + 14)
 
 
 def _recurrent(kind: str, gates: int, seed: int) -> ModelProto:
@@ -93,9 +93,9 @@ def _recurrent(kind: str, gates: int, seed: int) -> ModelProto:
     return net.model()
 
 
-def bag() -> ModelProto:
+def bag(seed: int) -> ModelProto:
     """The mean of embeddings and a scorer: ids [n, 20] int64 -> score [n, 3]."""
-    net = Net("bag", 15)
+    net = Net("bag", seed + 15)
     table = net.weight(net.rng.normal(0, 1, (VOCABULARY, 48)), "table")
     x = net.op("ReduceMean", net.op("Gather", table, net.input("ids", 20, dtype="int64")), axes=[1], keepdims=0)
     x = net.op("Tanh", net.gemm(x, 48, 48, gain=4))

@@ -10,18 +10,18 @@ from quality.accuracy.build import GAIN, Net
 FEATURES = 32
 
 
-def mlp() -> ModelProto:
+def mlp(seed: int) -> ModelProto:
     """A classifier: row [n, 32] -> probabilities [n, 10]."""
-    net = Net("mlp", 21)
+    net = Net("mlp", seed + 21)
     x = net.op("Relu", net.gemm(net.input("row", FEATURES), FEATURES, 64, GAIN))
     x = net.op("Relu", net.norm(net.gemm(x, 64, 64, GAIN), 64))
     net.output(net.op("Softmax", net.gemm(x, 64, 10, gain=3), axis=-1), "probabilities", 10)
     return net.model()
 
 
-def regressor() -> ModelProto:
+def regressor(seed: int) -> ModelProto:
     """Activations with parameters of their own: row [n, 32] -> value [n, 6]."""
-    net = Net("regressor", 22)
+    net = Net("regressor", seed + 22)
     x = net.op(
         "PRelu", net.gemm(net.input("row", FEATURES), FEATURES, 64, GAIN), net.weight(net.rng.uniform(0, 0.3, 64))
     )
@@ -31,9 +31,9 @@ def regressor() -> ModelProto:
     return net.model()
 
 
-def scales() -> ModelProto:
+def scales(seed: int) -> ModelProto:
     """Channels from 1e-3 to 1e3, through Exp and Log: row [n, 32] -> wide [n, 12], logs [n, 12]."""
-    net = Net("scales", 23)
+    net = Net("scales", seed + 23)
     x = net.op("Tanh", net.gemm(net.input("row", FEATURES), FEATURES, 48))
     x = net.op("Exp", net.gemm(x, 48, 12, gain=1))
     wide = net.op("Mul", x, net.weight(np.logspace(-3, 3, 12)))
@@ -43,9 +43,9 @@ def scales() -> ModelProto:
     return net.model()
 
 
-def difference() -> ModelProto:
+def difference(seed: int) -> ModelProto:
     """Small differences of nearly equal numbers: row [n, 32] -> drift [n, 8] of about 1e-6."""
-    net = Net("difference", 24)
+    net = Net("difference", seed + 24)
     x = net.input("row", FEATURES)
     weight = net.normal(FEATURES, 32, fan=FEATURES)
     sides = []
@@ -57,9 +57,9 @@ def difference() -> ModelProto:
     return net.model()
 
 
-def choice() -> ModelProto:
+def choice(seed: int) -> ModelProto:
     """Logits and what they choose: row [n, 32] -> logits [n, 12], label [n] int64."""
-    net = Net("choice", 25)
+    net = Net("choice", seed + 25)
     x = net.op("Relu", net.gemm(net.input("row", FEATURES), FEATURES, 48, GAIN))
     x = net.op("Relu", net.gemm(x, 48, 48, GAIN))
     logits = net.gemm(x, 48, 12, gain=3)

@@ -7,9 +7,9 @@ from onnx import ModelProto
 from quality.accuracy.build import Net
 
 
-def residual() -> ModelProto:
+def residual(seed: int) -> ModelProto:
     """Two residual blocks with batch normalisation: image [n, 3, 16, 16] -> logits [n, 10]."""
-    net = Net("residual", 1)
+    net = Net("residual", seed + 1)
     x = net.op("Relu", net.norm(net.conv(net.input("image", 3, 16, 16), 3, 16), 16))
     for _ in range(2):
         y = net.op("Relu", net.norm(net.conv(x, 16, 16), 16))
@@ -19,9 +19,9 @@ def residual() -> ModelProto:
     return net.model()
 
 
-def separable() -> ModelProto:
+def separable(seed: int) -> ModelProto:
     """Depthwise-separable convolutions with Relu6: image [n, 3, 16, 16] -> logits [n, 10]."""
-    net = Net("separable", 2)
+    net = Net("separable", seed + 2)
     x = _relu6(net, net.conv(net.input("image", 3, 16, 16), 3, 16))
     for inputs, outputs, stride in ((16, 32, 1), (32, 32, 2), (32, 64, 1)):
         x = _relu6(net, net.conv(x, inputs, inputs, stride=stride, group=inputs))
@@ -34,9 +34,9 @@ def _relu6(net: Net, x: str) -> str:
     return net.op("Clip", x, net.weight(0.0), net.weight(6.0))
 
 
-def detection() -> ModelProto:
+def detection(seed: int) -> ModelProto:
     """Boxes and scores on an 8 x 8 grid: image [n, 3, 32, 32] -> boxes [n, 64, 4], scores [n, 64, 3]."""
-    net = Net("detection", 3)
+    net = Net("detection", seed + 3)
     x = net.input("image", 3, 32, 32)
     for inputs, outputs, stride in ((3, 12, 2), (12, 24, 2), (24, 24, 1)):
         x = net.op("LeakyRelu", net.conv(x, inputs, outputs, stride=stride), alpha=0.1)
@@ -57,9 +57,9 @@ def _cells(net: Net, x: str, channels: int) -> str:
     return net.op("Reshape", rows, net.shape(-1, 64, channels))
 
 
-def segmentation() -> ModelProto:
+def segmentation(seed: int) -> ModelProto:
     """An encoder and decoder with a skip: image [n, 3, 16, 16] -> mask [n, 4, 16, 16]."""
-    net = Net("segmentation", 4)
+    net = Net("segmentation", seed + 4)
     wide = net.op("Relu", net.conv(net.input("image", 3, 16, 16), 3, 12))
     x = net.op("Relu", net.conv(wide, 12, 24, stride=2))
     x = net.op("Relu", net.conv(x, 24, 24, stride=2))
@@ -72,9 +72,9 @@ def segmentation() -> ModelProto:
     return net.model()
 
 
-def norms() -> ModelProto:
+def norms(seed: int) -> ModelProto:
     """Instance and group normalisation with SiLU: image [n, 3, 16, 16] -> features [n, 32]."""
-    net = Net("norms", 5)
+    net = Net("norms", seed + 5)
     x = net.conv(net.input("image", 3, 16, 16), 3, 16)
     x = _silu(net, net.op("InstanceNormalization", x, net.weight(net.rng.uniform(0.7, 1.3, 16)), net.bias(16)))
     x = net.conv(x, 16, 24, stride=2)
