@@ -7,15 +7,18 @@ import math
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from harness.errors import InputError
-from harness.metrics import LIMITS, METRICS, TASKS
+from harness.metrics import LIMITS, METRICS, TASKS, pieces
+from harness.metrics.base import OF
 from harness.metrics.compare import compare
-from harness.metrics.elementwise import mismatches, tolerance
+from harness.metrics.elementwise import Allowance, mismatches
+from harness.metrics.passes import Asked, whole
 from harness.metrics.task import top1
+from harness.metrics.ulp import steps
 from plans import plan
 
 REFERENCE = np.array([[3.0, -4.0, 0.0], [1.0, 2.0, 2.0]])
@@ -35,11 +38,17 @@ EXPECTED = {
 FINITE = arrays.arrays(np.float64, st.integers(1, 30), elements=st.floats(-1e6, 1e6))
 
 
-def measured(name, reference, candidate):
-    metric = METRICS.load(name)
-    if metric.of == "values":
-        reference, candidate = reference.ravel(), candidate.ravel()
-    return metric.measure(reference, candidate)
+def moments(*pairs, allowance=None):
+    return whole(pairs, Asked((), {}, allowance))[0]
+
+
+def measured(name, reference, candidate, **limits):
+    return whole([(reference, candidate)], Asked([METRICS.load(name)], limits, None))[1][0].value
+
+
+def worst(reference, candidate, rule, atol, rtol):
+    pair = np.array(reference, float), np.array(candidate, float)
+    return moments(pair, allowance=Allowance(rule, atol, rtol)).worst.ratio
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -53,7 +62,7 @@ def test_every_metric_is_registered_under_its_own_name_with_a_direction(name):
 
     assert metric.name == name
     assert metric.better in ("lower", "higher")
-    assert metric.of in ("values", "tensors")
+    assert metric.of in OF
     assert metric.measure.__doc__
 
 
@@ -90,20 +99,18 @@ def test_ulp_counts_representable_steps_across_zero():
     reference = np.array([1.0, tiny, 0.0], np.float32)
     candidate = np.array([np.nextafter(np.float32(1), np.float32(2)), -tiny, -0.0], np.float32)
 
-    assert [METRICS.load("ulp").measure(reference[i : i + 1], candidate[i : i + 1]) for i in range(3)] == [1, 2, 0]
+    assert [measured("ulp", reference[i : i + 1], candidate[i : i + 1]) for i in range(3)] == [1, 2, 0]
 
 
 def test_topk_agreement_counts_shared_members():
     reference, candidate = np.array([[5.0, 4.0, 3.0, 0.0]]), np.array([[5.0, 0.0, 3.0, 4.0]])
 
-    assert METRICS.load("topk_agreement").measure(reference, candidate, topk=2) == 0.5
+    assert measured("topk_agreement", reference, candidate, topk=2) == 0.5
 
 
 @pytest.mark.parametrize(("rule", "ratio"), [("sum", 0.1 / 0.2), ("either", 0.1 / 0.1)])
 def test_the_two_tolerance_rules_differ_as_named(rule, ratio):
-    excess = tolerance(np.array([1.0]), np.array([1.1]), rule, 0.1, 0.1)
-
-    assert excess.ratio == pytest.approx(ratio)
+    assert worst([1.0], [1.1], rule, 0.1, 0.1) == pytest.approx(ratio)
 
 
 def test_the_sum_rule_is_numpys():
@@ -111,12 +118,12 @@ def test_the_sum_rule_is_numpys():
     for scale in (1e-9, 1e-5, 1e-2):
         r = rng.normal(size=50)
         c = r + rng.normal(size=50) * scale
-        assert (tolerance(r, c, "sum", 1e-5, 1e-4).ratio <= 1) == np.allclose(c, r, atol=1e-5, rtol=1e-4)
+        assert (worst(r, c, "sum", 1e-5, 1e-4) <= 1) == np.allclose(c, r, atol=1e-5, rtol=1e-4)
 
 
 def test_zero_tolerance_passes_only_what_is_equal():
-    assert tolerance(np.ones(2), np.ones(2), "sum", 0, 0).ratio == 0
-    assert tolerance(np.ones(2), np.array([1, 1 + 1e-15]), "sum", 0, 0).ratio == math.inf
+    assert worst([1, 1], [1, 1], "sum", 0, 0) == 0
+    assert worst([1, 1], [1, 1 + 1e-15], "sum", 0, 0) == math.inf
 
 
 def test_mismatches_take_nan_as_equal_to_nan():
@@ -158,6 +165,99 @@ def test_outputs_of_every_dtype_are_compared_and_a_difference_is_seen(dtype):
     decisive = "mismatches" if "mismatches" in same else "max_abs"
     assert same[decisive] == 0
     assert other[decisive] >= 0.5
+
+
+def plainly(reference, candidate, allowance):
+    """What the metrics are by their formulas, over whole float64 arrays."""
+    r, c = reference.astype(np.float64).ravel(), candidate.astype(np.float64).ravel()
+    d, scale = np.abs(c - r), np.maximum(np.abs(r), np.abs(c))
+    allowed = allowance.atol + allowance.rtol * np.abs(r)
+    return {
+        "max_abs": d.max(),
+        "mean_abs": d.mean(),
+        "max_rel": (d / np.where(scale == 0, 1, scale)).max(),
+        "rmse_rel": math.sqrt((d**2).sum() / (r**2).sum()),
+        "sqnr_db": 10 * math.log10((r**2).sum() / (d**2).sum()),
+        "psnr_db": 10 * math.log10((r**2).max() / (d**2).mean()),
+        "tolerance_ratio": (d / allowed).max(),
+    }, float(np.clip(1 - (r @ c) / math.sqrt((r @ r) * (c @ c)), 0, 2))
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    size=st.integers(1, 20_000),
+    unit=st.sampled_from([1e-30, 1e-6, 1.0, 1e6, 1e30]),
+    noise=st.sampled_from([1e-6, 1e-3, 1.0]),
+    shape=st.sampled_from(["normal", "constant", "skewed"]),
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
+@settings(max_examples=150, deadline=None)
+def test_measuring_in_pieces_agrees_with_the_formulas_in_float64(seed, size, unit, noise, shape, dtype):
+    rng = np.random.default_rng(seed)
+    values = {
+        "normal": rng.standard_normal(size),
+        "constant": np.full(size, 0.1),
+        "skewed": rng.standard_normal(size) ** 9,
+    }
+    reference = (values[shape] * unit).astype(dtype)
+    candidate = (reference * (1 + noise * (0.5 + rng.random(size)))).astype(dtype)
+    allowance = Allowance("sum", 1e-3 * unit, 1e-3)
+    expected, off = plainly(reference, candidate, allowance)
+
+    found = {name: measured(name, reference, candidate) for name in expected if name in METRICS}
+    found["tolerance_ratio"] = moments((reference, candidate), allowance=allowance).worst.ratio
+
+    assert found == pytest.approx(expected, rel=1e-5)
+    near = 1e-6 * expected["rmse_rel"] ** 2 + 1e-14  # parallel vectors: what is left is rounding
+    assert 1 - measured("cosine", reference, candidate) == pytest.approx(off, rel=1e-5, abs=near)
+
+
+@given(values=arrays.arrays(np.float32, st.integers(1, 40), elements=st.floats(width=32, allow_nan=False)))
+def test_steps_are_the_same_whether_counted_fast_or_carefully(values):
+    other = values[::-1].copy()
+
+    assert measured("ulp", values, other) == steps(values, other)
+
+
+def test_outputs_of_many_pieces_are_measured_as_of_one(monkeypatch):
+    rng = np.random.default_rng(0)
+    batches = [rng.standard_normal((rows, 3, 5), dtype=np.float32) for rows in (1, 2, 40, 1, 1, 3)]
+    pairs = [(batch, batch + rng.standard_normal(batch.shape).astype(np.float32) / 10) for batch in batches]
+    allowance = Allowance("sum", 0.01, 0.01)
+    metrics = [METRICS.load(name) for name in METRICS]
+    joined = tuple(np.concatenate(side) for side in zip(*pairs, strict=True))
+    one, expected = whole([joined], Asked(metrics, {}, allowance))
+    monkeypatch.setattr(pieces, "PIECE", 40)
+
+    several, found = whole(pairs, Asked(metrics, {}, allowance))
+
+    assert [value.value for value in found] == pytest.approx([value.value for value in expected])
+    assert (several.worst, several.beyond, several.finite) == (one.worst, one.beyond, one.finite)
+
+
+def test_a_transposed_output_is_compared_element_by_element():
+    reference = np.arange(12, dtype=np.float32).reshape(3, 4)
+    candidate = np.asfortranarray(reference)
+    candidate[2, 1] += 1
+
+    assert moments((reference, candidate)).max_abs == 1
+    assert moments((reference, candidate), allowance=Allowance("sum", 0.1, 0)).worst.index == 9
+
+
+def test_cosine_of_outputs_that_hardly_differ_is_no_larger_than_1():
+    values = np.random.default_rng(0).standard_normal(1000, dtype=np.float32)
+
+    assert measured("cosine", values, np.nextafter(values, np.float32(9))) == pytest.approx(1, abs=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64])
+def test_64_bit_integers_are_subtracted_before_they_are_rounded(dtype):
+    top = np.iinfo(dtype).max
+    reference, candidate = np.array([2**60, top, 5], dtype), np.array([2**60 + 1, top - 2, 5], dtype)
+
+    found = moments((reference, candidate), allowance=Allowance("sum", 1, 0))
+
+    assert (found.max_abs, found.error, found.worst.ratio, found.beyond) == (2, 3, 2, 1)
 
 
 def test_a_nan_or_infinity_is_counted_unless_it_is_the_same_in_both():

@@ -8,9 +8,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from harness.metrics import METRICS
-from harness.metrics.base import Metric, Tensor, Values
+from harness.metrics.base import Tensor
 from harness.metrics.defaults import default_limits, explicit_limits, is_exact
-from harness.metrics.elementwise import mismatches, tolerance
+from harness.metrics.elementwise import Allowance
+from harness.metrics.moments import Moments
+from harness.metrics.passes import Asked, reference_rms, unequal, whole
+from harness.metrics.pieces import Pair
 from harness.records import Limits, Measurement, Plan
 
 Outputs = Mapping[str, Tensor]
@@ -47,108 +50,92 @@ def _output(plan: Plan, name: str, reference: list[Tensor], candidate: list[Tens
     detail = expected.name if expected == found else f"expected {expected.name}, found {found.name}"
     dtypes: dict[str, float | str] = {"expected": expected.name, "found": found.name}
     measured.append(Measurement(name, "dtype_mismatches", float(expected != found), dtypes, detail))
-    r, c = _join([r for r, _ in pairs]), _join([c for _, c in pairs])
     if expected.kind != found.kind and {expected.kind, found.kind} & set("cOUST"):
         return measured  # complex numbers or strings against others: there is no difference to speak of
     exact = is_exact(expected.name)
     if exact:
-        measured += _equality(name, r, c)
+        measured += _equality(name, pairs)
     if not exact or (explicit_limits(plan, name, exact=True) and expected.kind not in "OUST"):
-        measured += _numbers(plan, name, r, c, exact=exact)
+        measured += _numbers(plan, name, pairs, exact=exact)
     return measured
 
 
-def _join(batches: list[Tensor]) -> Tensor:
-    """All batches as one tensor along axis 0, or flat where their other axes differ."""
-    if len(batches) == 1:
-        return batches[0]
-    if batches[0].ndim and len({batch.shape[1:] for batch in batches}) == 1:
-        return np.concatenate(batches)
-    return np.concatenate([batch.ravel() for batch in batches])
-
-
-def _equality(name: str, reference: Tensor, candidate: Tensor) -> list[Measurement]:
-    different = mismatches(reference, candidate)
-    share = different / reference.size if reference.size else 0.0
+def _equality(name: str, pairs: Sequence[Pair]) -> list[Measurement]:
+    different, size = unequal(pairs), sum(r.size for r, _ in pairs)
     return [
-        Measurement(name, "mismatches", different, detail=f"of {reference.size} elements"),
-        Measurement(name, "mismatch_share", share, detail="not equal"),
+        Measurement(name, "mismatches", different, detail=f"of {size} elements"),
+        Measurement(name, "mismatch_share", different / size if size else 0.0, detail="not equal"),
     ]
 
 
-def _numbers(plan: Plan, name: str, reference: Tensor, candidate: Tensor, *, exact: bool) -> list[Measurement]:
-    r, c = _values(reference), _values(candidate)
-    not_numbers = np.isnan(r) & np.isnan(c)
-    finite, nonfinite = _finite(name, r, c)
-    if not finite.all():
-        r, c = r[finite], c[finite]
-    nothing = Measurement(name, "nothing_finite", float(reference.size > 0 and bool(not_numbers.all())))
+def _numbers(plan: Plan, name: str, pairs: Sequence[Pair], *, exact: bool) -> list[Measurement]:
     explicit = explicit_limits(plan, name, exact=exact)
     limits = explicit or default_limits(plan.case.precision, exact=exact)
-    scale = None if explicit else _rms(r)
+    settings = _tolerance_settings(limits, None if explicit else pairs)
+    allowance = Allowance(str(settings["rule"]), float(settings["atol"]), float(settings["rtol"])) if settings else None
+    metrics = [METRICS.load(metric) for metric in METRICS]
+    moments, values = whole(pairs, Asked(metrics, limits, allowance))
     measured = [
-        nonfinite,
-        nothing,
-        *(_metric(METRICS.load(m), name, (reference, candidate), (r, c), limits) for m in METRICS),
+        _nonfinite(name, moments),
+        Measurement(name, "nothing_finite", float(0 < moments.size == moments.both_nan)),
+        *(Measurement(name, one.metric, _finite(one.value), one.settings) for one in values),
     ]
-    if "atol" in limits or "rtol" in limits:
-        measured += _tolerance(name, r, c, limits, scale, reference.shape if r.size == reference.size else None)
+    if settings:
+        measured += _tolerance(name, moments, settings, [r for r, _ in pairs])
     if limits.get("exact") and not exact:
-        measured += _equality(name, reference, candidate)
-    return [m for m in measured if m is not None]
+        measured += _equality(name, pairs)
+    return measured
 
 
-def _values(tensor: Tensor) -> Values:
-    """The elements as float64; a complex one counts as two."""
-    if tensor.dtype.kind == "c":
-        return np.ascontiguousarray(tensor, np.complex128).ravel().view(np.float64)
-    wide = tensor.dtype.kind in "iu" and tensor.dtype.itemsize == 8  # float64 would round them
-    return tensor.astype(np.longdouble if wide else np.float64).ravel()  # type: ignore[return-value]
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
-def _finite(name: str, r: Values, c: Values) -> tuple[np.ndarray, Measurement]:
-    """Where both are finite, and how many elements are not finite without being the same in both."""
-    finite = np.isfinite(r) & np.isfinite(c)
-    if finite.all():
-        return finite, Measurement(name, "nonfinite", 0.0)
-    wrong = ~finite & ~((r == c) | (np.isnan(r) & np.isnan(c)))
-    count = int(wrong.sum())
-    detail = f"{int((~finite).sum())} of {r.size} elements are NaN or infinite in both, and not compared otherwise"
-    if count:
-        first = int(np.argmax(wrong))
-        detail = f"first at flat index {first}: expected {r[first]:g}, found {c[first]:g}"
-    return finite, Measurement(name, "nonfinite", float(count), detail=detail)
+def _nonfinite(name: str, moments: Moments) -> Measurement:
+    """How many elements are not finite without being the same in both."""
+    detail = ""
+    if moments.first:
+        index, expected, found = moments.first
+        detail = f"first at flat index {index}: expected {expected:g}, found {found:g}"
+    elif moments.finite < moments.size:
+        absent = moments.size - moments.finite
+        detail = f"{absent} of {moments.size} elements are NaN or infinite in both, and not compared otherwise"
+    return Measurement(name, "nonfinite", float(moments.unlike), detail=detail)
 
 
-def _rms(values: Values) -> float:
-    return float(np.sqrt(np.mean(np.square(values)))) if values.size else 0.0
-
-
-def _metric(
-    metric: Metric, name: str, tensors: tuple[Tensor, Tensor], values: tuple[Values, Values], limits: Limits
-) -> Measurement | None:
-    if not metric.applies(tensors[0]):
-        return None
-    settings = {key: float(limits[key]) for key in metric.settings if key in limits}
-    value = metric.measure(*(values if metric.of == "values" else tensors), **settings)
-    return Measurement(name, metric.name, value if math.isfinite(value) else None, settings)
+def _tolerance_settings(limits: Limits, scaled_by: Sequence[Pair] | None) -> dict[str, float | str]:
+    """The element-wise limits as they are applied; those of the defaults scale with the reference."""
+    if "atol" not in limits and "rtol" not in limits:
+        return {}
+    rule = str(limits.get("rule", "sum"))
+    atol, rtol = float(limits.get("atol", 0.0)), float(limits.get("rtol", 0.0))
+    if scaled_by is None:
+        return {"rule": rule, "atol": atol, "rtol": rtol}
+    scale = reference_rms(scaled_by)
+    return {"rule": rule, "atol": atol * scale, "rtol": rtol, "scaled": scale}
 
 
 def _tolerance(
-    name: str, r: Values, c: Values, limits: Limits, scale: float | None, shape: tuple[int, ...] | None
+    name: str, moments: Moments, settings: dict[str, float | str], reference: Sequence[Tensor]
 ) -> list[Measurement]:
-    rule = str(limits.get("rule", "sum"))
-    atol, rtol = float(limits.get("atol", 0.0)), float(limits.get("rtol", 0.0))
-    settings: dict[str, float | str] = {"rule": rule, "atol": atol, "rtol": rtol}
-    if scale is not None:
-        settings = {"rule": rule, "atol": atol * scale, "rtol": rtol, "scaled": scale}
-    excess = tolerance(r, c, rule, float(settings["atol"]), rtol)
-    detail = ""
-    if r.size:
-        index: object = excess.worst if shape is None else [int(i) for i in np.unravel_index(excess.worst, shape)]
-        detail = f"worst element {index}: expected {r[excess.worst]:.6g}, found {c[excess.worst]:.6g}"
-    ratio = excess.ratio if math.isfinite(excess.ratio) else None
+    worst, detail = moments.worst, ""
+    if worst is not None:
+        place = _place(worst.index, reference)
+        detail = f"worst element {place}: expected {worst.expected:.6g}, found {worst.found:.6g}"
+    ratio = _finite(worst.ratio) if worst else 0.0
+    share = moments.beyond / moments.finite if moments.finite else 0.0
     return [
         Measurement(name, "tolerance_ratio", ratio, settings, detail),
-        Measurement(name, "mismatch_share", excess.share, settings, detail),
+        Measurement(name, "mismatch_share", share, settings, detail),
     ]
+
+
+def _place(index: int, batches: Sequence[Tensor]) -> object:
+    """The index of an element counted over all batches: in their tensors joined along axis 0, else in all, flat."""
+    if batches[0].dtype.kind == "c":
+        index //= 2  # its real and its imaginary part were compared
+    first = batches[0]
+    if len(batches) > 1 and (not first.ndim or len({batch.shape[1:] for batch in batches}) > 1):
+        return index
+    shape = (sum(len(batch) for batch in batches), *first.shape[1:]) if first.ndim else ()
+    return [int(i) for i in np.unravel_index(index, shape)]

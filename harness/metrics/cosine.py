@@ -2,22 +2,21 @@
 
 import numpy as np
 
-from harness.metrics.base import Metric, Values
+from harness.metrics.base import Metric
+from harness.metrics.moments import Moments
 
 
-def cosine(reference: Values, candidate: Values) -> float:
-    """r.c / (|r| |c|); 1 when both are zero (as Polygraphy has it), 0 when one is."""
-    if not reference.any() or not candidate.any():
-        return float(reference.any() == candidate.any())
-    r, c = _direction(reference), _direction(candidate)
-    return float(np.clip(np.dot(r, c), -1.0, 1.0))
+def cosine(moments: Moments) -> float:
+    """r.c / (|r| |c|); 1 when both are zero (as Polygraphy has it), 0 when one is.
+
+    Computed as 1 - (|d|^2 - (|c| - |r|)^2) / (2 |r| |c|) with d = c - r (the law of cosines), and |c| - |r| from d
+    as well: outputs that hardly differ lose no digits to cancellation.
+    """
+    if moments.signal == 0 or moments.energy == 0:
+        return float(moments.signal == moments.energy)
+    r, c = np.sqrt(np.longdouble(moments.signal)), np.sqrt(np.longdouble(moments.energy))
+    longer = (2 * moments.cross + moments.noise) / (r + c)
+    return float(np.clip(1 - (moments.noise - longer**2) / (2 * r * c), -1.0, 1.0))
 
 
-def _direction(values: Values) -> Values:
-    """The unit vector; scaled first, so that squares neither underflow nor overflow."""
-    scaled = values / np.max(np.abs(values))
-    unit: Values = scaled / np.linalg.norm(scaled)
-    return unit
-
-
-COSINE = Metric("cosine", "", "higher", cosine)
+COSINE = Metric("cosine", "", "higher", cosine, of="moments")

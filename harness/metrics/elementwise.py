@@ -1,4 +1,4 @@
-"""Element-wise tolerance in two named forms, and exact equality."""
+"""Element-wise allowance in two named forms, and exact equality."""
 
 from __future__ import annotations
 
@@ -6,38 +6,50 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.metrics.base import Tensor, Values
+from harness.metrics.base import Tensor
 
 
 @dataclass(frozen=True)
-class Excess:
-    """How far a pair of outputs is from its tolerance; the worst element passes when `ratio` is at most 1."""
-
-    ratio: float
-    share: float
-    worst: int
-    """Index of the worst element in the vectors given."""
-
-
-def tolerance(reference: Values, candidate: Values, rule: str, atol: float, rtol: float) -> Excess:
-    """The largest error over its allowance, and the share of elements beyond it.
+class Allowance:
+    """How far a candidate's element c may be from the reference's r.
 
     Rule "sum" allows atol + rtol |r| (NumPy's form); rule "either" allows max(atol, rtol |r|) (Polygraphy's form).
     """
-    if not reference.size:
-        return Excess(0.0, 0.0, 0)
-    scaled = rtol * np.abs(reference)
-    allowed = atol + scaled if rule == "sum" else np.maximum(atol, scaled)
-    error = np.abs(candidate - reference)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(error == 0, 0.0, error / allowed)
-    worst = int(np.argmax(ratio))
-    return Excess(float(ratio[worst]), float(np.mean(ratio > 1)), worst)
+
+    rule: str
+    atol: float
+    rtol: float
+
+    def ratio(self, error: float, reference: float) -> float:
+        """The error over what is allowed at |r|; infinite where nothing is."""
+        scaled = self.rtol * abs(reference)
+        allowed = self.atol + scaled if self.rule == "sum" else max(self.atol, scaled)
+        if error == 0:
+            return 0.0
+        return error / allowed if allowed > 0 else float("inf")
+
+    def allowed(self, magnitude: np.ndarray, out: np.ndarray) -> np.ndarray:
+        """What is allowed at every |r|, written to `out`."""
+        np.multiply(magnitude, magnitude.dtype.type(self.rtol), out=out)
+        combine = np.add if self.rule == "sum" else np.maximum
+        done: np.ndarray = combine(out, magnitude.dtype.type(self.atol), out=out)
+        return done
+
+
+@dataclass(frozen=True)
+class Worst:
+    """The element furthest beyond its allowance, or nearest to it."""
+
+    ratio: float
+    """Its error over its allowance: it passes when this is at most 1."""
+    index: int
+    expected: float
+    found: float
 
 
 def mismatches(reference: Tensor, candidate: Tensor) -> int:
     """How many elements differ; NaN equals NaN."""
     differs = reference != candidate
-    if reference.dtype.kind in "fc":
+    if reference.dtype.kind in "fcV":
         differs &= ~((reference != reference) & (candidate != candidate))  # noqa: PLR0124 - NaN differs from itself
     return int(np.count_nonzero(differs))

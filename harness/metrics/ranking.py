@@ -9,20 +9,18 @@ def _has_classes(reference: Tensor) -> bool:
     return reference.ndim >= 2 and reference.shape[-1] > 1 and reference.size > 0 and reference.dtype.kind in "fV"
 
 
-def _rows(values: Tensor) -> np.ndarray:
-    return np.nan_to_num(values.astype(np.float64).reshape(-1, values.shape[-1]))
+def argmax_agreement(reference: np.ndarray, candidate: np.ndarray) -> np.ndarray:
+    """1 for each row whose largest entry stands at the same place, else 0."""
+    same: np.ndarray = np.argmax(reference, axis=1) == np.argmax(candidate, axis=1)
+    return same
 
 
-def argmax_agreement(reference: Tensor, candidate: Tensor) -> float:
-    """The share of rows whose largest entry stands at the same place."""
-    return float(np.mean(np.argmax(_rows(reference), axis=1) == np.argmax(_rows(candidate), axis=1)))
-
-
-def topk_agreement(reference: Tensor, candidate: Tensor, topk: float = 5) -> float:
-    """The mean share of the reference's k largest entries of a row that are among the candidate's k largest."""
+def topk_agreement(reference: np.ndarray, candidate: np.ndarray, topk: float = 5) -> np.ndarray:
+    """The share of the reference's k largest entries of each row that are among the candidate's k largest."""
     k = min(int(topk), reference.shape[-1])
-    common = _largest(_rows(reference), k) & _largest(_rows(candidate), k)
-    return float(np.mean(np.count_nonzero(common, axis=1) / k))
+    common = _largest(reference, k) & _largest(candidate, k)
+    share: np.ndarray = np.count_nonzero(common, axis=1) / k
+    return share
 
 
 def _largest(rows: np.ndarray, k: int) -> np.ndarray:
@@ -34,5 +32,5 @@ def _largest(rows: np.ndarray, k: int) -> np.ndarray:
     return best
 
 
-ARGMAX = Metric("argmax_agreement", "", "higher", argmax_agreement, of="tensors", applies=_has_classes)
-TOPK = Metric("topk_agreement", "", "higher", topk_agreement, of="tensors", applies=_has_classes, settings=("topk",))
+ARGMAX = Metric("argmax_agreement", "", "higher", argmax_agreement, of="rows", applies=_has_classes)
+TOPK = Metric("topk_agreement", "", "higher", topk_agreement, of="rows", applies=_has_classes, settings=("topk",))

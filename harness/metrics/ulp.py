@@ -1,14 +1,35 @@
 """Distance in units in the last place of the reference's own dtype."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from harness.metrics.base import Metric, Tensor
 
-_INTEGER = {2: np.int16, 4: np.int32, 8: np.int64}
+if TYPE_CHECKING:
+    from harness.metrics.moments import Moments
+
+_SIGN_AND_MAGNITUDE = ("float16", "bfloat16", "float32", "float64", "float8_e3", "float8_e4", "float8_e5")
+_INTEGER = {1: np.int8, 2: np.int16, 4: np.int32, 8: np.int64}
 
 
-def _is_float(reference: Tensor) -> bool:
-    return reference.dtype.name in ("float16", "bfloat16", "float32", "float64")
+def has_steps(reference: Tensor) -> bool:
+    """Whether the bits of a type, read as sign and magnitude, are ordered as its values."""
+    name = reference.dtype.name
+    return name in ("float16", "bfloat16", "float32", "float64") or name.startswith(
+        ("float8_e3", "float8_e4", "float8_e5")
+    )
+
+
+def steps(reference: Tensor, candidate: Tensor) -> float:
+    """The largest number of representable steps between c and r where both are finite, for every type that has them."""
+    with np.errstate(over="ignore"):
+        same = candidate.astype(reference.dtype)
+    finite = np.isfinite(reference) & np.isfinite(same)
+    apart = np.subtract(_ordered(same[finite]), _ordered(reference[finite]), dtype=np.float64)
+    return float(max(np.max(apart, initial=0.0), -np.min(apart, initial=0.0)))
 
 
 def _ordered(values: Tensor) -> np.ndarray:
@@ -17,13 +38,30 @@ def _ordered(values: Tensor) -> np.ndarray:
     return np.where(bits < 0, np.iinfo(bits.dtype).min - bits, bits)
 
 
-def ulp(reference: Tensor, candidate: Tensor) -> float:
+def largest_steps(
+    values: tuple[np.ndarray, np.ndarray], magnitudes: tuple[np.ndarray, np.ndarray], spare: Any, mask: Any
+) -> float:
+    """The same for finite float32 or float64 vectors whose magnitudes are at hand; `spare` and `mask` are memory.
+
+    Where the signs agree the distance is that of the magnitudes' bits, else their sum, which is the larger of the two.
+    """
+    if not spare.size:
+        return 0.0
+    integer = _INTEGER[spare.dtype.itemsize]
+    (r, c), (expected, found) = ([array.view(integer) for array in pair] for pair in (values, magnitudes))
+    apart = spare.view(integer)
+    np.subtract(found, expected, out=apart)
+    largest = max(float(apart.max()), -float(apart.min()))
+    np.bitwise_xor(r, c, out=apart)
+    if apart.min() < 0:
+        across = np.flatnonzero(np.less(apart, 0, out=mask))
+        largest = max(largest, float(np.add(expected[across], found[across], dtype=np.float64).max()))
+    return largest
+
+
+def ulp(moments: Moments) -> float:
     """The largest number of representable steps between c and r where both are finite."""
-    with np.errstate(over="ignore"):
-        same = candidate.astype(reference.dtype)
-    finite = np.isfinite(reference) & np.isfinite(same)
-    steps = np.subtract(_ordered(same[finite]), _ordered(reference[finite]), dtype=np.float64)
-    return float(max(np.max(steps, initial=0.0), -np.min(steps, initial=0.0)))
+    return moments.steps
 
 
-ULP = Metric("ulp", "ulp", "lower", ulp, of="tensors", applies=_is_float)
+ULP = Metric("ulp", "ulp", "lower", ulp, of="moments", applies=has_steps)

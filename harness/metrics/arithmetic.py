@@ -1,0 +1,101 @@
+"""The arithmetic inside a piece: in memory used again and again, in the least precision that holds the values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.metrics.base import Tensor
+from harness.metrics.elementwise import Allowance
+from harness.metrics.pieces import Pair
+
+Floats = NDArray[np.floating[Any]]
+
+BLOCK = 4096
+"""Elements that BLAS adds up in the elements' own precision; below the size at which it starts threads of its own."""
+SAFE = {"float32": (2.0**-44, 2.0**40), "float64": (2.0**-400, 2.0**400)}
+"""Between these, sums of squares neither overflow nor lose what counts to underflow; as are zeros."""
+
+
+class Scratch:
+    """Memory that one thread uses for every piece: fresh memory would cost more than the arithmetic."""
+
+    def __init__(self, size: int, dtype: np.dtype[Any]) -> None:
+        self.dtype = dtype
+        self._arrays = [np.empty(size, dtype) for _ in range(6)]
+        self._ones = np.ones(size, dtype)
+        self._mask = np.empty(size, np.bool_)
+
+    def cut(self, size: int) -> tuple[list[Floats], Floats, NDArray[np.bool_]]:
+        """Six arrays, ones, and a mask of that many elements."""
+        return [array[:size] for array in self._arrays], self._ones[:size], self._mask[:size]
+
+
+def working_dtype(reference: Tensor, candidate: Tensor, allowance: Allowance | None) -> np.dtype[Any]:
+    """float32 where it holds every value of the two types and the allowance, else float64."""
+    tiny = allowance is not None and any(0 < x < 1e-30 or x > 1e30 for x in (allowance.atol, allowance.rtol))
+    narrow = all(_fits(tensor.dtype) for tensor in (reference, candidate))
+    return np.dtype(np.float32 if narrow and not tiny else np.float64)
+
+
+def _fits(dtype: np.dtype[Any]) -> bool:
+    if dtype.kind in "iub":
+        return dtype.itemsize <= 2
+    if dtype.kind == "c":
+        return dtype.itemsize == 8
+    return dtype.itemsize <= 4  # float32, float16 and the narrower types of ml_dtypes
+
+
+def real_parts(pair: Pair) -> Pair:
+    """Complex elements as pairs of real ones; everything else as it is."""
+    if pair[0].dtype.kind != "c":
+        return pair
+    single = pair[0].dtype == pair[1].dtype == np.complex64
+    reference, candidate = (np.ascontiguousarray(one, np.complex64 if single else np.complex128) for one in pair)
+    real = np.float32 if single else np.float64
+    return reference.view(real), candidate.view(real)
+
+
+def load(tensor: Tensor, room: Floats) -> Floats:
+    """The values in the room's precision: the tensor itself where it has it."""
+    if tensor.dtype == room.dtype:
+        same: Any = tensor
+        return same  # type: ignore[no-any-return]
+    np.copyto(room, tensor, casting="unsafe")
+    return room
+
+
+def as_float64(tensor: Tensor) -> Floats:
+    """The values in float64."""
+    return tensor.astype(np.float64, copy=False)
+
+
+def difference(pair: Pair, r: Floats, c: Floats, out: Floats) -> None:
+    """c - r; of 64-bit integers exactly before it is rounded."""
+    if pair[0].dtype != pair[1].dtype or pair[0].dtype not in (np.int64, np.uint64):
+        np.subtract(c, r, out=out)
+        return
+    reference, candidate = (tensor.view(np.uint64) for tensor in pair)
+    more = np.greater_equal(*pair[::-1])
+    np.copyto(out, np.where(more, candidate - reference, reference - candidate), casting="unsafe")
+    np.negative(out, out=out, where=~more)
+
+
+def dot(x: Floats, y: Floats) -> float:
+    """x.y in blocks, each in the precision of x and y, their sum in float64."""
+    blocks = x.size // BLOCK
+    if not blocks:
+        return float(np.dot(x, y))
+    whole = blocks * BLOCK
+    sums = np.matmul(x[:whole].reshape(blocks, 1, BLOCK), y[:whole].reshape(blocks, BLOCK, 1))
+    return float(sums.sum(dtype=np.float64)) + float(np.dot(x[whole:], y[whole:]))
+
+
+def scaled_dot(x: Floats, y: Floats) -> Any:
+    """x.y as a long double, scaled by powers of two so that no product overflows or underflows."""
+    if not x.size:
+        return np.longdouble(0)
+    (_, a), (_, b) = np.frexp(np.abs(x).max()), np.frexp(np.abs(y).max())
+    return np.ldexp(np.longdouble(np.dot(np.ldexp(x, -a), np.ldexp(y, -b))), a + b)

@@ -1,0 +1,157 @@
+"""The passes over the pieces of an output: one for what all elements take part in, one for rows where rows matter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from harness.metrics.arithmetic import Scratch, real_parts, working_dtype
+from harness.metrics.base import Metric, Tensor
+from harness.metrics.elementwise import Allowance, mismatches
+from harness.metrics.moments import Moments, measure, reference_sum, total
+from harness.metrics.pieces import Pair, Piece, elements, rows, spread
+from harness.records import Limits
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What to measure about an output."""
+
+    metrics: Sequence[Metric]
+    limits: Limits
+    allowance: Allowance | None
+
+
+@dataclass(frozen=True)
+class Value:
+    """What a metric says, and the settings it was measured with."""
+
+    metric: str
+    value: float
+    settings: dict[str, float | str] = field(default_factory=dict)
+
+
+def whole(pairs: Sequence[Pair], asked: Asked) -> tuple[Moments, list[Value]]:
+    """The moments of an output and every metric that applies to it, in the order asked for."""
+    metrics = [metric for metric in asked.metrics if metric.applies(pairs[0][0])]
+    moments, folded = _elements(pairs, asked.allowance, [metric for metric in metrics if metric.of == "pieces"])
+    by_row = _rows(pairs, [metric for metric in metrics if metric.of == "rows"], asked.limits, moments)
+    values = []
+    for metric in metrics:
+        settings = _settings(metric, asked.limits)
+        if metric.of == "moments":
+            value = metric.measure(moments, **settings)
+        elif metric.of == "pieces" and metric.finish:
+            value = metric.finish(folded.get(metric.name))
+        elif metric.of == "rows":
+            value = by_row[metric.name]
+        else:
+            value = metric.measure(*_joined(pairs, metric.of), **settings)
+        values.append(Value(metric.name, float(value), settings))
+    return moments, values
+
+
+def reference_rms(pairs: Sequence[Pair]) -> float:
+    """The root mean square of the finite elements of the reference."""
+
+    def work(pieces: Iterator[Piece]) -> list[tuple[int, Any, int]]:
+        return [(piece.offset, *reference_sum(piece.load()[0])) for piece in pieces]
+
+    sums = sorted(one for share in spread(elements(_real(pairs)), work) for one in share)
+    count = sum(size for *_, size in sums)
+    return float(np.sqrt(sum(square for _, square, _ in sums) / count)) if count else 0.0
+
+
+def unequal(pairs: Sequence[Pair]) -> int:
+    """How many elements differ."""
+
+    def work(pieces: Iterator[Piece]) -> int:
+        return sum(mismatches(*piece.load()) for piece in pieces)
+
+    return sum(spread(elements(pairs), work))
+
+
+def _elements(
+    pairs: Sequence[Pair], allowance: Allowance | None, metrics: Sequence[Metric]
+) -> tuple[Moments, dict[str, Any]]:
+    """One pass over all elements: the moments, and what the metrics of pieces fold theirs to."""
+    pairs = _real(pairs)
+    pieces = elements(pairs)
+    dtype = working_dtype(*pairs[0], allowance)
+    room = max((sum(part.stop - part.start for *_, part in piece.parts) for piece in pieces), default=0)
+
+    def work(mine: Iterator[Piece]) -> tuple[list[Moments], dict[str, Any]]:
+        scratch = Scratch(room, dtype)
+        found: list[Moments] = []
+        folded: dict[str, Any] = {}
+        for piece in mine:
+            pair = piece.load()
+            found.append(measure(piece.offset, pair, allowance, scratch))
+            for metric in metrics:
+                _fold(metric, folded, metric.measure(*pair))
+        return found, folded
+
+    shares = spread(pieces, work)
+    folded: dict[str, Any] = {}
+    for metric in metrics:
+        for _, share in shares:
+            if metric.name in share:
+                _fold(metric, folded, share[metric.name])
+    return total([moments for found, _ in shares for moments in found]), folded
+
+
+def _fold(metric: Metric, folded: dict[str, Any], more: Any) -> None:
+    if metric.fold is None:
+        raise TypeError(f"the metric {metric.name} is of pieces and needs `fold`")
+    folded[metric.name] = metric.fold(folded[metric.name], more) if metric.name in folded else more
+
+
+def _rows(pairs: Sequence[Pair], metrics: Sequence[Metric], limits: Limits, moments: Moments) -> dict[str, float]:
+    """One pass over all rows: the mean of each metric over them."""
+    if not metrics:
+        return {}
+    settings = {metric.name: _settings(metric, limits) for metric in metrics}
+    finite = moments.finite == moments.size
+
+    def work(mine: Iterator[Piece]) -> list[tuple[int, int, list[float]]]:
+        found = []
+        for piece in mine:
+            r, c = (_scores(tensor, finite=finite) for tensor in piece.load())
+            sums = [float(np.sum(metric.measure(r, c, **settings[metric.name]))) for metric in metrics]
+            found.append((piece.offset, len(r), sums))
+        return found
+
+    found = sorted(one for share in spread(rows(pairs), work) for one in share)
+    count = sum(size for _, size, _ in found)
+    means = np.sum([sums for *_, sums in found], axis=0) / count
+    return {metric.name: float(mean) for metric, mean in zip(metrics, means, strict=True)}
+
+
+def _scores(rows: Tensor, *, finite: bool) -> np.ndarray:
+    """Rows in a type that NumPy is fast with; NaN ranks as 0, infinities as the largest numbers."""
+    small = rows.dtype.itemsize <= 4 and rows.dtype.kind != "i"
+    scores = rows.astype(np.float32 if small else np.float64, copy=False)
+    return scores if finite else np.nan_to_num(scores)
+
+
+def _settings(metric: Metric, limits: Limits) -> dict[str, float | str]:
+    return {key: float(limits[key]) for key in metric.settings if key in limits}
+
+
+def _real(pairs: Sequence[Pair]) -> list[Pair]:
+    return [real_parts(pair) for pair in pairs]
+
+
+def _joined(pairs: Sequence[Pair], of: str) -> Pair:
+    """Whole outputs, for the metrics that cannot do without."""
+    if len({r.shape[1:] for r, _ in pairs}) > 1 or not pairs[0][0].ndim or of == "values":
+        pairs = [(r.ravel(), c.ravel()) for r, c in _real(pairs)]
+    r, c = pairs[0] if len(pairs) == 1 else (np.concatenate(side) for side in zip(*pairs, strict=True))
+    if of == "tensors":
+        return r, c
+    r, c = r.astype(np.float64), c.astype(np.float64)
+    finite = np.isfinite(r) & np.isfinite(c)
+    return r[finite], c[finite]
