@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.judge.accuracy import judge_outputs, judge_task
+from harness.judge.attestation import judge_attestation
 from harness.judge.fidelity import judge_fidelity
 from harness.judge.latency import judge_latency
 from harness.records import Failure, Latency, Outcome, Plan, Verdict
@@ -17,7 +18,7 @@ def judge(plan: Plan, outcome: Outcome, baseline: Latency | None, *, known: bool
     budget = (*judge_outputs(plan, outcome.measurements), *judge_task(plan, outcome.measurements))
     accuracy = (*budget, *judge_fidelity(plan, outcome.measurements))
     timing, change, words = judge_latency(plan.latency, outcome.latency, baseline)
-    checks = (*accuracy, *timing)
+    checks = (*accuracy, *judge_attestation(plan, outcome), *timing)
     failed = [check for check in checks if not check.ok and check.name != "latency/regression"]
     if not budget:
         return Verdict("failed", "nothing was compared: no output, no verdict", checks)
