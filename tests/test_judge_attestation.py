@@ -112,6 +112,16 @@ def test_a_strongly_typed_network_speaks_for_an_engine_that_does_not():
     assert "8 in fp16" in verdict("int8", told, hidden)[1][0]
 
 
+@pytest.mark.parametrize(("tf32", "words"), [(False, "1 in fp32"), (True, "1 in unknown")])
+def test_a_network_of_fp32_may_run_in_tf32_where_that_is_allowed(tf32, words):
+    told = {"typing": "strong", "tf32": tf32, "allowed": [], "network": [group("conv", "fp32", "unknown")]}
+
+    checks, reasons = verdict("fp32", told, group("fused", "unknown", "unknown"))
+
+    assert words in checks[-1].reason
+    assert bool(reasons) is tf32
+
+
 def test_a_weakly_typed_network_would_prove_nothing():
     told = WEAK | {"allowed": ["fp16"]}
 

@@ -102,7 +102,7 @@ def _evidence(told: Mapping[str, Any]) -> tuple[Counter[str], str]:
     ran = _counts(told)
     typed: Counter[str] = Counter()
     for group in _groups(told, "network"):
-        typed[str(group.get("storage", UNKNOWN))] += int(group["count"])
+        typed[_precision(group, told.get("tf32"))] += int(group["count"])
     if typed and ran.total() == ran[UNKNOWN]:
         return typed, " (the types of the network, which strong typing keeps; the engine does not tell)"
     return ran, ""
