@@ -234,6 +234,21 @@ def test_products_keep_their_types_through_fusion(tmp_path, level):
     assert sum(count for *_, count in found) == 8
 
 
+def test_types_pass_through_operators_of_onnxruntime_s_own(tmp_path):
+    nodes = [
+        helper.make_node("Gelu", ["x"], ["g"], domain="com.microsoft"),
+        helper.make_node("MatMul", ["g", "g"], ["y"]),
+    ]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [4, 4]) for name in ("x", "y")]
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    onnx.save(
+        helper.make_model(helper.make_graph(nodes, "m", ends[:1], ends[1:]), opset_imports=opsets, ir_version=8),
+        tmp_path / "m.onnx",
+    )
+
+    assert groups(attested(tmp_path / "m.onnx")) == {("matmul", "fp32", "fp32", 1)}
+
+
 def test_quantised_operators_compute_in_int8(tmp_path):
     nodes = [
         helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]),

@@ -109,8 +109,12 @@ def _made(node: Any, position: int, dtypes: Mapping[str, int], versions: Mapping
     value = next((a.t.data_type for a in node.attribute if a.name == "value"), 0)
     if value:
         return int(value)
-    if node.domain in _STANDARD and onnx.defs.has(node.op_type):
-        return _defined(onnx.defs.get_schema(node.op_type, versions.get("", 1)), node, position, dtypes)
+    if node.domain in _STANDARD:
+        try:
+            schema = onnx.defs.get_schema(node.op_type, versions.get("", versions.get("ai.onnx", 1)))
+            return _defined(schema, node, position, dtypes)
+        except onnx.defs.SchemaError:
+            pass  # an operator of ONNX Runtime's own, or newer than this onnx: as those outside the standard
     return next((dtypes[name] for name in node.input if name in dtypes), 0)
 
 

@@ -97,7 +97,7 @@ class TensorRTSession:
     def _ran(self) -> dict[str, Any]:
         try:
             return record(layers(self.inspect()))
-        except (AttributeError, RuntimeError, ValueError) as error:
+        except (AttributeError, RuntimeError, TypeError, ValueError) as error:
             return {"untold": f"the engine inspector cannot be read: {error}"}
 
     def _forced_casts(self) -> dict[str, Any]:
