@@ -172,6 +172,14 @@ def test_a_top_k_agreement_with_another_k_has_to_be_measured_again():
     assert "topk_agreement could not be measured" in verdict.headline
 
 
+def test_an_agreement_within_another_margin_has_to_be_measured_again():
+    measured = outcome(plan(), REFERENCE)
+
+    verdict = judge(plan(limits={"margin": 0.5, "argmax_agreement_min": 0.9}), measured, None, known=False)
+
+    assert "argmax_agreement could not be measured" in verdict.headline
+
+
 def test_a_case_that_is_no_longer_timed_is_inconclusive_where_the_baseline_was():
     asked = plan(latency=LatencyPlan(enabled=False))
 

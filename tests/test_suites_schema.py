@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harness.backends import BACKENDS
-from harness.metrics import ELEMENTWISE, LIMITS
+from harness.metrics import ELEMENTWISE, LIMITS, SETTINGS
 from harness.records import PRECISIONS
 from harness.suites import schema
 from harness.suites.options import OPTIONS
@@ -30,7 +30,7 @@ def test_the_schema_is_plain_json_with_a_head() -> None:
 
 def test_limits_are_the_registered_ones_and_topk() -> None:
     limits = schema()["$defs"]["Limits"]["properties"]
-    assert set(limits) == {*LIMITS, *ELEMENTWISE, "topk"}
+    assert set(limits) == {*LIMITS, *ELEMENTWISE, *SETTINGS}
 
 
 @pytest.mark.parametrize("kind", ["Accuracy", "OutputLimits"])

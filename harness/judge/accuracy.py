@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from harness.errors import did_you_mean
-from harness.metrics import LIMITS
+from harness.metrics import LIMITS, SETTINGS
 from harness.metrics.defaults import default_limits, explicit_limits, is_exact
 from harness.records import Check, Limits, Measurement, Plan
 
@@ -65,7 +65,7 @@ def _structure(measured: Measurement) -> Check:
 def _budget(plan: Plan, output: str, measured: list[Measurement], *, exact: bool) -> list[Check]:
     found = {m.metric: m for m in measured}
     limits = explicit_limits(plan, output, exact=exact) or default_limits(plan.case.precision, exact=exact)
-    found = _same_topk(found, limits)
+    found = _same_settings(found, limits)
     checks = [_bound(output, name, limit, found) for name, limit in limits.items() if name in LIMITS]
     if "atol" in limits or "rtol" in limits:
         checks.append(_tolerance(output, limits, found))
@@ -79,12 +79,15 @@ def _budget(plan: Plan, output: str, measured: list[Measurement], *, exact: bool
     return checks
 
 
-def _same_topk(found: dict[str, Measurement], limits: Limits) -> dict[str, Measurement]:
-    """Without a top-k agreement that was measured with another k: it has to be measured again."""
-    measured = found.get("topk_agreement")
-    if measured is None or measured.settings.get("topk", 5) == float(limits.get("topk", 5)):
-        return found
-    return {name: one for name, one in found.items() if name != "topk_agreement"}
+def _same_settings(found: dict[str, Measurement], limits: Limits) -> dict[str, Measurement]:
+    """Without what was measured with other settings (k, margin) than the limits name now: measure it again."""
+    return {name: measured for name, measured in found.items() if _as_set(measured, limits)}
+
+
+def _as_set(measured: Measurement, limits: Limits) -> bool:
+    defaults: Limits = {"topk": 5}
+    then, now = {**defaults, **measured.settings}, {**defaults, **limits}
+    return all(then.get(name) == now.get(name) for name, metrics in SETTINGS.items() if measured.metric in metrics)
 
 
 def _unknown(output: str, known: Iterable[str]) -> Check:

@@ -18,32 +18,58 @@ class Bound:
 LIMITS: dict[str, Bound] = {
     "max_abs": Bound("max_abs", "max"),
     "mean_abs": Bound("mean_abs", "max"),
+    "p50_abs_max": Bound("p50_abs", "max"),
+    "p99_abs_max": Bound("p99_abs", "max"),
     "max_rel": Bound("max_rel", "max"),
+    "mean_rel_max": Bound("mean_rel", "max"),
+    "p50_rel_max": Bound("p50_rel", "max"),
+    "p99_rel_max": Bound("p99_rel", "max"),
+    "rmse_max": Bound("rmse", "max"),
     "rmse_rel_max": Bound("rmse_rel", "max"),
     "cosine_min": Bound("cosine", "min"),
     "sqnr_min_db": Bound("sqnr_db", "min"),
     "psnr_min_db": Bound("psnr_db", "min"),
     "ulp_max": Bound("ulp", "max"),
     "argmax_agreement_min": Bound("argmax_agreement", "min"),
+    "argmax_agreement_raw_min": Bound("argmax_agreement_raw", "min"),
     "topk_agreement_min": Bound("topk_agreement", "min"),
+    "kl_max_nats": Bound("kl_nats", "max"),
+    "mask_iou_min": Bound("mask_iou", "min"),
+    "box_iou_min": Bound("box_iou", "min"),
 }
 """Limits on one scalar metric; those on single elements are in ELEMENTWISE."""
 
 ELEMENTWISE = ("atol", "rtol", "rule", "mismatch_share_max", "exact")
+
+SETTINGS: dict[str, tuple[str, ...]] = {
+    "topk": ("topk_agreement",),
+    "margin": ("argmax_agreement", "topk_agreement"),
+}
+"""Settings that stand among the limits, and the metrics they change."""
 
 METRICS = Registry(
     "metric",
     {
         "max_abs": "harness.metrics.absolute:MAX_ABS",
         "mean_abs": "harness.metrics.absolute:MEAN_ABS",
+        "p50_abs": "harness.metrics.quantiles:P50_ABS",
+        "p99_abs": "harness.metrics.quantiles:P99_ABS",
         "max_rel": "harness.metrics.relative:MAX_REL",
+        "mean_rel": "harness.metrics.relative:MEAN_REL",
+        "p50_rel": "harness.metrics.quantiles:P50_REL",
+        "p99_rel": "harness.metrics.quantiles:P99_REL",
+        "rmse": "harness.metrics.rmse:RMSE",
         "rmse_rel": "harness.metrics.rmse:RMSE_REL",
         "cosine": "harness.metrics.cosine:COSINE",
         "sqnr_db": "harness.metrics.noise:SQNR_DB",
         "psnr_db": "harness.metrics.noise:PSNR_DB",
         "ulp": "harness.metrics.ulp:ULP",
         "argmax_agreement": "harness.metrics.ranking:ARGMAX",
+        "argmax_agreement_raw": "harness.metrics.ranking:ARGMAX_RAW",
         "topk_agreement": "harness.metrics.ranking:TOPK",
+        "kl_nats": "harness.metrics.divergence:KL_NATS",
+        "mask_iou": "harness.metrics.masks:MASK_IOU",
+        "box_iou": "harness.metrics.boxes:BOX_IOU",
     },
 )
 

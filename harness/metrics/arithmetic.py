@@ -89,8 +89,14 @@ def dot(x: Floats, y: Floats) -> float:
     if not blocks:
         return float(np.dot(x, y))
     whole = blocks * BLOCK
-    sums = np.matmul(x[:whole].reshape(blocks, 1, BLOCK), y[:whole].reshape(blocks, BLOCK, 1))
+    sums = _by_block(x[:whole].reshape(blocks, BLOCK), y[:whole].reshape(blocks, BLOCK))
     return float(sums.sum(dtype=np.float64)) + float(np.dot(x[whole:], y[whole:]))
+
+
+def _by_block(x: Floats, y: Floats) -> Floats:
+    """The dot product of each row; before NumPy 2 without BLAS."""
+    sums: Floats = np.vecdot(x, y) if hasattr(np, "vecdot") else np.einsum("ij,ij->i", x, y)
+    return sums
 
 
 def scaled_dot(x: Floats, y: Floats) -> Any:

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from harness.metrics import METRICS
-from harness.metrics.base import Tensor
-from harness.metrics.defaults import default_limits, explicit_limits, is_exact
+from harness.metrics import LIMITS, METRICS
+from harness.metrics.base import Metric, Tensor
+from harness.metrics.defaults import default_limits, explicit_limits, is_exact, noise_share
 from harness.metrics.elementwise import Allowance
 from harness.metrics.moments import Moments
 from harness.metrics.passes import Asked, reference_rms, unequal, whole
@@ -73,18 +73,25 @@ def _numbers(plan: Plan, name: str, pairs: Sequence[Pair], *, exact: bool) -> li
     limits = explicit or default_limits(plan.case.precision, exact=exact)
     settings = _tolerance_settings(limits, None if explicit else pairs)
     allowance = Allowance(str(settings["rule"]), float(settings["atol"]), float(settings["rtol"])) if settings else None
-    metrics = [METRICS.load(metric) for metric in METRICS]
-    moments, values = whole(pairs, Asked(metrics, limits, allowance))
+    asked = Asked(_metrics(limits), limits, allowance, noise_share(plan.case.precision))
+    moments, values = whole(pairs, asked)
     measured = [
         _nonfinite(name, moments),
         Measurement(name, "nothing_finite", float(0 < moments.size == moments.both_nan)),
-        *(Measurement(name, one.metric, _finite(one.value), one.settings) for one in values),
+        *(Measurement(name, one.metric, _finite(one.value), one.settings, one.detail) for one in values),
     ]
     if settings:
         measured += _tolerance(name, moments, settings, [r for r, _ in pairs])
     if limits.get("exact") and not exact:
         measured += _equality(name, pairs)
     return measured
+
+
+def _metrics(limits: Limits) -> list[Metric]:
+    """Every metric, but of those that make sense for few outputs only the ones that limits name."""
+    named = {LIMITS[limit].metric for limit in limits if limit in LIMITS}
+    metrics: list[Metric] = [METRICS.load(name) for name in METRICS]
+    return [metric for metric in metrics if metric.name in named or not metric.on_request]
 
 
 def _finite(value: float) -> float | None:

@@ -25,6 +25,12 @@ DEFAULTS: Mapping[str, Limits] = {
 EXACT: Limits = {"exact": True}
 
 
+def noise_share(precision: str) -> float:
+    """The largest noise, as a share of the reference's root mean square, that the defaults of a precision allow."""
+    limits = DEFAULTS[precision]
+    return float(limits["atol"]) if "atol" in limits else float(10 ** (-float(limits["sqnr_min_db"]) / 20))
+
+
 def is_exact(dtype: str) -> bool:
     """Whether values of a dtype are compared for equality by default: integers, booleans, strings."""
     return not dtype.startswith(("float", "bfloat", "complex"))

@@ -58,6 +58,11 @@ class Moments:
     """The first unlike element: flat index, expected, found."""
 
     @property
+    def all_finite(self) -> bool:
+        """Whether no element is NaN or infinite."""
+        return self.finite == self.size
+
+    @property
     def reference_rms(self) -> float:
         """Root mean square of the reference."""
         return float(np.sqrt(self.signal / self.finite)) if self.finite else 0.0
@@ -181,12 +186,23 @@ def _careful(offset: int, pair: Pair, allowance: Allowance | None) -> Moments:
         worst = replace(worst, index=offset + int(np.flatnonzero(finite)[worst.index]))
     max_rel = _relative(error, np.maximum(magnitude, np.abs(c)), spare)
     ones = np.ones_like(r)
-    products = ((r, r), (c, c), (r, d), (d, d), (error, ones), (spare, ones))
-    moments = Moments(
-        *(offset, size, r.size, *(scaled_dot(*two) for two in products)),
+    return Moments(
+        offset=offset,
+        size=size,
+        finite=r.size,
+        signal=scaled_dot(r, r),
+        energy=scaled_dot(c, c),
+        cross=scaled_dot(r, d),
+        noise=scaled_dot(d, d),
+        error=scaled_dot(error, ones),
+        relative=scaled_dot(spare, ones),
         peak=float(magnitude.max(initial=0)),
         max_abs=float(error.max(initial=0)),
         max_rel=max_rel,
         steps=distance,
+        worst=worst,
+        beyond=beyond,
+        unlike=several,
+        both_nan=both_nan,
+        first=where,
     )
-    return replace(moments, worst=worst, beyond=beyond, unlike=several, both_nan=both_nan, first=where)

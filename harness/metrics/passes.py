@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,19 @@ class Asked:
     metrics: Sequence[Metric]
     limits: Limits
     allowance: Allowance | None
+    noise_share: float = 0.0
+    """Largest noise, as a share of the reference's root mean square, that may swap classes; see `_margin`."""
+
+    def settings(self, metric: Metric) -> dict[str, float | str]:
+        """The settings of a metric that limits set."""
+        return {key: float(self.limits[key]) for key in metric.settings if key in self.limits}
+
+    def arguments(self, metric: Metric, moments: Moments) -> dict[str, Any]:
+        """What a metric is called with: its settings, and the margin where none is set."""
+        settings: dict[str, Any] = self.settings(metric)
+        if "margin" in metric.settings:
+            settings.setdefault("margin", _margin(moments, self.noise_share))
+        return settings
 
 
 @dataclass(frozen=True)
@@ -32,25 +45,28 @@ class Value:
     metric: str
     value: float
     settings: dict[str, float | str] = field(default_factory=dict)
+    detail: str = ""
 
 
 def whole(pairs: Sequence[Pair], asked: Asked) -> tuple[Moments, list[Value]]:
     """The moments of an output and every metric that applies to it, in the order asked for."""
     metrics = [metric for metric in asked.metrics if metric.applies(pairs[0][0])]
     moments, folded = _elements(pairs, asked.allowance, [metric for metric in metrics if metric.of == "pieces"])
-    by_row = _rows(pairs, [metric for metric in metrics if metric.of == "rows"], asked.limits, moments)
+    arguments = {metric.name: asked.arguments(metric, moments) for metric in metrics}
+    by_row = _rows(pairs, [metric for metric in metrics if metric.of == "rows"], arguments, finite=moments.all_finite)
     values = []
     for metric in metrics:
-        settings = _settings(metric, asked.limits)
+        given = arguments[metric.name]
         if metric.of == "moments":
-            value = metric.measure(moments, **settings)
+            value = metric.measure(moments, **given)
         elif metric.of == "pieces" and metric.finish:
             value = metric.finish(folded.get(metric.name))
         elif metric.of == "rows":
             value = by_row[metric.name]
         else:
-            value = metric.measure(*_joined(pairs, metric.of), **settings)
-        values.append(Value(metric.name, float(value), settings))
+            value = metric.measure(*_joined(pairs, metric.of), **given)
+        detail = f"classes at most {given['margin']:.3g} apart may change places" if "margin" in given else ""
+        values.append(Value(metric.name, float(value), asked.settings(metric), detail))
     return moments, values
 
 
@@ -109,18 +125,27 @@ def _fold(metric: Metric, folded: dict[str, Any], more: Any) -> None:
     folded[metric.name] = metric.fold(folded[metric.name], more) if metric.name in folded else more
 
 
-def _rows(pairs: Sequence[Pair], metrics: Sequence[Metric], limits: Limits, moments: Moments) -> dict[str, float]:
+def _margin(moments: Moments, noise_share: float) -> float:
+    """How much lower than another class one may be in the reference, and yet take its place: 2 RMS(c - r).
+
+    That is what the noise of two classes adds up to, about. It is measured, but an output that is all wrong shall not
+    excuse itself: the noise counts only up to what the precision's defaults allow.
+    """
+    return 2 * min(moments.rms, noise_share * moments.reference_rms)
+
+
+def _rows(
+    pairs: Sequence[Pair], metrics: Sequence[Metric], arguments: Mapping[str, Mapping[str, Any]], *, finite: bool
+) -> dict[str, float]:
     """One pass over all rows: the mean of each metric over them."""
     if not metrics:
         return {}
-    settings = {metric.name: _settings(metric, limits) for metric in metrics}
-    finite = moments.finite == moments.size
 
     def work(mine: Iterator[Piece]) -> list[tuple[int, int, list[float]]]:
         found = []
         for piece in mine:
             r, c = (_scores(tensor, finite=finite) for tensor in piece.load())
-            sums = [float(np.sum(metric.measure(r, c, **settings[metric.name]))) for metric in metrics]
+            sums = [float(np.sum(metric.measure(r, c, **arguments[metric.name]))) for metric in metrics]
             found.append((piece.offset, len(r), sums))
         return found
 
@@ -135,10 +160,6 @@ def _scores(rows: Tensor, *, finite: bool) -> np.ndarray:
     small = rows.dtype.itemsize <= 4 and rows.dtype.kind != "i"
     scores = rows.astype(np.float32 if small else np.float64, copy=False)
     return scores if finite else np.nan_to_num(scores)
-
-
-def _settings(metric: Metric, limits: Limits) -> dict[str, float | str]:
-    return {key: float(limits[key]) for key in metric.settings if key in limits}
 
 
 def _real(pairs: Sequence[Pair]) -> list[Pair]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, create_model, model_validator
 
-from harness.metrics import ELEMENTWISE, LIMITS
+from harness.metrics import ELEMENTWISE, LIMITS, SETTINGS
 from harness.records import PRECISIONS, Limits
 from harness.suites.fields import Slice, Strict, TaskMetric, TensorFile, Text
 
@@ -17,9 +17,24 @@ _SPECIAL: dict[str, Any] = {
     "exact": (bool, "Outputs must be bit-equal."),
     "mismatch_share_max": (Annotated[float, _SHARE], "Share of elements that may break atol and rtol."),
     "topk": (Annotated[int, Field(ge=1)], "k of topk_agreement_min; 5 when not given."),
+    "margin": (
+        Annotated[float, Field(ge=0)],
+        "Classes at most this far apart in the reference may change places in argmax_agreement_min and "
+        "topk_agreement_min, in the unit of the output; 0 counts every change. By default twice the measured noise, at "
+        "most what the precision's default limits allow.",
+    ),
     "cosine_min": (Annotated[float, Field(ge=-1, le=1)], "Cosine similarity: at least this."),
-    "argmax_agreement_min": (Annotated[float, _SHARE], "Share of rows with the same argmax: at least this."),
-    "topk_agreement_min": (Annotated[float, _SHARE], "Share of rows with the same top k: at least this."),
+    "argmax_agreement_min": (
+        Annotated[float, _SHARE],
+        "Share of rows with one argmax, within margin: at least this.",
+    ),
+    "argmax_agreement_raw_min": (Annotated[float, _SHARE], "Share of rows with the very same argmax: at least this."),
+    "mask_iou_min": (Annotated[float, _SHARE], "Overlap of label maps, mean over the labels: at least this."),
+    "box_iou_min": (Annotated[float, _SHARE], "Overlap of boxes, whatever their order, on average: at least this."),
+    "topk_agreement_min": (
+        Annotated[float, _SHARE],
+        "Share of the top k that is kept, within margin: at least this.",
+    ),
 }
 
 
@@ -35,7 +50,7 @@ def _limit(name: str) -> tuple[Any, Any]:
     return kind | None, Field(None, description=text)
 
 
-LIMIT_NAMES = (*ELEMENTWISE, *LIMITS, "topk")
+LIMIT_NAMES = (*ELEMENTWISE, *LIMITS, *SETTINGS)
 _Limits: type[Strict] = create_model(  # type: ignore[call-overload]
     "Limits", __base__=Strict, __doc__="Limits on the outputs.", **{name: _limit(name) for name in LIMIT_NAMES}
 )
