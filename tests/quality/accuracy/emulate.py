@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto
 
-from quality.accuracy.edits import PRODUCTS, Graph, attribute, set_attribute, store, values
+from quality.accuracy.edits import PRODUCTS, Array, Graph, attribute, set_attribute, store, values
 
 HALF = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 MOVES = frozenset(
@@ -82,6 +82,25 @@ def tf32(model: ModelProto) -> ModelProto:
         for slot in (0, 1):
             node.input[slot] = _short(made, node.input[slot], 13)
     return made.model()
+
+
+def integer_bias(model: ModelProto) -> ModelProto:
+    """The Q/DQ graph with each bias rounded to the scale of its integer sums, as kernels with int32 biases have it."""
+    made = Graph(model)
+    for node in made.nodes("Conv", "Gemm"):
+        scales = [_scale(made, name) for name in node.input[:2]]
+        bias = made.weight(node, 2)
+        if bias is not None and scales[0] is not None and scales[1] is not None:
+            step = np.asarray(scales[0] * scales[1], np.float32)
+            store(bias.tensor, np.rint(values(bias.tensor) / step) * step)
+    return made.model()
+
+
+def _scale(made: Graph, name: str) -> Array | None:
+    maker = made.makers.get(name)
+    if maker is None or maker.op_type != "DequantizeLinear" or maker.input[1] not in made.constants:
+        return None
+    return values(made.constants[maker.input[1]]).astype(np.float64)
 
 
 def jitter(model: ModelProto) -> ModelProto:

@@ -70,8 +70,9 @@ def budget(one: Job, outputs: Outputs) -> list[Check]:
 
 
 def fidelity(one: Job, outputs: Outputs) -> list[Check]:
-    """The harness's checks against the precision twin."""
-    return judge_fidelity(one.variant.plan, twins.measure(one.twin, [outputs]))
+    """The harness's checks of structure, and those against the precision twin; no budget."""
+    structure = [check for check in budget(one, outputs) if check.question == "fidelity"]
+    return structure + judge_fidelity(one.variant.plan, twins.measure(one.twin, [outputs]))
 
 
 def ours(one: Job, outputs: Outputs) -> list[str]:

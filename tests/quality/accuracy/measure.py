@@ -45,6 +45,14 @@ def effects(outputs: Outputs, healthy: Outputs, spreads: Mapping[str, float]) ->
     }
 
 
+def cost_times(job: Job, outputs: Outputs, healthy: Outputs) -> float:
+    """The largest distance to the healthy run, in multiples of what the precision itself costs against fp32."""
+    costs = {name: distance(job.eager[name], array) for name, array in job.reference.items()}
+    least = {name: SMALLEST * _rms(array) for name, array in job.reference.items()}
+    floors = {name: max(cost, least[name], 1e-300) for name, cost in costs.items()}
+    return max(effects(outputs, healthy, floors).values())
+
+
 def statistics(job: Job, outputs: Outputs) -> dict[str, dict[str, float]]:
     """Numbers about each output that rules could be made of; RMS are relative to that of the reference."""
     return {name: _statistics(job, name, outputs[name]) for name in job.reference if name in outputs}

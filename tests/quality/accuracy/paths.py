@@ -16,7 +16,7 @@ from onnx.reference import ReferenceEvaluator
 
 from harness.backends import BACKENDS
 from harness.backends.base import BuildSpec
-from quality.accuracy.emulate import explicit, fused, jitter, split, tf32, wide
+from quality.accuracy.emulate import explicit, fused, integer_bias, jitter, split, tf32, wide
 from quality.accuracy.models import Feeds
 
 Outputs = dict[str, np.ndarray[Any, Any]]
@@ -68,7 +68,7 @@ CPU: Mapping[str, tuple[Route, ...]] = {
     ),
     "fp16": (*_PLAIN, *_HALF, Route(NUMPY, NUMPY)),
     "bf16": (_cpu("wide", "all", 2, wide), *_HALF),
-    "int8": (*_PLAIN, *_OTHER),
+    "int8": (*_PLAIN, *_OTHER, _cpu("integer-bias", "basic", 1, _chain(integer_bias, jitter))),
 }
 """Ways without a GPU, where ONNX Runtime computes fp16 files in fp32 and cannot compute bf16.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from quality.accuracy.job import Job, budget, failed, ours
+from quality.accuracy.job import Job, budget, failed, fidelity, ours
 from quality.accuracy.paths import Outputs
 
 Rule = Callable[[str, Outputs, Outputs, Outputs | None], bool]
@@ -22,11 +22,13 @@ def polygraphy(precision: str, reference: Outputs, candidate: Outputs, double: O
     from polygraphy.logger import G_LOGGER
 
     G_LOGGER.module_severity = G_LOGGER.CRITICAL
+    if not {*reference} & {*candidate}:  # it gives up where there is nothing to compare
+        return False
     results = [IterationResult(outputs, 1.0, name) for name, outputs in (("candidate", candidate), ("onnx", reference))]
     try:
         with np.errstate(all="ignore"):
             found = SimpleCompareFunc()(*results)
-    except PolygraphyException:  # it gives up, for example where no output is there
+    except PolygraphyException:
         return False
     return bool(found) and all(bool(one) for one in found.values())
 
@@ -108,6 +110,7 @@ RULES: Mapping[str, Callable[[Job, Outputs], bool]] = {
     "openvino": lambda job, outputs: openvino(job.precision, job.reference, outputs, job.double),
     "dynamo": lambda job, outputs: dynamo(job.precision, job.eager, outputs, job.double),
     "harness budget": lambda job, outputs: not failed(budget(job, outputs)),
+    "harness fidelity": lambda job, outputs: not failed(fidelity(job, outputs)),
     "harness auto": lambda job, outputs: not ours(job, outputs),
 }
-"""dynamo compares with the eager run of the same precision, the others with fp32."""
+"""dynamo compares with the eager run of the same precision, fidelity with the precision twin, the others with fp32."""

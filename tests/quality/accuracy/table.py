@@ -21,6 +21,13 @@ CLASSES: dict[str, Callable[[float], bool]] = {
 }
 """Defects by effect: their distance in multiples of what healthy runs differ by."""
 
+SUMS = {
+    "healthy": "healthy failed",
+    "above 2": "caught above 2",
+    "large": "caught above 2 and above the precision's own error",
+    "below 2": "caught below 2",
+}
+
 
 def write(rows: Sequence[Row], folder: Path) -> str:
     """Writes table.md and table.json to a folder; the Markdown."""
@@ -60,6 +67,7 @@ def _counts(rule: str, healthy: list[Row], defects: list[Row]) -> dict[str, list
     for name, holds in CLASSES.items():
         found[name] = _caught(rule, (row for row in defects if holds(row["effect"])))
     found["above 2"] = _caught(rule, (row for row in defects if row["effect"] > 2))
+    found["large"] = _caught(rule, (row for row in defects if row["effect"] > 2 and row["cost_times"] > 1))
     return found
 
 
@@ -111,18 +119,15 @@ def _precisions(found: dict[str, Any]) -> list[str]:
 def _overall(found: dict[str, Any]) -> str:
     rows = []
     for rule, counts in found["rules"].items():
-        sums = {
-            key: [sum(one[key][i] for one in counts.values()) for i in (0, 1)]
-            for key in ("healthy", "above 2", "below 2")
-        }
+        sums = {key: [sum(one[key][i] for one in counts.values()) for i in (0, 1)] for key in SUMS}
         rows.append([rule, *map(_pair, sums.values())])
-    return "## All precisions\n\n" + _grid(["rule", "healthy failed", "caught above 2", "caught below 2"], rows)
+    return "## All precisions\n\n" + _grid(["rule", *SUMS.values()], rows)
 
 
 def _of_precision(found: dict[str, Any], precision: str) -> str:
-    columns = ["healthy", "above 2", *CLASSES]
+    columns = ["healthy", "above 2", "large", *CLASSES]
     rows = [[rule, *(_pair(counts[precision][key]) for key in columns)] for rule, counts in found["rules"].items()]
-    heads = ["rule", "healthy failed", "caught above 2", *CLASSES]
+    heads = ["rule", *(SUMS.get(column, column) for column in columns)]
     return f"## {precision}\n\n" + _grid(heads, rows)
 
 

@@ -147,10 +147,11 @@ def _verdicts(one: Job, outputs: Outputs, healthy: Outputs, spread: dict[str, fl
     return {
         "effect": max(effects.values()),
         "effects": effects,
+        "cost_times": measure.cost_times(one, outputs, healthy),
         "identical": all(value == 0 for value in effects.values()),
         "verdicts": {name: rule(one, outputs) for name, rule in RULES.items()},
         "failed": [check.name for check in failed(checks)],
-        "distances": {check.name: check.value for check in checks if check.output is not None},
+        "distances": {check.name: check.value for check in checks if check.metric.startswith("twin_")},
         "statistics": measure.statistics(one, outputs),
     }
 

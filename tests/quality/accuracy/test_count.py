@@ -135,19 +135,13 @@ def test_dynamo_passes_what_is_as_near_to_double_as_the_eager_run():
 def test_the_table_counts_failed_healthy_runs_and_caught_defects():
     def row(family, effect, passes):
         verdicts = {"rule": passes}
-        about = {
-            "model": "m",
-            "precision": "fp16",
-            "path": "all",
-            "strength": "",
-            "failed": [],
-            "identical": effect == 0,
-        }
-        return {**about, "family": family, "effect": effect, "verdicts": verdicts}
+        effects = {"effect": effect, "cost_times": effect, "identical": effect == 0}
+        about = {"model": "m", "precision": "fp16", "path": "all", "strength": "", "failed": []}
+        return {**about, **effects, "family": family, "verdicts": verdicts}
 
     rows = [row("healthy", 1, True), row("healthy", 1, False), row("bias", 5, False), row("bias", 1, True)]
     found = table.summary([*rows, row("bias", 0, True), {"family": "bias", "error": "no kernel"}])
     counts = found["rules"]["rule"]["fp16"]
     assert (counts["healthy"], counts["above 2"], counts["below 2"]) == ([1, 2], [1, 1], [0, 1])
     assert (found["without effect"], found["not run"]) == (1, 1)
-    assert "| rule | 1/2 | 1/1 | 0/1 |" in table.markdown(found)
+    assert "| rule | 1/2 | 1/1 | 1/1 | 0/1 |" in table.markdown(found)

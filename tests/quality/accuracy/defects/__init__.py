@@ -55,7 +55,7 @@ DEFECTS: tuple[Defect, ...] = (
         Defect("bf16 accumulation", f"every {n}", ("bf16",), graph.accumulated(n, TensorProto.BFLOAT16), emulated=True)
         for n in (32, 8)
     ),
-    Defect("TF32 on", "all products", FULL, graph.short_factors, emulated=True),
+    Defect("TF32 on", "all products", FULL, instead="tf32"),
     Defect("fp16 weights", "all", ("fp32", "tf32"), weights.rounded_weights(np.dtype(np.float16))),
     Defect("bf16 weights", "all", ("fp32", "tf32", "fp16"), weights.rounded_weights(np.dtype(ml_dtypes.bfloat16))),
     Defect("fp16 instead", "all", FULL, instead="fp16"),

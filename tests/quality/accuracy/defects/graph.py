@@ -136,11 +136,6 @@ def accumulated(size: int, half: int) -> Apply:
     return apply
 
 
-def short_factors(model: ModelProto, rng: Rng) -> ModelProto | None:
-    """TF32 where fp32 was asked for."""
-    return emulate.tf32(model)
-
-
 def _unmasked(made: Graph, node: NodeProto) -> bool:
     add = made.makers.get(node.input[0])
     while add is not None and add.op_type == "Cast":
