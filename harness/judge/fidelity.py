@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from harness.records import Check, FidelityPlan, Measurement, Plan
 
-LIMITS: Mapping[str, float] = {"twin_spread": 2.5, "twin_slice": 6.0, "twin_drift": 8.0, "twin_largest": 3.5}
+LIMITS: Mapping[str, float] = {"twin_spread": 2.0, "twin_slice": 6.0, "twin_drift": 9.0, "twin_largest": 3.0}
 """The largest distance from the precision twin that rounding explains, as a multiple of the measured noise."""
 FP32_LIMITS: Mapping[str, float] = {"twin_spread": 5.0, "twin_slice": 12.0, "twin_drift": 25.0, "twin_largest": 7.0}
 """Sums in float32 come in many orders, whose errors differ more than single roundings; defects are far beyond."""
