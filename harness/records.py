@@ -144,7 +144,7 @@ class FidelityPlan:
     """Rows to compare at least, where inputs are random; given rows are all compared."""
     members: int = 8
     """Noisy evaluations of the twin."""
-    budget_s: float = 30.0
+    budget_s: float = 10.0
     """Seconds that the twin and its noise may take; beyond that fewer batches are compared."""
     slack: float = 1.0
     """Multiplies the limits, for a backend whose arithmetic is known to be coarser."""

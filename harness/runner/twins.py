@@ -51,13 +51,10 @@ def evaluate(backend: Backend, spec: BuildSpec, feeds: Batches, plan: FidelityPl
     """
     with tempfile.TemporaryDirectory(prefix="trt-harness-twin-") as place, ExitStack() as sessions:
         plain, noisy = (sessions.enter_context(closing(_open(backend, spec, Path(place), one))) for one in (0.0, 1.0))
-        for session in (noisy, plain):  # the first run of a session also allocates
-            session.infer(feeds[0])
-        start = perf_counter()
-        first = [plain.infer(feeds[0])]
-        cost_s = (perf_counter() - start) * (1 + 2 * plan.members)  # a noisy evaluation does about twice the work
+        moved, first = (_timed(session, feeds[0]) for session in (noisy, plain))
+        cost_s = first[1] + plan.members * moved[1]
         count = min(len(feeds), max(1, int(plan.budget_s / cost_s)))
-        outputs = first + [plain.infer(batch) for batch in feeds[1:count]]
+        outputs = [first[0]] + [plain.infer(batch) for batch in feeds[1:count]]
         members = max(FEWEST, min(plan.members, int(plan.members * plan.budget_s / cost_s)))
         spread = _Spread(outputs)
         for _ in range(members):
@@ -65,6 +62,13 @@ def evaluate(backend: Backend, spec: BuildSpec, feeds: Batches, plan: FidelityPl
     fewer = f"fidelity is judged on {count} of {len(feeds)} batches: more would take over {plan.budget_s:g} s"
     notes = [*([fewer] if count < len(feeds) else []), *spread.notes()]
     return Twin(outputs, spread.noise(ROUNDOFF.get(spec.precision, 2.0**-24)), spread.steady, tuple(notes))
+
+
+def _timed(session: Session, feed: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], float]:
+    """Outputs and seconds of a second run; the first one of a session also allocates."""
+    session.infer(feed)
+    start = perf_counter()
+    return session.infer(feed), perf_counter() - start
 
 
 def _open(backend: Backend, spec: BuildSpec, folder: Path, level: float) -> Session:
