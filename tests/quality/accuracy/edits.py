@@ -65,11 +65,10 @@ class Weight:
         store(self.tensor, new)
         for scale in self.scales:
             levels = values(scale)
-            axes = next((axis for axis in range(old.ndim) if levels.ndim == 1 and levels.size == old.shape[axis]), None)
-            kept = () if axes is None else (axes,)
-            over = tuple(axis for axis in range(old.ndim) if axis not in kept)
+            kept = output_axis(self) if levels.ndim else None
+            over = tuple(axis for axis in range(old.ndim) if axis != kept)
             before, after = np.abs(old).max(axis=over), np.abs(new).max(axis=over)
-            store(scale, levels * np.reshape(np.where(before > 0, after / np.maximum(before, 1e-30), 1), levels.shape))
+            store(scale, levels * np.where(before > 0, after / np.maximum(before, 1e-30), 1))
 
 
 class Graph:

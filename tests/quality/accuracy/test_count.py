@@ -13,6 +13,7 @@ import pytest
 from quality.accuracy import measure, table
 from quality.accuracy.count import DEFECTIVE
 from quality.accuracy.defects import DEFECTS, Defect
+from quality.accuracy.edits import Graph, output_axis, values
 from quality.accuracy.emulate import explicit, split, wide
 from quality.accuracy.models import MODELS, models
 from quality.accuracy.paths import CPU, Outputs, Route, execute, in_double
@@ -49,10 +50,10 @@ def test_models_are_valid_small_and_differ_between_replicas(name):
     built, other = MODELS[name](), models(1)[f"{name}-1"]()
     onnx.checker.check_model(built.model, full_check=True)
     assert built.model.ByteSize() < 300_000
-    for key, values in built.feeds.items():
-        assert len(values) == 64
-        assert not np.array_equal(values, built.calibration[key][:64])
-        assert not np.array_equal(values, other.feeds[key])
+    for key, rows in built.feeds.items():
+        assert len(rows) == 64
+        assert not np.array_equal(rows, built.calibration[key][:64])
+        assert not np.array_equal(rows, other.feeds[key])
 
 
 @pytest.mark.parametrize("precision", CPU)
@@ -145,3 +146,16 @@ def test_the_table_counts_failed_healthy_runs_and_caught_defects():
     assert (counts["healthy"], counts["above 2"], counts["below 2"]) == ([1, 2], [1, 1], [0, 1])
     assert (found["without effect"], found["not run"]) == (1, 1)
     assert "| rule | 1/2 | 1/1 | 1/1 | 0/1 |" in table.markdown(found)
+
+
+@pytest.mark.parametrize("name", ["attention", "digits"])
+def test_quantised_weights_that_are_replaced_keep_a_scale_that_fits_their_channel(name, folder):
+    made = Graph(healthy(name, "int8", folder)[0])
+    weights = list(made.weights("MatMul", "Conv", "Gemm"))
+    for weight in weights:
+        new = values(weight.tensor) * 3
+        weight.replace(new)
+        for scale in weight.scales:
+            axes = tuple(axis for axis in range(new.ndim) if axis != output_axis(weight))
+            assert np.allclose(values(scale) * 127, np.abs(new).max(axis=axes), rtol=1e-5)
+    assert len(weights) > 3
