@@ -99,7 +99,7 @@ def test_integers_must_be_equal_by_default():
 
     assert judge(asked, outcome(asked, numbers.copy(), numbers), None, known=False).status == "new"
     verdict = judge(asked, outcome(asked, numbers + 1, numbers), None, known=False)
-    assert verdict.headline == "y/exact: 4 differ, of 4 elements"
+    assert verdict.headline.startswith("y/exact: 4 differ, of 4 elements")
 
 
 def test_limits_for_all_outputs_do_not_touch_integers():

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from harness.errors import did_you_mean
-from harness.metrics import LIMITS, SETTINGS
+from harness.judge.passing import at_least, at_most, would_pass
+from harness.metrics import LIMITS, SETTINGS, Bound
 from harness.metrics.defaults import default_limits, explicit_limits, is_exact
 from harness.records import Check, Limits, Measurement, Plan
 
@@ -106,6 +107,8 @@ def _share(output: str, limit: float, found: dict[str, Measurement]) -> Check:
     ok = value is not None and value <= limit
     needs = "mismatch_share_max needs atol or rtol beside it"
     reason = needs if value is None else f"{value:.4g} of the elements differ (limit {limit:g})"
+    if value is not None and not ok:
+        reason += would_pass(mismatch_share_max=at_most(value))
     return Check(f"{output}/mismatch_share", "budget", output, "mismatch_share", value, limit, None, ok, reason)
 
 
@@ -115,11 +118,19 @@ def _bound(output: str, name: str, limit: float | bool | str, found: dict[str, M
     value = measured.value if measured else None
     level = float(limit)
     ok = value is not None and (value <= level if bound.side == "max" else value >= level)
-    sign = {True: "<=", False: ">"} if bound.side == "max" else {True: ">=", False: "<"}
-    reason = (
-        f"{bound.metric} {_number(value)} {sign[ok]} {level:g}" if value is not None else _not_measured(bound.metric)
-    )
+    reason = _not_measured(bound.metric) if value is None else _relation(bound, value, level)
+    if value is not None and not ok:
+        reason += would_pass(**{name: at_most(value) if bound.side == "max" else at_least(value)})
     return Check(f"{output}/{name}", "budget", output, bound.metric, value, level, None, ok, reason)
+
+
+def _relation(bound: Bound, value: float, level: float) -> str:
+    """The value beside its limit, with as many digits as tell them apart."""
+    sign = "<=" if value <= level else ">"
+    if bound.side == "min":
+        sign = ">=" if value >= level else "<"
+    digits = next((n for n in range(7, 17) if value == level or f"{value:.{n}g}" != f"{level:.{n}g}"), 17)
+    return f"{bound.metric} {value:.{digits}g} {sign} {level:.{digits}g}"
 
 
 def _not_measured(metric: str) -> str:
@@ -132,29 +143,54 @@ def _tolerance(output: str, limits: Limits, found: dict[str, Measurement]) -> Ch
     metric = "mismatch_share" if share else "tolerance_ratio"
     limit = float(limits["mismatch_share_max"]) if share else 1.0
     measured = found.get(metric)
-    if measured is None or measured.value is None:
+    if measured is None or not measured.settings:
         return Check(f"{output}/tolerance", "budget", output, metric, None, limit, None, False, _not_measured(metric))
-    rule, atol, rtol = (measured.settings[key] for key in ("rule", "atol", "rtol"))
+    value = measured.value
+    ok = value is not None and value <= limit
+    reason = f"{_how_far(value, measured.settings, share=share)} (limit {limit:g}); {measured.detail}"
+    if not ok:
+        larger = _larger_allowance(measured, found)
+        reason += would_pass(mismatch_share_max=at_most(value)) if share and value is not None else larger
+    return Check(f"{output}/tolerance", "budget", output, metric, value, limit, None, ok, reason)
+
+
+def _how_far(value: float | None, settings: Mapping[str, float | str], *, share: bool) -> str:
+    rule, atol, rtol = (settings[key] for key in ("rule", "atol", "rtol"))
     allowed = f"{atol:.3g} + {rtol:g}*|r|" if rule == "sum" else f"max({atol:.3g}, {rtol:g}*|r|)"
-    ok = measured.value <= limit
-    what = f"{measured.value:.4g} of the elements" if share else f"the worst error is {measured.value:.4g} times"
-    reason = (
-        f"{what} {'beyond' if share else 'what'} |c-r| <= {allowed}{'' if share else ' allows'} (limit {limit:g}); "
-    )
-    return Check(
-        f"{output}/tolerance", "budget", output, metric, measured.value, limit, None, ok, reason + measured.detail
-    )
+    if share:
+        return f"{value:.4g} of the elements beyond |c-r| <= {allowed}"
+    times = "infinitely many" if value is None else f"{value:.4g}"
+    return f"the worst error is {times} times what |c-r| <= {allowed} allows"
+
+
+def _larger_allowance(measured: Measurement, found: dict[str, Measurement]) -> str:
+    """The element-wise limits that would have passed, in the unit of the output."""
+    room = 1 + 1e-6  # an element may be measured in float32
+    largest = found.get("max_abs")
+    if measured.value is not None:
+        grown = {key: float(measured.settings[key]) * measured.value * room for key in ("atol", "rtol")}
+        return would_pass(**{key: at_most(value) for key, value in grown.items() if value})
+    if largest is not None and largest.value is not None:
+        return would_pass(atol=at_most(largest.value * room))
+    return ""
 
 
 def _exact(output: str, found: dict[str, Measurement]) -> Check:
     measured = found.get("mismatches")
     value = measured.value if measured else None
     reason = f"{value:g} differ, {measured.detail}" if measured and value is not None else _not_measured("mismatches")
+    if value:
+        reason += _instead_of_exact(found)
     return Check(f"{output}/exact", "budget", output, "mismatches", value, 0.0, None, value == 0, reason)
 
 
-def _number(value: float) -> str:
-    return f"{value:.7g}"
+def _instead_of_exact(found: dict[str, Measurement]) -> str:
+    """The limit that would have passed in its place."""
+    for name, metric in (("max_abs", "max_abs"), ("mismatch_share_max", "mismatch_share")):
+        measured = found.get(metric)
+        if measured is not None and measured.value is not None:
+            return would_pass(**{name: at_most(measured.value)}) + " instead of exact"
+    return ""
 
 
 def judge_task(plan: Plan, measurements: Sequence[Measurement]) -> list[Check]:
@@ -168,12 +204,16 @@ def judge_task(plan: Plan, measurements: Sequence[Measurement]) -> list[Check]:
     if task.min is not None:
         ok = value is not None and value >= task.min
         words = f"{task.metric} {value:.4g} {'>=' if ok else '<'} {task.min:g}" if value is not None else "not measured"
+        if value is not None and not ok:
+            words += would_pass(min=at_least(value))
         checks.append(Check(f"task/{task.metric}", "task", task.output, task.metric, value, task.min, None, ok, words))
     if task.max_drop is not None:
         drop = reference - value if value is not None and reference is not None else None
         # a drop of exactly the limit passes, also when subtraction of shares rounds
         ok = drop is not None and drop <= task.max_drop + 1e-12
         words = f"{task.metric} {value:.4g} against {reference:.4g} of the reference" if ok or drop else "not measured"
+        if drop is not None and not ok:
+            words += would_pass(max_drop=at_most(drop))
         name, metric = f"task/{task.metric}_drop", f"{task.metric}_drop"
         checks.append(Check(name, "task", task.output, metric, drop, task.max_drop, reference, ok, words))
     return checks

@@ -1,0 +1,166 @@
+"""Limits: which of them hold for an output, and what a check that failed says would have passed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+
+from harness.judge import judge
+from harness.judge.passing import at_least, at_most
+from harness.metrics import ELEMENTWISE, LIMITS
+from harness.metrics.compare import compare
+from harness.metrics.defaults import explicit_limits
+from harness.records import Measurement, Outcome, Task
+from harness.suites import load
+from plans import plan
+
+RNG = np.random.default_rng(0)
+NORMAL = RNG.standard_normal((20, 10)).astype(np.float32)
+NOISY = NORMAL + RNG.standard_normal((20, 10)).astype(np.float32) / 7
+CHANCES = np.exp(NORMAL) / np.exp(NORMAL).sum(axis=1, keepdims=True)
+NOISY_CHANCES = np.exp(NOISY) / np.exp(NOISY).sum(axis=1, keepdims=True)
+LABELS, OTHER_LABELS = np.arange(30) % 4, np.arange(30) % 4 // 2
+BOXES = np.concatenate([RNG.random((1, 5, 2)), 1 + RNG.random((1, 5, 2))], axis=2)
+OUTPUTS = {
+    "kl_max_nats": (CHANCES, NOISY_CHANCES),
+    "mask_iou_min": (LABELS, OTHER_LABELS),
+    "box_iou_min": (BOXES, BOXES + 0.3),
+}
+STRICT = {"min": 1.0, "max": 0.0}
+
+
+def failed(limits, reference=NORMAL, candidate=NOISY, precision="fp32"):
+    """The budget checks that fail."""
+    asked = plan(precision, output_limits={"y": limits})
+    measured = compare(asked, [{"y": reference}], [{"y": candidate}])
+    verdict = judge(asked, Outcome(measurements=measured), None, known=False)
+    return [check for check in verdict.checks if not check.ok]
+
+
+def would_have_passed(reason):
+    """The limits at the end of a reason, read as a suite file reads them."""
+    words = re.search(r"; would pass at (.+?)( instead of exact)?$", reason)
+    return YAML(typ="safe").load(f"{{{words[1]}}}")
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_every_limit_that_fails_names_the_one_that_passes(name):
+    strict = 400.0 if name.endswith("_db") else STRICT[LIMITS[name].side]
+    outputs = OUTPUTS.get(name, (NORMAL, NOISY))
+    settings = {"margin": 0} if "agreement_min" in name else {}
+
+    (check,) = failed({name: strict, **settings}, *outputs)
+
+    assert f"{check.value:.7g} {'<' if LIMITS[name].side == 'min' else '>'} {strict:.7g}; would pass at" in check.reason
+    loose = would_have_passed(check.reason)
+    assert list(loose) == [name]
+    assert failed({**loose, **settings}, *outputs) == []
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"atol": 1e-3},
+        {"rtol": 1e-3},
+        {"atol": 1e-3, "rtol": 1e-2, "rule": "either"},
+        {"atol": 0, "rtol": 0},
+        {"atol": 1e-2, "mismatch_share_max": 0.1},
+        {"exact": True},
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
+def test_element_wise_limits_that_fail_name_those_that_pass(limits, dtype):
+    outputs = NORMAL.astype(dtype), NOISY.astype(dtype)
+
+    (check,) = failed(limits, *outputs)
+
+    kept = {} if check.name.endswith("exact") else {key: limits[key] for key in limits if key in ("atol", "rule")}
+    assert failed({**kept, **would_have_passed(check.reason)}, *outputs) == []
+
+
+def test_zeros_that_only_a_relative_limit_holds_for_would_pass_at_an_absolute_one():
+    (check,) = failed({"rtol": 0.5}, np.zeros(3), np.full(3, 0.25))
+
+    assert check.reason.startswith("the worst error is infinitely many times what")
+    assert failed({"rtol": 0.5, **would_have_passed(check.reason)}, np.zeros(3), np.full(3, 0.25)) == []
+
+
+def test_default_limits_that_fail_name_explicit_ones_that_pass():
+    checks = failed({})
+
+    assert {check.name for check in checks} == {"y/tolerance", "y/cosine_min"}
+    assert all(failed(would_have_passed(check.reason)) == [] for check in checks)
+
+
+def test_integers_that_differ_would_pass_at_a_share():
+    (check,) = failed({}, LABELS, OTHER_LABELS)
+
+    assert failed(would_have_passed(check.reason), LABELS, OTHER_LABELS) == []
+
+
+def test_every_limit_on_elements_is_tried_above():
+    assert set(ELEMENTWISE) == {"atol", "rtol", "rule", "mismatch_share_max", "exact"}
+
+
+def test_a_task_that_fails_names_the_limits_that_pass():
+    scores = (Measurement("y", "top1", 0.123456), Measurement("y", "top1_reference", 0.3))
+
+    def checks(low, drop):
+        asked = plan(task=Task("top1", "y", "labels.npz", min=low, max_drop=drop))
+        return [check for check in judge(asked, Outcome(measurements=scores), None, known=False).checks if not check.ok]
+
+    low, drop = (would_have_passed(check.reason) for check in checks(0.9, 0.01))
+    assert checks(low["min"], drop["max_drop"]) == []
+
+
+@pytest.mark.parametrize("value", [0.0, 0.993100001, 1e-12, 123456.789, 3e300, -0.123456789, 0.1 + 0.2, 1 - 1e-16])
+def test_rounding_is_in_the_safe_direction(value):
+    assert float(at_most(value)) >= value >= float(at_least(value))
+    assert float(at_most(value)) == pytest.approx(value, rel=1e-4)
+    assert len(at_most(value).lstrip("-0.").split("e")[0]) <= 6
+
+
+def test_a_value_next_to_its_limit_is_told_apart_from_it():
+    almost = np.array([1.0, 1.0 + 1e-9])
+
+    (check,) = failed({"max_abs": 1e-9 * 0.999999999}, np.ones(2), almost)
+
+    left, right = re.match(r"max_abs (\S+) > (\S+);", check.reason).groups()
+    assert left != right
+
+
+def limits_of(folder: Path, defaults: str, model: str, output: str, precision: str) -> dict[str, object]:
+    (folder / "m.onnx").touch()
+    path = folder / "suite.yaml"
+    path.write_text(
+        f"suite: s\ndefaults: {{precisions: [fp32, fp16], accuracy: {{{defaults}}}}}\n"
+        f"models:\n  - {{name: m, source: m.onnx, accuracy: {{{model}}}}}\n"
+    )
+    asked = next(one for one in load([path]) if one.case.precision == precision)
+    return dict(explicit_limits(asked, output, exact=False))
+
+
+@pytest.mark.parametrize(
+    ("defaults", "model", "expected"),
+    [
+        ("atol: 1", "", {"atol": 1}),
+        ("atol: 1", "atol: 2", {"atol": 2}),
+        ("atol: 1", "rtol: 2", {"atol": 1, "rtol": 2}),
+        ("atol: 1", "fp16: {atol: 2}", {"atol": 2}),
+        ("fp16: {atol: 1}", "atol: 2", {"atol": 1}),
+        ("fp16: {atol: 1, rtol: 1}", "fp16: {atol: 2}", {"atol": 2, "rtol": 1}),
+        ("outputs: {y: {atol: 1}}", "atol: 2", {"atol": 1}),
+        ("outputs: {y: {atol: 1}}", "fp16: {atol: 2}", {"atol": 1}),
+        ("outputs: {y: {atol: 1, rtol: 1}}", "outputs: {y: {atol: 2}}", {"atol": 2, "rtol": 1}),
+        ("outputs: {y: {fp16: {atol: 1}}}", "outputs: {y: {atol: 2}}", {"atol": 1}),
+        ("outputs: {y: {fp16: {atol: 1}}}", "outputs: {y: {fp16: {rtol: 2}}, z: {atol: 9}}", {"atol": 1, "rtol": 2}),
+        ("outputs: {z: {atol: 1}}", "", {}),
+        ("fp32: {atol: 1}", "", {}),
+    ],
+)
+def test_the_nearest_limit_wins_key_by_key(tmp_path, defaults, model, expected):
+    assert limits_of(tmp_path, defaults, model, "y", "fp16") == expected
