@@ -12,6 +12,7 @@ from typing import Any
 
 from harness.codec import decode, encode
 from harness.errors import UsageError
+from harness.judge.drift import Accuracy, values_of
 from harness.records import Digests, Latency, Record
 
 SCHEMA = "harness.baseline/1"
@@ -40,6 +41,13 @@ class Entry:
     options: Mapping[str, Any] | None = None
     """Options of the backend; None in entries that are older than their recording."""
     admission: Mapping[str, float] | None = None
+    reference: str | None = None
+    """What the errors are against; None in entries that are older than its recording."""
+
+    @property
+    def errors(self) -> Accuracy:
+        """The errors, with what tells whether others can be compared with them."""
+        return Accuracy(self.accuracy, self.digests, self.reference)
 
     def digest(self) -> str:
         """SHA-256 that names this accepted result."""
@@ -92,14 +100,15 @@ def accept(entries: Mapping[str, Entry], records: Sequence[Record], about: Mappi
 
 
 def _entry(record: Record, about: Mapping[str, Any]) -> Entry:
-    accuracy: dict[str, dict[str, float | None]] = {}
-    for measured in record.measurements:
-        if measured.output is not None:
-            accuracy.setdefault(measured.output, {})[measured.metric] = measured.value
-    options = record.attested.get("options")
-    file = Path(record.case.location.file).name
     return Entry(
-        record.latency, accuracy, record.digests, measures=record.measures, file=file, options=options, **about
+        record.latency,
+        values_of(record.measurements),
+        record.digests,
+        measures=record.measures,
+        file=Path(record.case.location.file).name,
+        options=record.attested.get("options"),
+        reference=record.reference,
+        **about,
     )
 
 

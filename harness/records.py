@@ -151,6 +151,16 @@ class FidelityPlan:
 
 
 @dataclass(frozen=True)
+class DriftPlan:
+    """When an error has drifted away from the one that was accepted."""
+
+    max_factor: float = 2.0
+    """Growth beyond this counts, where rounding does not explain it."""
+    gate: bool = False
+    """Whether a drifted error fails the case; otherwise the headline tells it."""
+
+
+@dataclass(frozen=True)
 class AttestationPlan:
     """What must be seen of the precision that ran on a GPU."""
 
@@ -188,6 +198,9 @@ class Plan:
     """The suite's reason for leaving the case out."""
     attestation: AttestationPlan = AttestationPlan()
     fidelity: FidelityPlan = FidelityPlan()
+    drift: DriftPlan = DriftPlan()
+    output_drift: Mapping[str, DriftPlan] = field(default_factory=dict)
+    """Of outputs that have settings of their own; they replace `drift`."""
 
 
 @dataclass(frozen=True)
@@ -309,6 +322,8 @@ class Record:
     """The accepted latency this one was compared with."""
     plan_digest: str | None = None
     """SHA-256 of inputs, reference, labels and options; `judge` decides again only where it is the same."""
+    reference: str | None = None
+    """What the outputs were compared with, in words."""
 
 
 @dataclass(frozen=True)

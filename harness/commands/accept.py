@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import getpass
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness import baselines, store, suites
-from harness.baselines import ACCEPTABLE
+from harness.baselines import ACCEPTABLE, Entry
 from harness.commands.places import baselines_folder
 from harness.errors import UsageError
+from harness.judge.drift import accuracy_of, between
 from harness.records import Environment, Record, Run
 
 
@@ -54,6 +55,16 @@ def _write(asked: argparse.Namespace, run: Run, environment: Environment, suite:
     before = baselines.read(folder, environment.fingerprint, suite)
     path = baselines.write(folder, environment.fingerprint, suite, baselines.accept(before, group, about))
     print(f"accepted {_counts(group)} into {path}")
+    _tell_drift(before, group)
+
+
+def _tell_drift(before: Mapping[str, Entry], records: Sequence[Record]) -> None:
+    """Errors that grew and are the new measure from now on: small steps, each accepted, make a long way."""
+    for record in records:
+        entry = before.get(record.case.id)
+        found = between(entry.errors, accuracy_of(record), record.case.precision) if entry else []
+        for drift in found:
+            print(f"accepted with drifted accuracy: {record.case.id} {drift.words()}")
 
 
 def _by_file(records: Sequence[Record]) -> dict[tuple[str, str], list[Record]]:

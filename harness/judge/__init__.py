@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from harness.judge.accuracy import judge_outputs, judge_task
 from harness.judge.attestation import judge_attestation
+from harness.judge.drift import Accuracy, judge_drift
 from harness.judge.fidelity import judge_fidelity
 from harness.judge.latency import judge_latency
 from harness.records import Failure, Latency, Outcome, Plan, Verdict
 
 
-def judge(plan: Plan, outcome: Outcome, baseline: Latency | None, *, known: bool) -> Verdict:
-    """The verdict on one case; `known` says that an accepted baseline holds the case, `baseline` its latency."""
+def judge(
+    plan: Plan, outcome: Outcome, baseline: Latency | None, *, known: bool, accepted: Accuracy | None = None
+) -> Verdict:
+    """The verdict on one case.
+
+    `known` says that an accepted baseline holds the case, `baseline` is its latency, `accepted` its errors.
+    """
     if outcome.skipped is not None:
         return _refused(plan, outcome.skipped) if known else Verdict("skipped", outcome.skipped)
     if outcome.error is not None:
         return Verdict("error", f"{outcome.error.kind} in {outcome.error.stage}: {first_line(outcome.error.message)}")
     budget = (*judge_outputs(plan, outcome.measurements), *judge_task(plan, outcome.measurements))
     accuracy = (*budget, *judge_fidelity(plan, outcome.measurements))
+    drift, drifted = judge_drift(plan, outcome, accepted)
     timing, change, words = judge_latency(plan.latency, outcome.latency, baseline)
-    checks = (*accuracy, *judge_attestation(plan, outcome), *timing)
+    checks = (*accuracy, *drift, *judge_attestation(plan, outcome), *timing)
     failed = [check for check in checks if not check.ok and check.name != "latency/regression"]
     if not budget:
         return Verdict("failed", "nothing was compared: no output, no verdict", checks)
@@ -26,6 +33,7 @@ def judge(plan: Plan, outcome: Outcome, baseline: Latency | None, *, known: bool
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
         return Verdict("failed", f"{failed[0].name}: {failed[0].reason}{more}", checks)
     untimed_before = baseline is None and outcome.latency is not None
+    words = f"{drifted}; {words}" if drifted else words
     return Verdict(_status(change, known=known and not untimed_before), words, checks)
 
 

@@ -25,11 +25,16 @@ NONE_ALLOWED: Mapping[str, str] = {
 
 def judge_fidelity(plan: Plan, measurements: Sequence[Measurement]) -> list[Check]:
     """Checks of every output against the precision twin; none where fidelity was not measured."""
-    limits = FP32_LIMITS if plan.case.precision in ("fp32", "as-is") else LIMITS
-    slack = plan.fidelity.slack
+    limits = limits_at(plan.case.precision, plan.fidelity.slack)
     checks = [_twin(plan.fidelity, m) for m in measurements if m.metric == "twin"]
     checks += [_none_allowed(m) for m in measurements if m.metric in NONE_ALLOWED]
-    return checks + [_times(m, limits[m.metric] * slack) for m in measurements if m.metric in limits]
+    return checks + [_times(m, limits[m.metric]) for m in measurements if m.metric in limits]
+
+
+def limits_at(precision: str, slack: float = 1.0) -> dict[str, float]:
+    """The limits on each distance from the precision twin, in multiples of the noise."""
+    limits = FP32_LIMITS if precision in ("fp32", "as-is") else LIMITS
+    return {metric: limit * slack for metric, limit in limits.items()}
 
 
 def _twin(plan: FidelityPlan, measured: Measurement) -> Check:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from harness.judge.drift import accuracy_of, between
 from harness.records import Check, Environment, Quantiles, Record, Run
 from harness.report.format import change, milliseconds, number, plain
 from harness.report.rows import ACCURACY, higher_is_better, label, on_clock
@@ -129,6 +130,8 @@ def _words(before: Record | None, after: Record | None) -> Iterator[str]:
             yield f"{_status(before)} → {_status(after)}: {after.headline}"
         yield from _latency(before, after)
         yield from _accuracy(before, after)
+        drifted = between(accuracy_of(before), accuracy_of(after), after.case.precision)
+        yield from (f"{found.words()}: drifted" for found in drifted)
 
 
 def _status(record: Record) -> str:
@@ -154,6 +157,8 @@ def _accuracy(before: Record, after: Record) -> Iterator[str]:
     """Words about measurements that got worse by as much as a reader can see."""
     known = {(check.name, check.output): check for check in before.checks if check.question in ACCURACY}
     for new in after.checks:
+        if new.name.endswith("_drift"):  # that is against the baseline, and told beside
+            continue
         old = known.get((new.name, new.output))
         if old is not None and old.value is not None and _got_worse(old, new):
             yield f"{label(new)} got worse: {number(old.value)} → {number(new.value)}"

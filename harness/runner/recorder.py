@@ -18,6 +18,7 @@ from harness import baselines
 from harness.baselines import Entry
 from harness.codec import encode
 from harness.judge import judge, lost_support
+from harness.judge.drift import reference_of
 from harness.judge.gate import gate
 from harness.records import SCHEMA, Case, Digests, Environment, Latency, Location, Outcome, Plan, Record, Run
 
@@ -83,7 +84,7 @@ class Judged:
         """The record of one measured case."""
         entry = self.entries(plan.case).get(plan.case.id)
         accepted = entry.latency if entry else None
-        verdict = judge(plan, outcome, accepted, known=entry is not None)
+        verdict = judge(plan, outcome, accepted, known=entry is not None, accepted=entry.errors if entry else None)
         changed = self._changed(entry, outcome)
         latency = outcome.latency
         if latency is not None and entry is not None:
@@ -106,6 +107,7 @@ class Judged:
             notes=outcome.notes,
             baseline=accepted,
             plan_digest=plan_digest(plan),
+            reference=reference_of(plan),
         )
 
     def _changed(self, entry: Entry | None, outcome: Outcome) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from harness.records import Calibration, FidelityPlan, InputSpec, LatencyPlan
+from harness.suites.drift import Drift
 from harness.suites.fields import (
     ArchiveFile,
     Backend,
@@ -198,6 +199,7 @@ class Settings(Strict):
     )
     accuracy: Accuracy | None = Field(None, description="Limits; the nearest wins key by key.")
     fidelity: FidelityEntry | None = Field(None, description="Comparison with the precision twin.")
+    drift: Drift | None = Field(None, description="Growth of errors against the accepted baseline.")
     latency: LatencyEntry | None = Field(None, description="How cases are timed.")
     attestation: AttestationEntry | None = Field(None, description="What must be seen of the precision that ran.")
     options: Options | None = Field(None, description="Backend name to its options.")

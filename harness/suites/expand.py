@@ -12,6 +12,7 @@ from harness.suites import convert
 from harness.suites.check import Checked
 from harness.suites.convert import Dimensions
 from harness.suites.document import Document
+from harness.suites.drift import drift_at, output_drift_at
 from harness.suites.entries import ExcludeEntry, ModelEntry, SuiteEntry
 from harness.suites.limits import limits_at, output_limits_at
 from harness.suites.merge import with_defaults
@@ -102,6 +103,7 @@ def _template(suite: SuiteEntry, model: _Model, found: Found) -> Plan:
 
 def _cases(template: Plan, entry: ModelEntry) -> Iterator[Plan]:
     accuracy, options = convert.given(entry.accuracy), convert.given(entry.options)
+    drift = convert.given(entry.drift)
     limits = {precision: limits_at(precision, accuracy) for precision in entry.precisions}
     output_limits = {precision: output_limits_at(precision, accuracy) for precision in entry.precisions}
     for backend, precision, (shape, dimensions) in product(entry.backends, entry.precisions, _named(template.shapes)):
@@ -112,6 +114,8 @@ def _cases(template: Plan, entry: ModelEntry) -> Iterator[Plan]:
             limits=limits[precision],
             output_limits=output_limits[precision],
             options=options.get(backend, {}),
+            drift=drift_at(precision, drift),
+            output_drift=output_drift_at(precision, drift),
             excluded=_excluded(entry.exclude, backend, precision, dimensions),
         )
 
