@@ -12,13 +12,19 @@ from harness import store, suites
 from harness.commands.places import baselines_folder, statuses
 from harness.commands.run import line, summary_line, write
 from harness.errors import UsageError
-from harness.judge.accuracy import changed_tolerances
+from harness.judge.accuracy import STRUCTURE, changed_tolerances
 from harness.judge.gate import EXIT_INTERRUPTED
+from harness.judge.stability import AGAIN
+from harness.metrics import METRICS
 from harness.metrics.compare import compare
 from harness.records import Measurement, Outcome, Plan, Record, Run
 from harness.runner import tensors
 from harness.runner.recorder import Judged, finish, header, plan_digest
+from harness.runner.repeats import compared_again
 from harness.runner.runner import excluded
+
+COMPARED = frozenset((*STRUCTURE, *METRICS, "tolerance_ratio", "mismatch_share", "mismatches"))
+"""What comparing candidate and reference measures; the rest of a record does not change with limits."""
 
 
 def judge(asked: argparse.Namespace) -> int:
@@ -102,5 +108,6 @@ def _measurements(record: Record, plan: Plan, outputs: Path) -> tuple[Measuremen
     pairs: Sequence[list[dict[str, tensors.Tensor]]] = [
         tensors.load(outputs / s)[0] for s in ("reference", "candidate")
     ]
-    kept = [m for m in record.measurements if plan.task and m.metric.startswith(plan.task.metric)]
-    return (*compare(plan, pairs[0], pairs[1]), *kept)
+    again = tensors.load(outputs / "again")[0] if (outputs / "again").is_dir() else []
+    kept = [m for m in record.measurements if m.metric not in COMPARED and not m.metric.startswith(AGAIN)]
+    return (*compare(plan, pairs[0], pairs[1]), *compared_again(plan, pairs[0], again), *kept)

@@ -7,6 +7,7 @@ from harness.judge.attestation import judge_attestation
 from harness.judge.drift import Accuracy, judge_drift
 from harness.judge.fidelity import judge_fidelity
 from harness.judge.latency import judge_latency
+from harness.judge.stability import judge_stability
 from harness.records import Failure, Latency, Outcome, Plan, Verdict
 
 
@@ -22,7 +23,8 @@ def judge(
     if outcome.error is not None:
         return Verdict("error", f"{outcome.error.kind} in {outcome.error.stage}: {first_line(outcome.error.message)}")
     budget = (*judge_outputs(plan, outcome.measurements), *judge_task(plan, outcome.measurements))
-    accuracy = (*budget, *judge_fidelity(plan, outcome.measurements))
+    stability = judge_stability(plan, outcome.measurements)
+    accuracy = (*stability, *budget, *judge_fidelity(plan, outcome.measurements))
     drift, drifted = judge_drift(plan, outcome, accepted)
     timing, change, words = judge_latency(plan.latency, outcome.latency, baseline)
     checks = (*accuracy, *drift, *judge_attestation(plan, outcome), *timing)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
@@ -23,6 +24,7 @@ from harness.runner.expected import expected_outputs, same_inputs, task_scores, 
 from harness.runner.lock import device_locks
 from harness.runner.prepared import Batches, Prepared, samples
 from harness.runner.profiles import profile
+from harness.runner.repeats import keep_again, keep_unstable, reference_repeats, repeatable
 from harness.sources import SOURCES, Fetched
 from harness.sources.inspect import inspect
 from harness.timing.loop import measure as measure_latency
@@ -79,11 +81,14 @@ class Steps:
         if reason := backend.why_not() or backend.why_not_run():
             raise InputError(f"the reference backend {asked.backend} is not available here: {reason}")
         prepared = self._prepare(plain, stages)
-        session = self._open(backend, prepared, stages)[0]
+        session, artefact = self._open(backend, prepared, stages)
         try:
             with stages("infer"):
-                outputs = [session.infer(batch) for batch in prepared.feeds.batches]
+                batches = prepared.feeds.batches
+                outputs = [session.infer(batch) for batch in batches]
                 tensors.save(folder, outputs, inputs=prepared.feeds.digest)
+                fresh = partial(backend.open, artefact, prepared.spec)
+                keep_unstable(folder, prepared.spec.model, outputs[0], session, fresh, batches[0])
         finally:
             session.close()
 
@@ -123,18 +128,22 @@ class Steps:
         try:
             candidate, first_ms = self._infer(session, prepared, stages)
             fidelity = self._fidelity(plan, session, prepared, candidate, stages, twin)
+            with stages("infer"):
+                again = session.infer(prepared.feeds.batches[0])
             with stages("compare"):
                 expected = expected_outputs(plan, prepared, reference)
                 measured = compare(plan, expected, candidate) + task_scores(plan.task, expected, candidate)
+                repeats = reference_repeats(plan, reference, expected) + repeatable(plan, candidate[0], again)
                 if keep is not None:
                     tensors.save(keep / "candidate", candidate)
                     tensors.save(keep / "reference", expected)
+                    keep_again(keep, plan, reference)
             latency = self._time(plan, session, prepared, stages)
             attested = {**session.attested, "options": dict(plan.options)}
         finally:
             session.close()
         return Outcome(
-            measurements=measured + fidelity,
+            measurements=measured + fidelity + repeats,
             latency=latency,
             measures={**artefact.measures, "first_infer_ms": first_ms},
             stages=stages.seconds,
