@@ -74,13 +74,13 @@ def test_an_explicit_limit_never_replaces_the_checks_on_structure():
 
     verdict = judge(asked, outcome(asked, broken), None, known=False)
 
-    assert verdict.headline.startswith("y/nonfinite: 1 elements are NaN or infinite where the reference is not")
+    assert verdict.headline.startswith("fidelity: y/nonfinite: 1 elements are NaN or infinite")
 
 
 def test_the_headline_says_how_many_more_checks_failed():
     asked = plan()
 
-    assert judge(asked, outcome(asked, -REFERENCE), None, known=False).headline.endswith("(and 1 more)")
+    assert judge(asked, outcome(asked, -REFERENCE), None, known=False).headline.endswith("(also failed: 1 of budget)")
 
 
 def test_a_share_of_mismatches_may_be_allowed():
@@ -99,7 +99,7 @@ def test_integers_must_be_equal_by_default():
 
     assert judge(asked, outcome(asked, numbers.copy(), numbers), None, known=False).status == "new"
     verdict = judge(asked, outcome(asked, numbers + 1, numbers), None, known=False)
-    assert verdict.headline.startswith("y/exact: 4 differ, of 4 elements")
+    assert verdict.headline.startswith("budget: y/exact: 4 differ, of 4 elements")
 
 
 def test_limits_for_all_outputs_do_not_touch_integers():
@@ -139,7 +139,7 @@ def test_an_output_without_a_finite_element_was_not_compared():
 
     verdict = judge(asked, outcome(asked, nothing, nothing.copy()), None, known=False)
 
-    assert verdict.headline.startswith("y/nothing_finite: every element is NaN in both")
+    assert verdict.headline.startswith("fidelity: y/nothing_finite: every element is NaN in both")
 
 
 def test_infinities_that_are_the_same_in_both_are_no_failure():
@@ -161,7 +161,7 @@ def test_strings_against_numbers_are_a_difference_of_types():
 
     verdict = judge(asked, outcome(asked, np.array(["a"], object), np.ones(1)), None, known=False)
 
-    assert verdict.headline.startswith("y/dtype_mismatches: dtype: expected float64, found object")
+    assert verdict.headline.startswith("fidelity: y/dtype_mismatches: dtype: expected float64, found object")
 
 
 def test_a_top_k_agreement_with_another_k_has_to_be_measured_again():

@@ -73,7 +73,7 @@ def test_a_changed_weight_fails_against_a_stored_reference(folder):
     onnx.save(model, "digits_cnn.onnx")
 
     assert harness(folder, "run", path, "-o", "out") == 1
-    assert record(folder).headline.startswith("logits/cosine_min: cosine 0.")
+    assert record(folder).headline.startswith("budget: logits/cosine_min: cosine 0.")
     assert "&lt; 0.9999" in (folder / "out/report.html").read_text()
 
 

@@ -80,11 +80,11 @@ def test_a_wrong_output_fails_with_headline_reasons_and_the_commands_that_rerun_
         [
             "*_ toy/small/fake/fp32/n-3 (toy.yaml:10) _*",
             "toy/small/fake/fp32/n-3: failed",
-            "  y/cosine_min: cosine 0.* < 0.9999 (and 1 more)",
+            "  budget: y/cosine_min: cosine 0.* < 0.9999* (also failed: 1 of budget)",
             "  y/tolerance: the worst error is *",
             "  harness run toy.yaml -k toy/small/fake/fp32/n-3",
             "  pytest toy.yaml::toy/small/fake/fp32/n-3",
-            "FAILED toy.yaml::toy/small/fake/fp32/n-3 - failed: y/cosine_min: *",
+            "FAILED toy.yaml::toy/small/fake/fp32/n-3 - failed: budget: y/cosine_min: *",
         ]
     )
     result.stdout.no_fnmatch_line("*Traceback*")
@@ -227,7 +227,7 @@ def test_an_acknowledged_case_is_xfail(folder, pytester):
     result = run(pytester, "-rx", "-k", "n-3")
 
     result.assert_outcomes(xfailed=1, deselected=1)
-    result.stdout.fnmatch_lines(["XFAIL toy.yaml::toy/small/fake/fp32/n-3 - y/cosine_min: *"])
+    result.stdout.fnmatch_lines(["XFAIL toy.yaml::toy/small/fake/fp32/n-3 - budget: y/cosine_min: *"])
 
 
 def test_without_an_output_folder_nothing_is_written(folder, pytester):

@@ -51,7 +51,7 @@ def test_a_wrong_output_fails_and_the_headline_names_output_metric_value_and_lim
 
     record = read_run(folder / "out").records[1]
     assert record.status == "failed"
-    assert record.headline.startswith("y/cosine_min: cosine 0.")
+    assert record.headline.startswith("budget: y/cosine_min: cosine 0.")
     assert "< 0.9999" in record.headline
     assert record.headline in capsys.readouterr().out
     assert record.headline in unescape((folder / "out/summary.md").read_text()).replace("\\", "")
@@ -238,7 +238,7 @@ def test_judging_again_under_tighter_limits_needs_no_run(folder):
     assert harness(folder, "judge", "out") == 1
 
     judged = read_run(folder / "out-judged").records[0]
-    assert judged.headline.startswith("y/rmse_rel_max: rmse_rel 1.0")
+    assert judged.headline.startswith("budget: y/rmse_rel_max: rmse_rel 1.0")
 
 
 def test_judging_element_wise_limits_again_needs_kept_outputs(folder, capsys):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 from harness.judge.accuracy import judge_outputs, judge_task
 from harness.judge.attestation import judge_attestation
 from harness.judge.drift import Accuracy, judge_drift
 from harness.judge.fidelity import judge_fidelity
 from harness.judge.latency import judge_latency
 from harness.judge.stability import judge_stability
-from harness.records import Failure, Latency, Outcome, Plan, Verdict
+from harness.records import Check, Failure, Latency, Outcome, Plan, Verdict
 
 
 def judge(
@@ -32,11 +35,19 @@ def judge(
     if not budget:
         return Verdict("failed", "nothing was compared: no output, no verdict", checks)
     if failed:
-        more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
-        return Verdict("failed", f"{failed[0].name}: {failed[0].reason}{more}", checks)
+        return Verdict("failed", _headline(failed), checks)
     untimed_before = baseline is None and outcome.latency is not None
     words = f"{drifted}; {words}" if drifted else words
     return Verdict(_status(change, known=known and not untimed_before), words, checks)
+
+
+def _headline(failed: Sequence[Check]) -> str:
+    """Which question failed, by what, and how many other checks did."""
+    first = failed[0]
+    question = "" if first.name.startswith(f"{first.question}/") else f"{first.question}: "
+    counts = Counter(check.question for check in failed[1:])
+    others = ", ".join(f"{count} of {name}" for name, count in counts.items())
+    return f"{question}{first.name}: {first.reason}" + (f" (also failed: {others})" if others else "")
 
 
 def _status(change: str | None, *, known: bool) -> str:
