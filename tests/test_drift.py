@@ -58,7 +58,7 @@ def test_it_fails_where_the_suite_gates_on_it_and_the_headline_names_both_errors
     found = verdict(1e-4, 3.2e-4, GATED)
 
     assert found.status == "failed"
-    assert found.headline.startswith("y/rmse_rel_drift: rmse_rel ")
+    assert found.headline.startswith("budget: y/rmse_rel_drift: rmse_rel ")
     (check,) = [check for check in found.checks if check.name == "y/rmse_rel_drift"]
     assert (check.question, check.ok) == ("budget", False)
     assert check.limit == pytest.approx(2 * check.baseline)
@@ -222,7 +222,7 @@ def test_judge_decides_on_drift_again_from_what_was_stored(tmp_path, drifting):
 
     one, other = read_run(tmp_path / "second-judged").records
     assert (one.status, other.status) == ("failed", "passed")
-    assert one.headline.startswith("y/rmse_rel_drift: rmse_rel ")
+    assert one.headline.startswith("budget: y/rmse_rel_drift: rmse_rel ")
 
 
 def test_accepting_a_drifted_error_says_so_and_makes_it_the_measure(tmp_path, drifting, capsys):

@@ -68,7 +68,7 @@ def test_an_output_of_random_numbers_without_a_seed_fails_and_the_reason_says_wh
     check = stable(record)["y"]
     assert (record.status, check.ok, stable(record)["z"].ok) == ("failed", False, True)
     assert record.headline.startswith(
-        "y/reference_stable: two runs of the reference on the same inputs differ by up to"
+        "fidelity: y/reference_stable: two runs of the reference on the same inputs differ by up to"
     )
     assert "without a seed: RandomNormalLike 'noise'" in check.reason
     assert "give its random operators a seed, exclude the case, or set limits" in check.reason
