@@ -10,6 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from harness.judge import judge
+from harness.judge.accuracy import changed_tolerances, conditioning, unmeasured
 from harness.judge.passing import at_least, at_most
 from harness.metrics import ELEMENTWISE, LIMITS
 from harness.metrics.compare import compare
@@ -164,3 +165,74 @@ def limits_of(folder: Path, defaults: str, model: str, output: str, precision: s
 )
 def test_the_nearest_limit_wins_key_by_key(tmp_path, defaults, model, expected):
     assert limits_of(tmp_path, defaults, model, "y", "fp16") == expected
+
+
+def conditioned(conditioning_rms, error_rms, precision="fp32", limits=None):
+    """The failed checks, and all measurements, of an output with an error where healthy evaluations differ so much."""
+    rng = np.random.default_rng(0)
+    reference = rng.standard_normal(10_000)
+    candidate = reference + rng.standard_normal(10_000) * error_rms
+    asked = plan(precision, limits=limits or {})
+    measured = compare(asked, [{"y": reference}], [{"y": candidate}], {"y": conditioning_rms})
+    checks = judge(asked, Outcome(measurements=measured), None, known=False).checks
+    return [check for check in checks if not check.ok], {m.metric: m for m in measured}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "as-is"])
+def test_the_fp32_defaults_grow_with_the_conditioning(precision):
+    assert conditioned(1e-9, 1e-3, precision)[0] != []
+    failed, measured = conditioned(1e-3, 1e-3, precision)
+
+    assert failed == []
+    assert measured["conditioning_rms"].value == 1e-3
+    assert measured["tolerance_ratio"].settings["atol"] == 0.032
+
+
+def test_the_fp32_defaults_never_shrink():
+    assert conditioned(1e-9, 1e-5)[0] == []
+
+
+def test_cosine_is_relaxed_only_as_far_as_the_conditioning_says():
+    assert conditioned(2e-3, 0.015)[0] == []
+    failed, _ = conditioned(2e-3, 0.08)
+
+    assert {check.name for check in failed} == {"y/tolerance", "y/cosine_min"}
+    cosine = next(check for check in failed if check.name == "y/cosine_min")
+    assert cosine.limit == pytest.approx(np.sqrt(1 - 0.064**2), rel=1e-3)
+    assert "(0.9999, relaxed because healthy evaluations differ by 0.002 RMS); would pass at" in cosine.reason
+
+
+def test_no_conditioning_excuses_an_output_that_is_all_wrong():
+    failed, _ = conditioned(10.0, 5.0)
+
+    assert [check.name for check in failed] == ["y/cosine_min"]
+
+
+@pytest.mark.parametrize(("precision", "limits"), [("fp32", {"atol": 1e-4}), ("tf32", None)])
+def test_conditioning_changes_neither_explicit_limits_nor_other_precisions(precision, limits):
+    assert conditioned(1.0, 0.1, precision, limits)[0] != []
+
+
+@pytest.mark.parametrize(
+    ("limits", "lacks"),
+    [
+        ({"max_abs": 1}, False),
+        ({"cosine_min": 0.5, "rmse_max": 1}, False),
+        ({"p99_abs_max": 1}, True),
+        ({"topk_agreement_min": 0.5}, False),
+        ({"topk_agreement_min": 0.5, "topk": 3}, True),
+        ({"argmax_agreement_min": 0.5, "margin": 0.1}, True),
+    ],
+)
+def test_judging_again_needs_the_outputs_for_what_was_not_measured(limits, lacks):
+    again = plan(output_limits={"y": limits})
+
+    assert unmeasured(again, compare(plan(), [{"y": NORMAL}], [{"y": NOISY}])) == lacks
+    assert not unmeasured(again, compare(again, [{"y": NORMAL}], [{"y": NOISY}]))
+
+
+def test_judging_again_knows_the_conditioning():
+    measured = compare(plan(), [{"y": NORMAL}], [{"y": NOISY}], {"y": 0.25})
+
+    assert conditioning(measured) == {"y": 0.25}
+    assert changed_tolerances(plan(), measured) == []
