@@ -20,6 +20,7 @@ models:
     backends: [onnxruntime-cpu]
     precisions: [fp32]
     latency: {enabled: false}
+    options: {onnxruntime-cpu: {threads: 1}}    # these tensors give a second thread nothing to do but to start
 """
 
 
