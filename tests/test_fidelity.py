@@ -12,7 +12,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from harness.backends.onnxruntime_session import HostSession
+from harness.judge.accuracy import judge_outputs
 from harness.judge.fidelity import judge_fidelity
+from harness.metrics.compare import compare
 from harness.metrics.fidelity import differences, distances, noise
 from harness.records import FidelityPlan, LatencyPlan, Measurement, Source
 from harness.runner import REFUSED, twin_files
@@ -276,3 +278,28 @@ def test_a_twin_that_could_not_be_made_is_told_with_its_reason(case, tmp_path):
     (tmp_path / "refused" / REFUSED).write_text("timeout: the twin took longer than 600 s")
 
     assert twin_files.kept(Path(tmp_path / "refused"))[0].refused == "timeout: the twin took longer than 600 s"
+
+
+def test_the_fp32_budget_of_an_ill_conditioned_model_grows_with_its_noise(tmp_path):
+    cancelling = graph(
+        [
+            helper.make_node("MatMul", ["x", "w"], ["a"]),
+            helper.make_node("Add", ["a", "big"], ["b"]),
+            helper.make_node("Sub", ["b", "big"], ["y"]),
+        ],
+        {"x": (TensorProto.FLOAT, ["n", 8])},
+        {"y": (TensorProto.FLOAT, ["n", 4])},
+        {"w": RNG.normal(size=(8, 4)).astype(np.float32), "big": np.float32(1e4)},
+    )
+    onnx.save(cancelling, tmp_path / "m.onnx")
+    made = plan("fp32", source=Source("file", str(tmp_path / "m.onnx")), dimensions={"n": 16})
+    Steps(tmp_path / "cache", tmp_path, lambda _: None).twin(made, tmp_path / "twin")
+    expected = run(cancelling, x=RNG.normal(size=(16, 8)).astype(np.float32))
+    rounded = {"y": expected["y"] + np.float32(1e-3)}  # one unit in the last place of 1e4
+
+    def fails(conditioning):
+        checks = judge_outputs(made, compare(made, [expected], [rounded], conditioning))
+        return [check.name for check in checks if not check.ok]
+
+    assert "y/tolerance" in fails({})
+    assert fails(twin_files.noise_rms(tmp_path / "twin")) == []

@@ -132,7 +132,8 @@ class Steps:
                 again = infer_all(session, prepared.feeds.batches[:1], candidate[-1:])[0]
             with stages("compare"):
                 expected = expected_outputs(plan, prepared, reference)
-                measured = compare(plan, expected, candidate) + task_scores(plan.task, expected, candidate)
+                measured = compare(plan, expected, candidate, twin_files.noise_rms(twin))
+                measured += task_scores(plan.task, expected, candidate)
                 repeats = reference_repeats(plan, reference, expected) + repeatable(plan, candidate[0], again)
                 if keep is not None:
                     tensors.save(keep / "candidate", candidate)
