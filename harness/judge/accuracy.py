@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from harness.errors import did_you_mean
 from harness.judge import elements
 from harness.judge.passing import at_least, at_most, would_pass
-from harness.metrics import LIMITS, METRICS, SETTINGS, Bound
+from harness.metrics import METRICS, SETTINGS, Bound, bound
 from harness.metrics.defaults import (
     conditioned,
     default_cosine,
@@ -77,7 +77,8 @@ def _budget(plan: Plan, output: str, measured: list[Measurement], *, exact: bool
     if not explicit and conditioned(plan):
         limits, note = _relaxed(limits, found)
     found = _same_settings(found, limits)
-    checks = [_bound(output, name, limit, found, note) for name, limit in limits.items() if name in LIMITS]
+    scalar = [(name, bounds, float(limits[name])) for name in limits if (bounds := bound(name))]
+    checks = [_limit(output, name, bounds, limit, found, note) for name, bounds, limit in scalar]
     if "atol" in limits or "rtol" in limits:
         checks.append(elements.tolerance(output, limits, found))
     elif "mismatch_share_max" in limits:
@@ -123,27 +124,26 @@ def _failed(name: str, output: str, reason: str) -> Check:
     return Check(name, "budget", output, "measured", None, None, None, False, reason)
 
 
-def _bound(output: str, name: str, limit: float | bool | str, found: dict[str, Measurement], note: str) -> Check:
-    bound = LIMITS[name]
-    measured = found.get(bound.metric)
+def _limit(output: str, name: str, bounds: Bound, limit: float, found: dict[str, Measurement], note: str) -> Check:
+    metric, side = bounds.metric, bounds.side
+    measured = found.get(metric)
     value = measured.value if measured else None
-    level = float(limit)
-    ok = value is not None and (value <= level if bound.side == "max" else value >= level)
-    reason = elements.not_measured(bound.metric) if value is None else _relation(bound, value, level) + note
+    ok = value is not None and (value <= limit if side == "max" else value >= limit)
+    reason = elements.not_measured(metric) if value is None else _relation(bounds, value, limit) + note
     if measured is None:
         reason += "; where the limit is new, run again or judge a run that kept its outputs (--keep-outputs)"
     if value is not None and not ok:
-        reason += would_pass(**{name: at_most(value) if bound.side == "max" else at_least(value)})
-    return Check(f"{output}/{name}", "budget", output, bound.metric, value, level, None, ok, reason)
+        reason += would_pass(**{name: at_most(value) if side == "max" else at_least(value)})
+    return Check(f"{output}/{name}", "budget", output, metric, value, limit, None, ok, reason)
 
 
-def _relation(bound: Bound, value: float, level: float) -> str:
+def _relation(bounds: Bound, value: float, level: float) -> str:
     """The value beside its limit, with as many digits as tell them apart."""
     sign = "<=" if value <= level else ">"
-    if bound.side == "min":
+    if bounds.side == "min":
         sign = ">=" if value >= level else "<"
     digits = next((n for n in range(7, 17) if value == level or f"{value:.{n}g}" != f"{level:.{n}g}"), 17)
-    return f"{bound.metric} {value:.{digits}g} {sign} {level:.{digits}g}"
+    return f"{bounds.metric} {value:.{digits}g} {sign} {level:.{digits}g}"
 
 
 def judge_task(plan: Plan, measurements: Sequence[Measurement]) -> list[Check]:
@@ -197,9 +197,14 @@ def unmeasured(plan: Plan, measurements: Sequence[Measurement]) -> bool:
 
 
 def _lacks(limits: Limits, found: dict[str, Measurement]) -> bool:
-    named = {LIMITS[limit].metric for limit in limits if limit in LIMITS}
+    named = {bounds.metric for bounds in map(bound, limits) if bounds}
     usable = _same_settings(found, limits)
-    return any(metric not in usable and (metric in found or METRICS.load(metric).on_request) for metric in named)
+    return any(metric not in usable and (metric in found or _on_request(metric)) for metric in named)
+
+
+def _on_request(metric: str) -> bool:
+    """Whether a metric is measured only where a limit names it; of those not built in nobody knows here."""
+    return metric not in METRICS or METRICS.load(metric).on_request
 
 
 def _same_tolerance(plan: Plan, output: str, settings: Mapping[str, float | str] | None, *, exact: bool) -> bool:

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from harness.metrics import LIMITS, METRICS
+from harness.metrics import METRICS, bound
 from harness.metrics.base import Metric, Tensor
 from harness.metrics.defaults import conditioned, default_atol, default_limits, explicit_limits, is_exact, noise_share
 from harness.metrics.elementwise import Allowance
 from harness.metrics.moments import Moments
 from harness.metrics.passes import Asked, reference_rms, unequal, whole
 from harness.metrics.pieces import Pair
+from harness.metrics.plugins import installed
 from harness.records import Limits, Measurement, Plan
 
 Outputs = Mapping[str, Tensor]
@@ -107,8 +108,8 @@ def _numbers(
 
 def _metrics(limits: Limits) -> list[Metric]:
     """Every metric, but of those that make sense for few outputs only the ones that limits name."""
-    named = {LIMITS[limit].metric for limit in limits if limit in LIMITS}
-    metrics: list[Metric] = [METRICS.load(name) for name in METRICS]
+    named = {bounds.metric for bounds in map(bound, limits) if bounds}
+    metrics: list[Metric] = [*(METRICS.load(name) for name in METRICS), *installed().values()]
     return [metric for metric in metrics if metric.name in named or not metric.on_request]
 
 
