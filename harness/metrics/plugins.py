@@ -10,11 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import InputError, UsageError
 from harness.metrics import ELEMENTWISE, LIMITS, METRICS, SETTINGS
-from harness.metrics.base import OF, Metric
+
+if TYPE_CHECKING:
+    from harness.metrics.base import Metric
 
 GROUP = "trt_harness.metrics"
 
@@ -46,6 +48,8 @@ def _where(entry: EntryPoint) -> str:
 
 def _problem(name: str, metric: Any, others: Mapping[str, Metric]) -> str | None:
     """What is wrong with an entry point's value."""
+    from harness.metrics.base import OF, Metric  # checking suites needs no NumPy where no such metric is installed
+
     if not isinstance(metric, Metric):
         return f"is {type(metric).__name__}, not a harness.metrics.base.Metric"
     if metric.name != name or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
