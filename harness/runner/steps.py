@@ -150,7 +150,7 @@ class Steps:
             stages=stages.seconds,
             attested=attested,
             digests=replace(_digests(prepared), engine=artefact.digest),
-            notes=(*_notes(prepared), *unused(plan.reference, prepared)),
+            notes=(*plan.notes, *_notes(prepared), *unused(plan.reference, prepared)),
         )
 
     def _fidelity(
