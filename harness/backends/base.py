@@ -26,6 +26,8 @@ class BuildSpec:
     dtypes: Mapping[str, str]
     """Inputs and outputs of the ONNX model to their dtype."""
     options: Mapping[str, Any]
+    typed: bool = False
+    """fp32 tensors of the file are computed in fp32 also where the precision would allow a runtime to lower them."""
 
 
 @dataclass(frozen=True)

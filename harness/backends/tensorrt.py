@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.backends.base import Artefact, BuildSpec, Session
 from harness.backends.cuda import why_no_gpu
-from harness.backends.tensorrt_network import WEAK_FLAGS, told
+from harness.backends.tensorrt_network import WEAK_FLAGS, hold_fp32, told
 from harness.errors import BuildError, CaseError, DeviceError, InputError, OutOfMemory, Unsupported
 from harness.sources.digest import file_digest
 
@@ -104,6 +104,8 @@ class TensorRT:
 
         made = network_from_onnx_path(str(spec.model), strongly_typed=strong)
         builder, network = made[0], made[1]
+        if spec.typed and not strong and spec.precision == "fp16":
+            hold_fp32(self._trt(), network)
         config = create_config(builder, network, **self._config(spec, strong, network))
         return bytes(engine_bytes_from_network((builder, network), config)), told(self._trt(), network, config)
 
@@ -121,6 +123,7 @@ class TensorRT:
         }
         if not strong:
             chosen |= dict.fromkeys(self._weak_precisions(spec.precision, network), True)
+            chosen |= {"precision_constraints": "obey"} if spec.typed and spec.precision == "fp16" else {}
         if "optimization_level" in spec.options:
             chosen["builder_optimization_level"] = int(spec.options["optimization_level"])
         if "workspace_mib" in spec.options:

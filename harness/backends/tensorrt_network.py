@@ -32,6 +32,19 @@ def told(trt: Any, network: Any, config: Any) -> dict[str, Any]:
     }
 
 
+def hold_fp32(trt: Any, network: Any) -> None:
+    """Asks a weakly typed network to compute what the file has in fp32 in fp32, which the builder must then obey."""
+    for index in range(network.num_layers):
+        layer = network.get_layer(index)
+        given = [layer.get_output(position).dtype for position in range(layer.num_outputs)]
+        if layer.type in (trt.LayerType.CONSTANT, trt.LayerType.SHAPE, trt.LayerType.CAST) or not given:
+            continue
+        if all(kind == trt.float32 for kind in given):
+            layer.precision = trt.float32
+            for position in range(layer.num_outputs):
+                layer.set_output_type(position, trt.float32)
+
+
 def _is_strong(trt: Any, network: Any) -> bool:
     if not hasattr(trt.BuilderFlag, "FP16"):  # where there is no flag for a precision there is no other typing
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -27,15 +28,16 @@ COMPLETE_OPSET = 22
 
 def bfloat16(plan: Plan, fetched: Fetched, info: ModelInfo, cache: Path) -> Variant:  # noqa: ARG001
     """The model in bf16 where ONNX defines the operator for it; the rest stays in fp32 (noted)."""
-    return kept(plan.case.precision, (fetched.sha256, "bf16/1"), cache, lambda: _make(fetched.model))
+    return kept(plan.case.precision, (fetched.sha256, "bf16/1"), cache, lambda: make(fetched.model))
 
 
-def _make(path: Path) -> Made:
+def make(path: Path, kept_names: Callable[[Any], list[str]] = lambda _: []) -> Made:
+    """The bf16 model of an fp32 file, and notes on it; `kept_names` gives nodes that stay in fp32 besides."""
     original, notes = load_model(path, CAST_OPSET)
     if opset(original) < COMPLETE_OPSET and _refusing(original):
         original, notes = load_model(path, COMPLETE_OPSET)
     refuse_half("bf16", original)
-    model = convert(deepcopy(original), _refusing(original))
+    model = convert(deepcopy(original), _refusing(original) + kept_names(original))
     _retype_weights(model, original)
     _retype_graph(model)
     finish(model, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,14 @@ LARGEST = 65504.0
 
 def float16(plan: Plan, fetched: Fetched, info: ModelInfo, cache: Path) -> Variant:  # noqa: ARG001
     """The model converted by onnxruntime, which leaves a few operators in fp32 (noted)."""
-    return kept(plan.case.precision, (fetched.sha256, "fp16/1"), cache, lambda: _make(fetched.model))
+    return kept(plan.case.precision, (fetched.sha256, "fp16/1"), cache, lambda: make(fetched.model))
 
 
-def _make(path: Path) -> Made:
+def make(path: Path, kept_names: Callable[[Any], list[str]] = lambda _: []) -> Made:
+    """The fp16 model of an fp32 file, and notes on it; `kept_names` gives nodes that stay in fp32 besides."""
     model, notes = load_model(path)
     clipped = _beyond_range(model)
-    model = convert(model, refusing(model, "float16"))
+    model = convert(model, refusing(model, "float16") + kept_names(model))
     finish(model, path)
     told = f"{clipped} weights beyond fp16's ±65504 were clipped" if clipped else None
     return model, (*notes, *filter(None, (kept_in_fp32(model), told)))

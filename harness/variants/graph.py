@@ -207,7 +207,7 @@ def _sort_nodes(graph: Any) -> None:
     users: dict[int, list[int]] = {}
     waits = []
     for number, node in enumerate(graph.node):
-        needs = {maker[name] for name in _reads(node) if name in maker} - {number}
+        needs = {maker[name] for name in reads(node) if name in maker} - {number}
         waits.append(len(needs))
         for need in needs:
             users.setdefault(need, []).append(number)
@@ -226,12 +226,13 @@ def _sort_nodes(graph: Any) -> None:
     graph.node.extend(order)
 
 
-def _reads(node: Any) -> Iterator[str]:
+def reads(node: Any) -> Iterator[str]:
+    """The tensors that a node reads, those that its inner graphs take from outside among them."""
     yield from node.input
     for graph in subgraphs(node):
         yield from (value.name for value in graph.output)  # an inner output may be an outer tensor
         for inner in graph.node:
-            yield from _reads(inner)
+            yield from reads(inner)
 
 
 def refuse_half(precision: str, model: Any) -> None:

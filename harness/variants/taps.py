@@ -1,0 +1,196 @@
+"""Tensors inside a graph: which can be looked at, how they become outputs, and how a graph is cut at them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from onnx import TensorProto, helper
+
+from harness.variants.graph import reads
+
+FLOATS = frozenset((TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE))
+HALVES = frozenset((TensorProto.FLOAT16, TensorProto.BFLOAT16))
+MOVERS = frozenset(
+    (
+        *("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Dropout", "Split", "Constant"),
+        *("Cast", "CastLike", "QuantizeLinear", "DequantizeLinear", "ConstantOfShape", "Expand"),
+    )
+)
+"""Operators that compute nothing: what they give is looked at where it is used."""
+LOCAL = "/local"
+"""Ends the name of an output that was computed from known inputs of its own part of the graph."""
+
+
+@dataclass(frozen=True)
+class Maker:
+    """A node that computes something, by its first output."""
+
+    tensor: str
+    name: str
+    op: str
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A float tensor that can be looked at, what computes it, and the taps that this hangs on directly."""
+
+    tensor: str
+    maker: Maker
+    reads: tuple[str, ...]
+    final: bool = False
+    """An output of the model."""
+
+
+def taps(model: Any) -> tuple[Tap, ...]:
+    """The float tensors that a graph computes from its inputs, in order; shapes are inferred, nodes are named."""
+    kinds, finals = types(model), {value.name for value in model.graph.output}
+    nearest: dict[str, dict[str, None]] = {value.name: {} for value in model.graph.input}
+    found: list[Tap] = []
+    for node in model.graph.node:
+        read = [name for name in reads(node) if name in nearest]
+        if not read:
+            continue  # made of constants only
+        known = {tap.tensor for tap in found}
+        above = {up: None for name in read for up in ({name: None} if name in known else nearest[name])}
+        for name in filter(None, node.output):
+            nearest[name] = above
+            if kinds.get(name) in FLOATS and (name in finals or node.op_type not in MOVERS):
+                maker = Maker(node.output[0], node.name, node.op_type)
+                found.append(Tap(name, maker, tuple(above), name in finals))
+    return tuple(found)
+
+
+def types(model: Any) -> dict[str, int]:
+    """The element types of the tensors of a graph, as far as they are known."""
+    graph = model.graph
+    found = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    values = (*graph.value_info, *graph.input, *graph.output)
+    return found | {value.name: value.type.tensor_type.elem_type for value in values}
+
+
+def makers(model: Any) -> dict[str, Any]:
+    """Tensor to the node that gives it."""
+    return {name: node for node in model.graph.node for name in node.output if name}
+
+
+def between(model: Any, tensor: str, known: Collection[str]) -> tuple[Maker, ...]:
+    """The nodes that compute a tensor from known ones and the model's inputs, in order; movers are left out."""
+    made, inputs = makers(model), {value.name for value in model.graph.input}
+    seen: set[str] = set()
+    waiting = [tensor]
+    while waiting:
+        node = made.get(waiting.pop())
+        if node is None or node.output[0] in seen:
+            continue
+        seen.add(node.output[0])
+        waiting += [name for name in reads(node) if name not in known and name not in inputs]
+    inside = [node for node in model.graph.node if node.output and node.output[0] in seen]
+    return tuple(Maker(node.output[0], node.name, node.op_type) for node in inside if node.op_type not in MOVERS)
+
+
+def mark(model: Any, names: Sequence[str]) -> Any:
+    """The model, changed in place, with these tensors as outputs too."""
+    outputs = {value.name for value in model.graph.output}
+    model.graph.output.extend(_values(model)[name] for name in names if name not in outputs)
+    return model
+
+
+def cut(model: Any, known: Collection[str], wanted: Sequence[str]) -> Any:
+    """The model, changed in place, giving `wanted` (named with LOCAL) computed from the `known` tensors.
+
+    Whoever reads a known tensor reads an input of that name; what is not needed is left out.
+    """
+    graph, values = model.graph, _values(model)
+    for node in graph.node:
+        for position, name in enumerate(node.output):
+            if name in known or name in wanted:
+                node.output[position] = name + LOCAL
+    inputs = [value for value in graph.input if value.name not in known]
+    inputs += [values[name] for name in known if name in values]
+    outputs = [_named(values[name], name + LOCAL) for name in wanted]
+    kept = [_named(value, value.name) for value in inputs]
+    del graph.input[:], graph.output[:], graph.value_info[:]
+    graph.input.extend(kept)
+    graph.output.extend(outputs)
+    return prune(model)
+
+
+def prune(model: Any) -> Any:
+    """The model, changed in place, without nodes, inputs and weights that no output needs."""
+    graph, made = model.graph, makers(model)
+    needed = {value.name for value in graph.output}
+    waiting = list(needed)
+    while waiting:
+        node = made.get(waiting.pop())
+        if node is not None:
+            more = set(reads(node)) - needed
+            needed |= more
+            waiting += more
+    nodes = [node for node in graph.node if needed & set(node.output)]
+    for field, kept in (
+        (graph.node, nodes),
+        (graph.input, [value for value in graph.input if value.name in needed]),
+        (graph.initializer, [tensor for tensor in graph.initializer if tensor.name in needed]),
+    ):
+        if len(kept) < len(field):
+            copies = [_copy(one) for one in kept]
+            del field[:]
+            field.extend(copies)
+    return model
+
+
+def slice_model(model: Any, known: Collection[str], tensor: str, shapes: Mapping[str, Sequence[int]]) -> Any:
+    """The part that computes one tensor from known ones as a model of its own, with float inputs and outputs.
+
+    `shapes` gives the sizes of its inputs and of the tensor. The model is changed in place.
+    """
+    graph = cut(model, known, [tensor]).graph
+    casts = list(_widened_inputs(graph))
+    nodes = [_copy(node) for node in graph.node]
+    made = graph.output[0]
+    kind = made.type.tensor_type.elem_type
+    del graph.output[:], graph.node[:]
+    graph.node.extend([*casts, *nodes, helper.make_node("Cast", [tensor + LOCAL], [tensor], to=_wide(kind))])
+    graph.output.append(helper.make_tensor_value_info(tensor, _wide(kind), list(shapes[tensor])))
+    for value in graph.input:
+        if value.name in shapes:
+            kind = value.type.tensor_type.elem_type
+            value.CopyFrom(helper.make_tensor_value_info(value.name, kind, list(shapes[value.name])))
+    return model
+
+
+def _widened_inputs(graph: Any) -> Iterator[Any]:
+    """Makes inputs of a half type float32; the nodes given back cast them for those who read them."""
+    renamed = {}
+    for value in graph.input:
+        kind = value.type.tensor_type.elem_type
+        if kind in HALVES:
+            renamed[value.name] = f"{value.name}/given"
+            value.type.tensor_type.elem_type = TensorProto.FLOAT
+            yield helper.make_node("Cast", [value.name], [renamed[value.name]], f"{value.name}/cast", to=kind)
+    for node in graph.node:
+        for position, name in enumerate(node.input):
+            node.input[position] = renamed.get(name, name)
+
+
+def _wide(kind: int) -> int:
+    return int(TensorProto.FLOAT) if kind in HALVES else kind
+
+
+def _values(model: Any) -> dict[str, Any]:
+    graph = model.graph
+    return {value.name: value for value in (*graph.value_info, *graph.input, *graph.output)}
+
+
+def _named(value: Any, name: str) -> Any:
+    made = _copy(value)
+    made.name = name
+    return made
+
+
+def _copy(message: Any) -> Any:
+    made = type(message)()
+    made.CopyFrom(message)
+    return made
