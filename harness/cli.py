@@ -53,10 +53,10 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"trt-harness {__version__}")
     commands = top.add_subparsers(required=True, metavar="COMMAND", title="commands")
-    _add_init(commands)
     _add_run(commands)
     _add_suite_commands(commands)
     _add_result_commands(commands)
+    _add_debug(commands)
     doctor = commands.add_parser("doctor", help="what this machine can run, and how to get what is missing")
     doctor.set_defaults(command=_command("doctor"))
     return top
@@ -72,20 +72,6 @@ def _command(name: str) -> Callable[[argparse.Namespace], int]:
         return status
 
     return call
-
-
-def _add_init(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    init = commands.add_parser("init", help="write a first suite for an ONNX file, with limits measured here")
-    init.add_argument("model", type=Path, metavar="MODEL", help="an ONNX file")
-    init.add_argument("-o", dest="output", type=Path, metavar="SUITE", help="file to write (default: beside the model)")
-    init.add_argument("--precisions", type=_names, default=[], metavar="NAME,…", help="default: those that work")
-    init.add_argument("--backends", type=_names, default=[], metavar="NAME,…", help="default: those that are here")
-    init.add_argument(
-        "--timeout", type=_seconds, default=600.0, metavar="S", help="seconds a stage may take (default 600)"
-    )
-    init.add_argument("--artefacts", type=Path, metavar="DIR", help="made variants (default: the user's cache)")
-    _add_root(init)
-    init.set_defaults(command=_command("init"))
 
 
 def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -142,6 +128,27 @@ def _add_result_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     accept.set_defaults(command=_command("accept"))
 
 
+def _add_debug(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    debug = commands.add_parser("debug", help="where a failing case went wrong")
+    debug.add_argument("case", metavar="CASE", help="a case's id, as `harness list` prints it")
+    where = debug.add_mutually_exclusive_group()
+    where.add_argument("--suites", nargs="+", type=Path, metavar="SUITES", help="suites that make it (default suites/)")
+    where.add_argument("--run", type=Path, metavar="RUN", help="a run that holds it: its folder or its run.json")
+    debug.add_argument(
+        "-o", dest="output", type=Path, metavar="DIR", help="where to write (default reports/debug-<case>)"
+    )
+    debug.add_argument("--artefacts", type=Path, metavar="DIR", help="made variants (default: the user's cache)")
+    debug.add_argument(
+        "--timeout", type=_seconds, default=600.0, metavar="S", help="seconds a stage may take (default 600)"
+    )
+    debug.add_argument("--builds", type=_positive, default=24, metavar="N", help="builds to make at most (default 24)")
+    debug.add_argument(
+        "--time", type=_seconds, default=3600.0, metavar="S", help="begin no build after so long (default 3600)"
+    )
+    _add_root(debug)
+    debug.set_defaults(command=_command("debug"))
+
+
 def _add_suites(command: argparse.ArgumentParser) -> None:
     command.add_argument("suites", nargs="+", type=Path, metavar="SUITES", help="suite files, or folders of them")
     command.add_argument("-k", dest="expression", default="", metavar="EXPR", help="only cases whose id or tags match")
@@ -164,10 +171,6 @@ def _add_folders(command: argparse.ArgumentParser) -> None:
 
 def _add_baselines(command: argparse.ArgumentParser) -> None:
     command.add_argument("--baselines", type=Path, metavar="DIR", help="accepted results (default <root>/baselines)")
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _positive(text: str) -> int:

@@ -12,7 +12,7 @@ from harness import store, suites
 from harness.commands.places import baselines_folder, statuses
 from harness.commands.run import line, summary_line, write
 from harness.errors import UsageError
-from harness.judge.accuracy import STRUCTURE, changed_tolerances, conditioning, unmeasured
+from harness.judge.accuracy import STRUCTURE, changed_tolerances
 from harness.judge.gate import EXIT_INTERRUPTED
 from harness.judge.stability import AGAIN
 from harness.metrics import METRICS
@@ -95,12 +95,11 @@ def _again(record: Record, plan: Plan, judged: Judged, outputs: Path) -> Record:
 
 
 def _measurements(record: Record, plan: Plan, outputs: Path) -> tuple[Measurement, ...]:
-    """The stored ones, or new ones from kept outputs where the limits need them; UsageError without."""
+    """The stored ones, or new ones from kept outputs where an element-wise limit changed; UsageError without them."""
     changed = changed_tolerances(plan, record.measurements)
-    were_kept = (outputs / "candidate").is_dir()
-    if not changed and not (were_kept and unmeasured(plan, record.measurements)):
+    if not changed:
         return record.measurements
-    if not were_kept:
+    if not (outputs / "candidate").is_dir():
         names = ", ".join(changed)
         raise UsageError(
             f"{record.case.id}: the element-wise limits of {names} changed, and no outputs were kept: "
@@ -110,11 +109,5 @@ def _measurements(record: Record, plan: Plan, outputs: Path) -> tuple[Measuremen
         tensors.load(outputs / s)[0] for s in ("reference", "candidate")
     ]
     again = tensors.load(outputs / "again")[0] if (outputs / "again").is_dir() else []
-    found = compare(plan, pairs[0], pairs[1], conditioning(record.measurements))
-    replaced = {(m.output, m.metric) for m in found}
-    kept = [
-        m
-        for m in record.measurements
-        if not (m.metric in COMPARED or m.metric.startswith(AGAIN) or (m.output, m.metric) in replaced)
-    ]
-    return (*found, *compared_again(plan, pairs[0], again), *kept)
+    kept = [m for m in record.measurements if m.metric not in COMPARED and not m.metric.startswith(AGAIN)]
+    return (*compare(plan, pairs[0], pairs[1]), *compared_again(plan, pairs[0], again), *kept)

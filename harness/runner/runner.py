@@ -18,7 +18,6 @@ from typing import Any, Self
 from harness.backends import SCRIPTED, TWIN_BACKEND, worker_variables
 from harness.codec import decode, encode
 from harness.errors import HarnessError
-from harness.inputs.outline import Outline
 from harness.judge import first_line
 from harness.records import Environment, Failure, Outcome, Plan, Reference
 from harness.runner import REFUSED
@@ -81,10 +80,6 @@ class Bench:
         reason: str | None = self._about(backend)["why_not_run"]
         return reason
 
-    def outline(self, model: Path) -> Outline:
-        """A model from outside; raises WorkerFailed, of kind input when the file is no usable model."""
-        return decode(Outline, self._worker("").request("outline", model=str(model)))
-
     def outcome(self, plan: Plan) -> Outcome:
         """Everything measured for one plan; whatever goes wrong is in the outcome."""
         if plan.excluded is not None:
@@ -109,6 +104,16 @@ class Bench:
             return decode(Outcome, answer)
         except (TypeError, ValueError) as error:
             return Outcome(error=Failure("harness", "answer", f"the worker's answer is not an outcome: {error}"))
+
+    def debug(self, plan: Plan, step: str, **arguments: Any) -> Any:
+        """What the worker of a plan answers to a step of `harness debug`; raises WorkerFailed."""
+        return self._worker(plan.case.backend, plan.case.precision).request(
+            "debug", step=step, plan=encode(plan), **arguments
+        )
+
+    def reference(self, plan: Plan) -> str | None:
+        """Where the reference outputs of a plan are; None when they are stored; raises WorkerFailed."""
+        return str(self._reference(plan)) if plan.reference.kind == "backend" else None
 
     def kill(self) -> None:
         """End the workers at once, from another thread; what they were asked for fails."""

@@ -42,11 +42,11 @@ class Worker:
         self._steps: Any = None
         self._operations: Mapping[str, Callable[..., Any]] = {
             "hello": self._hello,
-            "outline": self._outline,
             "backend": self._backend,
             "reference": self._reference,
             "twin": self._twin,
             "measure": self._measure,
+            "debug": self._debug,
         }
 
     def serve(self, request: dict[str, Any]) -> None:
@@ -80,12 +80,6 @@ class Worker:
         self._steps = Steps(self._cache, self._scratch, self._announce)
         return encode(self._steps.environment)
 
-    def _outline(self, model: str) -> Any:
-        """What a model file says about itself."""
-        from harness.inputs.tables import outline
-
-        return encode(outline(Path(model)))
-
     def _backend(self, name: str) -> Any:
         """Why a backend is not available here, and its versions if it is."""
         from harness.backends import BACKENDS
@@ -108,6 +102,13 @@ class Worker:
         folders = (Path(folder) if folder else None for folder in (reference, twin, keep))
         outcome: Outcome = self._steps.measure(decode(Plan, plan), *folders)
         return encode(outcome)
+
+    def _debug(self, step: str, plan: Any, **arguments: Any) -> Any:
+        """One step of `harness debug`."""
+        from harness.runner.probes import Probes
+
+        probes = Probes(self._cache, self._scratch, self._announce)
+        return encode(getattr(probes, step)(decode(Plan, plan), **arguments))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,111 @@
+"""debug.md: what `harness debug` found, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from harness.runner.findings import Distance, Findings, Mend, Node
+
+ROWS = 12
+WORDS = {
+    "twin": "its precision twin (the same file, its rounding explicit, on the CPU)",
+    "fp32": "the fp32 model",
+}
+
+
+def markdown(found: Findings) -> str:
+    """The findings as text."""
+    return "\n".join(_lines(found)) + "\n"
+
+
+def _lines(found: Findings) -> Iterator[str]:
+    yield f"# {found.case}"
+    yield ""
+    yield f"fails: {found.headline}"
+    yield ""
+    yield f"**{found.verdict}**"
+    if found.first is not None and found.first_node is not None:
+        yield ""
+        yield f"First tensor that parts from {WORDS[found.yardstick]}:"
+        yield f"`{found.first}`, made by {_name(found.first_node)}"
+        yield f"({_told(found.tensors.get(found.first))})."
+    if found.ranking:
+        yield from _table(found)
+    if found.mend is not None:
+        yield from _mend(found.mend, found.precision)
+    if found.slice is not None:
+        cut = found.slice
+        yield ""
+        yield f"The part that makes `{cut.tensor}` alone ({_names(cut.nodes)}) is in `slice/`; run alone it is"
+        yield f"**{cut.status}**: {cut.headline}"
+        yield ""
+        yield f"    {cut.command}"
+    if found.notes:
+        yield ""
+        yield from (f"- {note}" for note in found.notes)
+    yield ""
+    yield f"{found.builds} builds were made."
+
+
+def _table(found: Findings) -> Iterator[str]:
+    yield ""
+    yield "Error that each part adds to what it was given, NaN and infinities first: from its twin in multiples of the"
+    yield "noise and of the limit on it, from fp32 relative to the values; last what the file costs anyway."
+    yield ""
+    yield "| makes | nodes | not finite | x noise | of the limit | off fp32 | the file alone |"
+    yield "|---|---|---|---|---|---|---|"
+    for part in found.ranking[:ROWS]:
+        added = part.added
+        cells = (
+            f"`{part.tensor}`",
+            _names(part.nodes),
+            f"{_unfinite(added):g}",
+            _times(added.noise),
+            _times(added.excess),
+        )
+        yield f"| {' | '.join(cells)} | {_times(added.relative)} | {_times(added.file)} |"
+    if len(found.ranking) > ROWS:
+        yield ""
+        yield f"and {len(found.ranking) - ROWS} more in debug.json."
+
+
+def _mend(mend: Mend, precision: str) -> Iterator[str]:
+    yield ""
+    if mend.nodes is None:
+        yield f"No set of nodes to keep in fp32: {mend.words}."
+        return
+    kind = "the smallest set found (without any one of them it fails)" if mend.minimal else "sufficient"
+    yield f"Kept in fp32 instead of {precision}, these nodes bring the case back inside its limits,"
+    yield f"{kind}; {mend.words}:"
+    yield ""
+    yield from (f"- {_name(node)}, which makes `{node.tensor}`" for node in mend.nodes)
+
+
+def _told(distance: Distance | None) -> str:
+    if distance is None:
+        return "not measured"
+    parts = [f"{_unfinite(distance):g} elements are not finite"] if _unfinite(distance) else []
+    if distance.noise is not None:
+        parts.append(f"{distance.noise:.3g} times the noise")
+    if distance.relative is not None:
+        parts.append(f"{distance.relative:.3g} off the fp32 model")
+    if distance.file is not None:
+        parts.append(f"{distance.file:.3g} by the file alone")
+    return ", ".join(parts)
+
+
+def _unfinite(distance: Distance) -> float:
+    return max(distance.nonfinite, distance.overflowed)
+
+
+def _name(node: Node) -> str:
+    return f"{node.op} `{node.name}`"
+
+
+def _names(nodes: Sequence[Node]) -> str:
+    shown = ", ".join(f"{node.op} {node.name}" for node in nodes[:3])
+    return f"{shown} and {len(nodes) - 3} more" if len(nodes) > 3 else shown
+
+
+def _times(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"

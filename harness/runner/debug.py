@@ -1,0 +1,248 @@
+"""`harness debug`, the parent's part: where a failing case went wrong, which nodes mend it, and the proof of both."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from harness.codec import decode, encode
+from harness.errors import HarnessError, UsageError
+from harness.judge import first_line
+from harness.judge.accuracy import judge_outputs, judge_task
+from harness.judge.fidelity import judge_fidelity
+from harness.records import Check, Outcome, Plan
+from harness.runner.client import WorkerFailed
+from harness.runner.findings import SCHEMA, Distance, Findings, Mend, Node, Part, Probe, Survey, Trial
+from harness.runner.minimise import minimise
+from harness.runner.narrow import Narrowing, Question, locate, rank, touching
+from harness.runner.runner import Bench
+
+PARTED: Mapping[str, float] = {"tf32": 2e-2, "fp16": 3e-2, "bf16": 2e-1, "int8": 0.1, "fp8": 0.32}
+"""Relative error at which a tensor is no longer that of the fp32 model, unless half the failing output's is less."""
+
+
+@dataclass
+class Inquiry:
+    """Asks a case's worker, and counts builds and time."""
+
+    bench: Bench
+    plan: Plan
+    folder: Path
+    """For what the worker leaves between steps."""
+    builds: int
+    deadline: float
+    say: Callable[[str], None]
+    batches: tuple[int, ...] = ()
+    used: int = 1
+    trials: list[Trial] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    clock: Callable[[], float] = monotonic
+
+    def survey(self) -> Survey:
+        """What is known before any tensor is marked; HarnessError names the step that failed."""
+        found = decode(Survey, self._ask("survey", reference=self.bench.reference(self.plan)))
+        self.batches = found.batches
+        return found
+
+    def allowed(self, most: int) -> bool:
+        """Whether another build fits into a number of builds and into the time."""
+        return self.used < most and self.clock() < self.deadline
+
+    def look(self, most: int) -> Callable[[Sequence[str]], Probe | None]:
+        """A function that makes one build with tensors marked, while fewer than `most` builds were made."""
+
+        def probe(marks: Sequence[str]) -> Probe | None:
+            if not self.allowed(most):
+                return None
+            self.used += 1
+            self.say(f"build {self.used}: looking at {len(marks)} tensors")
+            answer = self._ask("probe", number=self.used, marks=list(marks), batches=list(self.batches))
+            return decode(Probe, answer)
+
+        return probe
+
+    def test(self, kept: Sequence[str], precision: str | None = None) -> bool | None:
+        """Whether the case passes with these nodes in fp32; None when no more builds are allowed."""
+        known = {frozenset(trial.kept): trial.passed for trial in self.trials}
+        if frozenset(kept) in known:
+            return known[frozenset(kept)]
+        if not self.allowed(self.builds):
+            return None
+        self.used += 1
+        trial = self._trial(kept, precision or self.plan.case.precision)
+        self.trials.append(trial)
+        self.say(f"build {self.used}: {len(kept)} nodes in fp32: {'passes' if trial.passed else 'fails'}")
+        return trial.passed
+
+    def _trial(self, kept: Sequence[str], precision: str) -> Trial:
+        try:
+            reference = self.bench.reference(self.plan)
+            answer = self.bench.debug(
+                self.plan, "trial", folder=str(self.folder), number=self.used, kept=list(kept), reference=reference
+            )
+        except WorkerFailed as lost:  # a set that cannot be built does not mend the case
+            return Trial(tuple(kept), False, f"{lost.failure.kind} in {lost.failure.stage}: {first_line(str(lost))}")
+        failed = failing(self.plan, decode(Outcome, answer), precision)
+        return Trial(tuple(kept), not failed, failed[0].reason if failed else "passes")
+
+    def _ask(self, step: str, **arguments: Any) -> Any:
+        try:
+            return self.bench.debug(self.plan, step, folder=str(self.folder), **arguments)
+        except WorkerFailed as lost:
+            told = lost.failure
+            raise HarnessError(
+                f"{self.plan.case.id}: {told.kind} in {told.stage}: {first_line(told.message)}"
+                + (f"\n{told.log}" if told.log else "")
+            ) from lost
+
+
+def failing(plan: Plan, outcome: Outcome, precision: str | None = None) -> list[Check]:
+    """The accuracy checks of a case that fail; `precision` is the one whose rounding is allowed for."""
+    measured = outcome.measurements
+    allowed = replace(plan, case=replace(plan.case, precision=precision or plan.case.precision))
+    checks = (*judge_outputs(plan, measured), *judge_task(plan, measured), *judge_fidelity(allowed, measured))
+    return [check for check in checks if not check.ok]
+
+
+def investigate(inquiry: Inquiry) -> Findings | None:
+    """Everything about a failing case but its slice; None when it passes."""
+    plan = inquiry.plan
+    outcome = inquiry.bench.outcome(plan)
+    if outcome.error is not None or outcome.skipped is not None:
+        raise UsageError(f"{plan.case.id}: {_unmeasured(outcome)}; there are no outputs to look into")
+    failed = failing(plan, outcome)
+    if not failed:
+        return None
+    survey = inquiry.survey()
+    question = _question(plan, survey, failed)
+    about = Findings(
+        schema=SCHEMA,
+        case=plan.case.id,
+        backend=plan.case.backend,
+        precision=plan.case.precision,
+        headline=f"{failed[0].name}: {failed[0].reason}",
+        cause="unknown",
+        verdict="",
+        yardstick=question.yardstick,
+        settings={
+            "environment": encode(inquiry.bench.environment()),
+            "options": dict(plan.options),
+            "digests": encode(outcome.digests),
+            "attested": dict(outcome.attested),
+        },
+    )
+    plainly = failing(plan, decode(Outcome, survey.plain))
+    if plainly and question.yardstick == "fp32":
+        why = f"{plainly[0].name}: {plainly[0].reason}"
+        words = f"no matter of precision or backend: the model in fp32, node by node on the CPU, fails as well ({why})"
+        told = f"{words}: look at the reference, the inputs and the weights"
+        return replace(about, cause="reference", verdict=told, builds=inquiry.used)
+    return _narrowed(inquiry, survey, question, about)
+
+
+def _unmeasured(outcome: Outcome) -> str:
+    if outcome.error is not None:
+        return f"{outcome.error.kind} in {outcome.error.stage}: {first_line(outcome.error.message)}"
+    return f"skipped: {first_line(outcome.skipped or '')}"
+
+
+def _question(plan: Plan, survey: Survey, failed: Sequence[Check]) -> Question:
+    """From what the candidate parts: its precision twin where that is what fails, else the fp32 model."""
+    against_twin = [check for check in failed if check.metric.startswith("twin")]
+    yardstick = "twin" if against_twin and survey.untwinned is None else "fp32"
+    finals = [spot.tensor for spot in survey.spots if spot.final]
+    named = [check.output for check in against_twin or failed if check.output in finals]
+    if not finals:
+        raise UsageError(f"{plan.case.id}: has no float output that is computed in its graph: nothing to look into")
+    output = str(named[0] if named else finals[0])
+    plain = Question(yardstick, 0.0, output)
+    size = plain.far(survey.finals.get(output))
+    if yardstick == "twin":
+        return replace(plain, threshold=max(1.0, math.sqrt(size)) if math.isfinite(size) else 1.0)
+    return replace(plain, threshold=min(PARTED.get(plan.case.precision, 1e-4), size / 2 or math.inf))
+
+
+def _narrowed(inquiry: Inquiry, survey: Survey, question: Question, about: Findings) -> Findings:
+    half = max(2, inquiry.builds // 2)
+    state = Narrowing(question, {spot.tensor: spot for spot in survey.spots}, inquiry.look(half))
+    state.distances |= survey.finals
+    locate(state)
+    rank(state, lambda: inquiry.allowed(half))
+    ranking = state.ranking()
+    first = state.spots[state.first]
+    mend = _mend(inquiry, survey, state)
+    cause, verdict = _verdict(inquiry, survey, state, mend)
+    return replace(
+        about,
+        cause=cause,
+        verdict=verdict,
+        first=state.first,
+        first_node=first.node,
+        tensors={name: state.distances[name] for name in state.spots if name in state.distances},
+        ranking=tuple(ranking),
+        mend=mend,
+        notes=(*([f"there is no precision twin: {survey.untwinned}"] if survey.untwinned else []), *state.notes),
+        builds=inquiry.used,
+    )
+
+
+def _verdict(inquiry: Inquiry, survey: Survey, state: Narrowing, mend: Mend) -> tuple[str, str]:
+    plan, node = inquiry.plan, state.spots[state.first].node
+    where = f"first at '{state.first}' ({node.op} {node.name})"
+    if state.question.yardstick == "twin":
+        words = f"{plan.case.backend} does not compute what the {plan.case.precision} file says, {where}"
+        return "backend", words + _also_the_file(survey.finals.get(state.question.output))
+    if survey.own_file and mend.nodes is None:
+        return "file", f"the suite's own {plan.case.precision} file is not the model, {where}"
+    return "precision", (
+        f"{plan.case.backend} computes what the {plan.case.precision} file says, and that is not the model, {where}"
+    )
+
+
+def _also_the_file(distance: Distance | None) -> str:
+    """Says so where the file alone is about as far from the fp32 model as the candidate."""
+    if distance is None or distance.file is None or distance.relative is None or distance.file < distance.relative / 2:
+        return ""
+    return f"; the file alone is {distance.file:.3g} off the fp32 model, the candidate {distance.relative:.3g}"
+
+
+def _mend(inquiry: Inquiry, survey: Survey, state: Narrowing) -> Mend:
+    """The smallest set of nodes found that mends the case in fp32."""
+    precision, keepable = inquiry.plan.case.precision, {node.tensor: node for node in survey.keepable}
+    if not keepable:
+        return Mend(None, False, f"no node of a {precision} case can be kept in fp32 by its file")
+    if survey.own_file and precision in ("fp16", "bf16") and inquiry.test(()):
+        words = f"the {precision} file that the harness converts from the model passes: the fault is in the suite's own"
+        return Mend(None, False, f"{words} file, not in the precision", tuple(inquiry.trials))
+    everything = inquiry.test(tuple(keepable), "fp32")
+    if not everything:
+        why = inquiry.trials[-1].words if everything is False else "no build was left"
+        words = "with every node in fp32 the case fails as well: no matter of precision" if why else ""
+        told = words if everything is False else "not searched"
+        return Mend(None, False, f"{told} ({why})", tuple(inquiry.trials))
+    ranked, likely = suspects(survey, state.ranking())
+    small = minimise(ranked, likely, inquiry.test)
+    early = "" if small.minimal else f", the search stopped after {inquiry.used} builds: the set is sufficient only"
+    words = f"{len(small.members)} of {len(keepable)} nodes{early}"
+    return Mend(tuple(keepable[name] for name in small.members), small.minimal, words, tuple(inquiry.trials))
+
+
+def suspects(survey: Survey, ranking: Sequence[Part]) -> tuple[list[str], int]:
+    """The nodes that can be kept in fp32, most suspect first, and how many to begin with.
+
+    Those that make or read what fp16 cannot hold come first, in the order of the graph; then those that add most.
+    """
+    keepable = [node.tensor for node in survey.keepable]
+    beyond = {spot.tensor for spot in survey.spots if spot.beyond}
+    likely = [name for name in dict.fromkeys(touching(survey.spots, beyond)) if name in keepable]
+    rest = [node.tensor for part in ranking for node in _likely_first(part)]
+    order = dict.fromkeys([*likely, *(name for name in rest if name in keepable), *keepable])
+    return list(order), max(1, len(likely))
+
+
+def _likely_first(part: Part) -> Sequence[Node]:
+    return part.nodes[::-1]  # the part's tensor is made by the last of them

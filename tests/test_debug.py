@@ -1,0 +1,372 @@
+"""`harness debug`: the first tensor that parts, the layers that add error, the nodes that mend, and the bundle."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from time import monotonic
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, numpy_helper
+
+from debugging import InProcess, weak_net, weak_plan, weak_suite
+from harness.backends.onnxruntime import Cpu
+from harness.cli import main
+from harness.errors import HarnessError
+from harness.records import Failure, InputSpec
+from harness.runner.client import WorkerFailed
+from harness.runner.debug import Inquiry, investigate
+from harness.runner.findings import Distance, Node, Probe, Spot
+from harness.runner.minimise import minimise
+from harness.runner.narrow import Narrowing, Question, locate, spread
+from harness.variants.float16 import make
+from harness.variants.graph import load_model, save
+from harness.variants.keep import keep, keepable
+from harness.variants.taps import between, cut, mark, taps
+from harness.variants.twin import twin
+from models import attention
+
+RNG = np.random.default_rng(0)
+OVERFLOWS = 6e4
+"""With this gain and inputs of a spread of 8 `widen` exceeds what fp16 holds, though all weights fit."""
+
+
+def run(model, **feeds):
+    """The outputs of a ModelProto, node by node on the CPU."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+    names = [value.name for value in session.get_outputs()]
+    return dict(zip(names, session.run(names, feeds), strict=True))
+
+
+def loaded(model, folder):
+    onnx.save(model, folder / "model.onnx")
+    return load_model(folder / "model.onnx")[0]
+
+
+# --- tensors inside a graph -----------------------------------------------------------------------------------------
+
+
+def test_taps_are_what_nodes_compute_from_inputs_and_know_what_they_hang_on(tmp_path):
+    found = {tap.tensor: tap for tap in taps(loaded(weak_net(), tmp_path))}
+
+    assert list(found) == ["c1", "r1", "m1", "c2", "r2", "c4", "r4", "p", "logits"]  # Flatten computes nothing
+    assert found["logits"].reads == ("p",)
+    assert [tap.tensor for tap in found.values() if tap.final] == ["logits"]
+
+
+def test_marked_tensors_come_out_and_change_nothing_else(tmp_path):
+    x = RNG.normal(size=(4, 1, 8, 8)).astype(np.float32)
+
+    found = run(mark(loaded(weak_net(), tmp_path), ["c2", "p"]), image=x)
+
+    assert list(found) == ["logits", "c2", "p"]
+    assert np.array_equal(found["logits"], run(weak_net(), image=x)["logits"])
+
+
+@pytest.mark.parametrize(("model", "known"), [(weak_net(), ["c1", "c2"]), (attention(), ["ln", "q", "x", "m5"])])
+def test_a_graph_cut_at_its_own_values_computes_the_same_part_by_part(tmp_path, model, known):
+    final = model.graph.output[0].name
+    shape = {"image": (4, 1, 8, 8), "tokens": (2, 5, 32)}[model.graph.input[0].name]
+    feeds = {model.graph.input[0].name: RNG.normal(size=shape).astype(np.float32)}
+    whole = run(mark(loaded(model, tmp_path), known), **feeds)
+
+    parted = cut(loaded(model, tmp_path), known, [*known, final])
+    inputs = [value.name for value in parted.graph.input]
+    found = run(parted, **{name: {**feeds, **whole}[name] for name in inputs})
+
+    for name in (*known, final):
+        assert np.allclose(found[f"{name}/local"], whole[name], atol=1e-5)
+
+
+def test_the_nodes_of_a_part_lie_between_the_known_tensors_and_its_own(tmp_path):
+    model = loaded(weak_net(), tmp_path)
+
+    assert [node.name for node in between(model, "r2", {"r1"})] == ["widen", "second", "relu2"]
+    assert [node.name for node in between(model, "logits", {"p"})] == ["head"]
+
+
+# --- nodes in fp32 --------------------------------------------------------------------------------------------------
+
+
+def test_neighbours_in_fp32_pass_on_values_that_fp16_cannot_hold(tmp_path):
+    x = RNG.normal(0, 8, (4, 1, 8, 8)).astype(np.float32)
+    onnx.save(weak_net(gain=OVERFLOWS), tmp_path / "m.onnx")
+    half, _ = make(tmp_path / "m.onnx")
+    save(half, tmp_path, "half")
+
+    def outputs(kept):
+        return run(
+            twin(loaded(keep("fp16", tmp_path / "m.onnx", tmp_path / "half.onnx", kept), tmp_path), "fp16"), image=x
+        )
+
+    assert not np.isfinite(outputs([])["logits"]).all()
+    assert not np.isfinite(outputs(["m1"])["logits"]).all()
+    assert np.allclose(outputs(["m1", "c2"])["logits"], run(weak_net(gain=OVERFLOWS), image=x)["logits"], atol=0.1)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_all_nodes_in_fp32_are_the_model_itself(tmp_path, precision):
+    onnx.save(attention(), tmp_path / "m.onnx")
+    everything = [tap.maker.tensor for tap in taps(loaded(attention(), tmp_path))]
+    x = RNG.normal(size=(2, 5, 32)).astype(np.float32)
+
+    made = keep(precision, tmp_path / "m.onnx", tmp_path / "m.onnx", everything)
+
+    assert np.allclose(run(made, tokens=x)["out"], run(attention(), tokens=x)["out"], atol=1e-5)
+
+
+def test_what_a_converter_leaves_in_fp32_anyway_cannot_be_kept(tmp_path):
+    onnx.save(weak_net(), tmp_path / "m.onnx")
+    half, _ = make(tmp_path / "m.onnx", lambda model: [node.name for node in model.graph.node if node.name == "third"])
+
+    assert keepable(loaded(half, tmp_path), ["c1", "c4", "logits"]) == ("c1", "logits")
+
+
+# --- the search -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("needed", [{"d"}, {"b", "g"}, {"a", "b", "c", "d"}])
+def test_the_set_found_is_minimal(needed):
+    names = list("abcdefghij")
+
+    found = minimise(names, 1, lambda kept: needed <= set(kept))
+
+    assert (set(found.members), found.minimal) == (needed, True)
+
+
+def test_a_search_that_ran_out_of_builds_gives_a_set_that_passes_and_says_so():
+    left = iter(range(4))
+
+    def test(kept):
+        return {"b", "g"} <= set(kept) if next(left, None) is not None else None
+
+    found = minimise(list("abcdefghij"), 1, test)
+
+    assert {"b", "g"} <= set(found.members)
+    assert not found.minimal
+
+
+def chain(reads):
+    """Spots of a graph given as tensor to what it reads."""
+    return {n: Spot(n, Node(n, n, "Op"), tuple(r), n == "out", beyond=False) for n, r in reads.items()}
+
+
+def looking(wrong, hides=()):
+    """A look at a graph in which the tensors `wrong` are far off; marking one of `hides` makes the failure go away."""
+
+    def look(marks):
+        gone = set(hides) & set(marks)
+        far = {name: 0.0 if gone or name not in wrong else 5.0 for name in (*marks, "out")}
+        return Probe(1, {name: Distance(0, 0, v, v, None) for name, v in far.items()}, (), 0.0)
+
+    return look
+
+
+def test_the_first_tensor_is_found_behind_branches_that_are_right():
+    reads = {"a": [], "l0": ["a"], "l1": ["l0"], "l2": ["l1"], "r0": ["a"], "r1": ["r0"], "sum": ["l2", "r1"]}
+    state = Narrowing(Question("twin", 1.0, "out"), chain({**reads, "out": ["sum"]}), looking({"r1", "sum", "out"}))
+    state.size = 2
+
+    locate(state)
+
+    assert state.first == "r1"
+
+
+def test_a_tensor_whose_marking_hides_the_failure_is_named():
+    reads = {"a": [], "b": ["a"], "c": ["b"], "d": ["c"], "out": ["d"]}
+    state = Narrowing(Question("twin", 1.0, "out"), chain(reads), looking({"c", "d", "out"}, hides={"c"}))
+
+    locate(state)
+
+    assert state.hiding == {"c"}
+    assert state.first == "d"
+    assert any("with 'c' marked as outputs the case no longer fails" in note for note in state.notes)
+
+
+def test_marks_are_spread_over_the_graph():
+    assert spread(list("abcdefghi"), 2) == ["d", "g"]
+    assert spread(["a", "b"], 8) == ["a", "b"]
+
+
+# --- whole cases ----------------------------------------------------------------------------------------------------
+
+
+def inquiry(folder, plan, bench=None, builds=24):
+    (folder / "looks").mkdir()
+    return Inquiry(bench or InProcess(folder), plan, folder / "looks", builds, monotonic() + 600, lambda _: None)
+
+
+@pytest.fixture
+def lame(monkeypatch):
+    """onnxruntime-cpu computes the weight w4 a little wrong where it is fp16."""
+    healthy = Cpu.open
+
+    def opened(self, artefact, spec):
+        if spec.precision == "fp16":
+            model = onnx.load(str(artefact.path))
+            for tensor in model.graph.initializer:
+                if tensor.name == "w4" and tensor.data_type == TensorProto.FLOAT16:
+                    tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float16(1.05), "w4"))
+            path = artefact.path.with_suffix(".lame.onnx")
+            onnx.save(model, path)
+            artefact = replace(artefact, path=path)
+        return healthy(self, artefact, spec)
+
+    monkeypatch.setattr(Cpu, "open", opened)
+
+
+def test_a_backend_that_computes_one_node_wrong_is_told_by_that_node(tmp_path, lame):
+    found = investigate(inquiry(tmp_path, weak_plan(tmp_path, "fp16")))
+
+    assert (found.cause, found.yardstick, found.first) == ("backend", "twin", "c4")
+    assert found.ranking[0].tensor == "c4"
+    assert [node.name for node in found.ranking[0].nodes] == ["third"]
+    assert found.ranking[0].added.excess > 10 * found.ranking[1].added.excess
+    assert [node.name for node in found.mend.nodes] == ["third"]
+    assert found.mend.minimal
+
+
+@pytest.fixture
+def halves(monkeypatch):
+    """onnxruntime-cpu rounds to halves after every node, as a GPU does."""
+    healthy = Cpu.open
+
+    def opened(self, artefact, spec):
+        if spec.precision == "fp16":
+            path = artefact.path.with_suffix(".halves.onnx")
+            onnx.save(twin(load_model(artefact.path)[0], "fp16"), path)
+            artefact = replace(artefact, path=path)
+        return healthy(self, artefact, spec)
+
+    monkeypatch.setattr(Cpu, "open", opened)
+
+
+def test_an_overflow_is_told_by_the_layer_that_makes_it_and_mended_up_to_where_it_is_scaled_back(tmp_path, halves):
+    plan = weak_plan(
+        tmp_path, "fp16", weak_net(gain=OVERFLOWS), inputs={"image": InputSpec("normal", range=(0, 8), seed=3)}
+    )
+
+    found = investigate(inquiry(tmp_path, plan))
+
+    assert (found.cause, found.first) == ("precision", "m1")
+    assert found.ranking[0].added.overflowed > 0
+    assert [node.name for node in found.ranking[0].nodes] == ["widen"]
+    assert [node.name for node in found.mend.nodes] == ["widen", "second"]
+    assert found.mend.minimal
+
+
+def test_a_case_that_passes_has_nothing_to_look_into(tmp_path):
+    assert investigate(inquiry(tmp_path, weak_plan(tmp_path, "fp16"))) is None
+
+
+def test_few_builds_are_enough_for_a_first_answer_and_the_search_says_that_it_stopped(tmp_path, lame):
+    found = investigate(inquiry(tmp_path, weak_plan(tmp_path, "fp16"), builds=3))
+
+    assert found.first == "c4"
+    assert found.builds == 3
+    assert not found.mend.minimal
+    assert "stopped after 3 builds" in found.mend.words
+
+
+class Dying(InProcess):
+    def debug(self, plan, step, **arguments):
+        if step == "probe":
+            raise WorkerFailed(
+                Failure("crash", "probe 2 build", "the worker died in probe 2 build: SIGSEGV", "last words")
+            )
+        return super().debug(plan, step, **arguments)
+
+
+def test_a_build_that_crashes_is_one_error_that_names_the_step(tmp_path, lame):
+    with pytest.raises(HarnessError, match=r"fp16/n-16: crash in probe 2 build: .*SIGSEGV\nlast words"):
+        investigate(inquiry(tmp_path, weak_plan(tmp_path, "fp16"), Dying(tmp_path)))
+
+
+def debug(folder: Path, suite: Path, case: str, *more: object) -> dict:
+    """The findings of the command, as it wrote them."""
+    arguments = ["debug", case, "--suites", suite, "--artefacts", folder / "cache", "-o", folder / "out", *more]
+    assert main([str(one) for one in arguments]) == 0
+    return json.loads((folder / "out" / "debug.json").read_text())
+
+
+def test_a_layer_that_int8_cannot_hold_is_found_mended_and_cut_out(tmp_path, capsys):
+    found = debug(tmp_path, *weak_suite(tmp_path / "suite", "int8"))
+
+    assert (found["cause"], found["first"]) == ("precision", "c2")
+    assert [node["name"] for node in found["ranking"][0]["nodes"]] == ["second"]
+    assert [node["name"] for node in found["mend"]["nodes"]] == ["second"]
+    assert found["mend"]["minimal"]
+    assert "Conv `second`, which makes `c2`" in capsys.readouterr().out
+    assert found["slice"]["status"] == "failed"
+
+
+def test_the_command_of_a_bundle_runs_the_slice_again(tmp_path, capsys):
+    found = debug(tmp_path, *weak_suite(tmp_path / "suite", "int8"))
+    command = shlex.split(found["slice"]["command"])
+
+    status = main([*command[1:], "--artefacts", str(tmp_path / "cache"), "-o", str(tmp_path / "again")])
+
+    assert (command[0], status) == ("harness", 1)
+    record = json.loads((tmp_path / "again" / "run.json").read_text())["records"][0]
+    assert (record["status"], record["headline"]) == ("failed", found["slice"]["headline"])
+    held = {name: np.load(tmp_path / "out" / "slice" / f"{name}.npz") for name in ("inputs", "candidate", "twin")}
+    assert held["inputs"].files == ["m1"]
+    assert held["candidate"]["c2"].shape == held["twin"]["c2"].shape == (16, 16, 8, 8)
+
+
+def test_a_wrong_row_in_a_file_of_the_suites_own_is_the_files_fault(tmp_path):
+    onnx.save(weak_net(gain=1.0), tmp_path / "fp32.onnx")
+    half, _ = make(tmp_path / "fp32.onnx")
+    for tensor in half.graph.initializer:
+        if tensor.name == "w4":
+            values = numpy_helper.to_array(tensor).copy()
+            values[5] = values[6]
+            tensor.CopyFrom(numpy_helper.from_array(values, "w4"))
+    (tmp_path / "suite").mkdir()
+    onnx.save(half, tmp_path / "suite" / "own.onnx")
+
+    found = debug(tmp_path, *weak_suite(tmp_path / "suite", "fp16", "files: {fp16: own.onnx}", weak_net(gain=1.0)))
+
+    assert (found["cause"], found["first"], found["mend"]["nodes"]) == ("file", "c4", None)
+    assert "the fault is in the suite's own" in found["mend"]["words"]
+    assert [node["name"] for node in found["ranking"][0]["nodes"]] == ["third"]
+
+
+def test_a_case_that_fails_in_fp32_too_is_no_matter_of_precision(tmp_path):
+    (tmp_path / "suite").mkdir()
+    np.savez(tmp_path / "suite" / "ref.npz", logits=RNG.normal(size=(16, 10)).astype(np.float32))
+
+    found = debug(tmp_path, *weak_suite(tmp_path / "suite", "fp16", "reference: {file: ref.npz}"))
+
+    assert (found["cause"], found["mend"]) == ("reference", None)
+    assert found["builds"] == 1
+    assert "the model in fp32, node by node on the CPU, fails as well" in found["verdict"]
+
+
+def test_a_case_can_be_named_by_the_run_that_holds_it(tmp_path, capsys):
+    suite, case = weak_suite(tmp_path / "suite", "int8")
+    main(["run", str(suite), "--artefacts", str(tmp_path / "cache"), "-o", str(tmp_path / "run")])
+
+    arguments = ["debug", case, "--run", tmp_path / "run", "--artefacts", tmp_path / "cache", "-o", tmp_path / "out"]
+
+    assert main([str(one) for one in arguments]) == 0
+    assert (tmp_path / "out" / "README.md").exists()
+
+
+def test_an_unknown_case_and_a_folder_that_holds_something_else_are_usage_errors(tmp_path, capsys):
+    suite, case = weak_suite(tmp_path / "suite", "int8")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").touch()
+
+    assert main(["debug", case.replace("int8", "int9"), "--suites", str(suite)]) == 2
+    assert f"did you mean '{case}'?" in capsys.readouterr().err
+    cache = ["--artefacts", str(tmp_path / "cache")]
+    assert main(["debug", case, "--suites", str(suite), *cache, "-o", str(tmp_path / "full")]) == 2
+    assert (tmp_path / "full" / "notes.txt").exists()
