@@ -53,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"trt-harness {__version__}")
     commands = top.add_subparsers(required=True, metavar="COMMAND", title="commands")
+    _add_init(commands)
     _add_run(commands)
     _add_suite_commands(commands)
     _add_result_commands(commands)
@@ -72,6 +73,20 @@ def _command(name: str) -> Callable[[argparse.Namespace], int]:
         return status
 
     return call
+
+
+def _add_init(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    init = commands.add_parser("init", help="write a first suite for an ONNX file, with limits measured here")
+    init.add_argument("model", type=Path, metavar="MODEL", help="an ONNX file")
+    init.add_argument("-o", dest="output", type=Path, metavar="SUITE", help="file to write (default: beside the model)")
+    init.add_argument("--precisions", type=_names, default=[], metavar="NAME,…", help="default: those that work")
+    init.add_argument("--backends", type=_names, default=[], metavar="NAME,…", help="default: those that are here")
+    init.add_argument(
+        "--timeout", type=_seconds, default=600.0, metavar="S", help="seconds a stage may take (default 600)"
+    )
+    init.add_argument("--artefacts", type=Path, metavar="DIR", help="made variants (default: the user's cache)")
+    _add_root(init)
+    init.set_defaults(command=_command("init"))
 
 
 def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -171,6 +186,10 @@ def _add_folders(command: argparse.ArgumentParser) -> None:
 
 def _add_baselines(command: argparse.ArgumentParser) -> None:
     command.add_argument("--baselines", type=Path, metavar="DIR", help="accepted results (default <root>/baselines)")
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _positive(text: str) -> int:

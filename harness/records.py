@@ -198,6 +198,10 @@ class Plan:
     """The suite's reason for leaving the case out."""
     attestation: AttestationPlan = AttestationPlan()
     fidelity: FidelityPlan = FidelityPlan()
+    fuzzed: bool = False
+    """The shape was drawn, not listed: rows of files are repeated or cut to fit it."""
+    notes: tuple[str, ...] = ()
+    """What the suite asked for and could not have."""
     drift: DriftPlan = DriftPlan()
     output_drift: Mapping[str, DriftPlan] = field(default_factory=dict)
     """Of outputs that have settings of their own; they replace `drift`."""

@@ -12,7 +12,7 @@ from harness import store, suites
 from harness.commands.places import baselines_folder, statuses
 from harness.commands.run import line, summary_line, write
 from harness.errors import UsageError
-from harness.judge.accuracy import STRUCTURE, changed_tolerances
+from harness.judge.accuracy import STRUCTURE, changed_tolerances, conditioning, unmeasured
 from harness.judge.gate import EXIT_INTERRUPTED
 from harness.judge.stability import AGAIN
 from harness.metrics import METRICS
@@ -95,11 +95,12 @@ def _again(record: Record, plan: Plan, judged: Judged, outputs: Path) -> Record:
 
 
 def _measurements(record: Record, plan: Plan, outputs: Path) -> tuple[Measurement, ...]:
-    """The stored ones, or new ones from kept outputs where an element-wise limit changed; UsageError without them."""
+    """The stored ones, or new ones from kept outputs where the limits need them; UsageError without."""
     changed = changed_tolerances(plan, record.measurements)
-    if not changed:
+    were_kept = (outputs / "candidate").is_dir()
+    if not changed and not (were_kept and unmeasured(plan, record.measurements)):
         return record.measurements
-    if not (outputs / "candidate").is_dir():
+    if not were_kept:
         names = ", ".join(changed)
         raise UsageError(
             f"{record.case.id}: the element-wise limits of {names} changed, and no outputs were kept: "
@@ -109,5 +110,11 @@ def _measurements(record: Record, plan: Plan, outputs: Path) -> tuple[Measuremen
         tensors.load(outputs / s)[0] for s in ("reference", "candidate")
     ]
     again = tensors.load(outputs / "again")[0] if (outputs / "again").is_dir() else []
-    kept = [m for m in record.measurements if m.metric not in COMPARED and not m.metric.startswith(AGAIN)]
-    return (*compare(plan, pairs[0], pairs[1]), *compared_again(plan, pairs[0], again), *kept)
+    found = compare(plan, pairs[0], pairs[1], conditioning(record.measurements))
+    replaced = {(m.output, m.metric) for m in found}
+    kept = [
+        m
+        for m in record.measurements
+        if not (m.metric in COMPARED or m.metric.startswith(AGAIN) or (m.output, m.metric) in replaced)
+    ]
+    return (*found, *compared_again(plan, pairs[0], again), *kept)

@@ -150,8 +150,16 @@ def _files(plan: Plan, info: ModelInfo, notes: dict[str, None]) -> dict[str, Arr
                 raise InputError(
                     f"input '{tensor.name}': {where} has no values{_sliced(spec)}; nothing would be compared"
                 )
-            result[tensor.name] = _as_wanted(tensor, array, where, notes)
+            result[tensor.name] = _as_wanted(tensor, _fitted(plan, tensor, array), where, notes)
     return result
+
+
+def _fitted(plan: Plan, tensor: TensorInfo, array: Array) -> Array:
+    """The rows of a file; as many as a drawn shape asks for, from the start again where there are too few."""
+    first = tensor.dims[0] if tensor.dims else None
+    if not plan.fuzzed or not array.ndim or first not in plan.dimensions:
+        return array
+    return array[np.arange(plan.dimensions[str(first)]) % len(array)]
 
 
 def _sliced(spec: InputSpec) -> str:
@@ -235,7 +243,7 @@ def _bind(tensor: TensorInfo, array: Array, dims: dict[str, int]) -> None:
         expected = _shown([dim if wanted[axis] is None else _told(dim, dims) for axis, dim in enumerate(tensor.dims)])
         raise InputError(
             f"input '{tensor.name}': expected {expected}, found {list(array.shape)} in its data; "
-            "give data of that shape, or change `shapes`"
+            "give data of that shape, or change `shapes` (`profile`, where shape_fuzz drew them)"
         )
     for axis, dim in enumerate(tensor.dims):
         if isinstance(dim, str):

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from harness.errors import did_you_mean
+from harness.judge import elements
 from harness.judge.passing import at_least, at_most, would_pass
-from harness.metrics import LIMITS, SETTINGS, Bound
-from harness.metrics.defaults import default_limits, explicit_limits, is_exact
+from harness.metrics import METRICS, SETTINGS, Bound, bound
+from harness.metrics.defaults import (
+    conditioned,
+    default_cosine,
+    default_limits,
+    explicit_limits,
+    is_exact,
+)
 from harness.records import Check, Limits, Measurement, Plan
 
 STRUCTURE = {
@@ -65,19 +72,36 @@ def _structure(measured: Measurement) -> Check:
 
 def _budget(plan: Plan, output: str, measured: list[Measurement], *, exact: bool) -> list[Check]:
     found = {m.metric: m for m in measured}
-    limits = explicit_limits(plan, output, exact=exact) or default_limits(plan.case.precision, exact=exact)
+    explicit = explicit_limits(plan, output, exact=exact)
+    limits, note = explicit or default_limits(plan.case.precision, exact=exact), ""
+    if not explicit and conditioned(plan):
+        limits, note = _relaxed(limits, found)
     found = _same_settings(found, limits)
-    checks = [_bound(output, name, limit, found) for name, limit in limits.items() if name in LIMITS]
+    scalar = [(name, bounds, float(limits[name])) for name in limits if (bounds := bound(name))]
+    checks = [_limit(output, name, bounds, limit, found, note) for name, bounds, limit in scalar]
     if "atol" in limits or "rtol" in limits:
-        checks.append(_tolerance(output, limits, found))
+        checks.append(elements.tolerance(output, limits, found))
     elif "mismatch_share_max" in limits:
-        checks.append(_share(output, float(limits["mismatch_share_max"]), found))
+        checks.append(elements.share(output, float(limits["mismatch_share_max"]), found))
     if limits.get("exact"):
-        checks.append(_exact(output, found))
+        checks.append(elements.exact(output, found))
     if not checks:
         reason = f"the limits {', '.join(limits)} of '{output}' decide nothing; give it one that does"
         checks.append(_failed(f"{output}/limits", output, reason))
     return checks
+
+
+def _relaxed(limits: Limits, found: dict[str, Measurement]) -> tuple[Limits, str]:
+    """The default limits as relaxed by the measured conditioning, and a word about it; else as they are."""
+    conditioning, ratio = found.get("conditioning_rms"), found.get("tolerance_ratio")
+    if "cosine_min" not in limits or not conditioning or not ratio or "scaled" not in ratio.settings:
+        return limits, ""
+    cosine_min = float(limits["cosine_min"])
+    relaxed = default_cosine(cosine_min, float(ratio.settings["scaled"]), conditioning.value)
+    if relaxed == cosine_min:
+        return limits, ""
+    note = f" ({cosine_min:g}, relaxed because healthy evaluations differ by {conditioning.value:.3g} RMS)"
+    return {**limits, "cosine_min": relaxed}, note
 
 
 def _same_settings(found: dict[str, Measurement], limits: Limits) -> dict[str, Measurement]:
@@ -100,97 +124,26 @@ def _failed(name: str, output: str, reason: str) -> Check:
     return Check(name, "budget", output, "measured", None, None, None, False, reason)
 
 
-def _share(output: str, limit: float, found: dict[str, Measurement]) -> Check:
-    """The share of elements that are not equal, for outputs without an element-wise allowance."""
-    measured = found.get("mismatch_share")
+def _limit(output: str, name: str, bounds: Bound, limit: float, found: dict[str, Measurement], note: str) -> Check:
+    metric, side = bounds.metric, bounds.side
+    measured = found.get(metric)
     value = measured.value if measured else None
-    ok = value is not None and value <= limit
-    needs = "mismatch_share_max needs atol or rtol beside it"
-    reason = needs if value is None else f"{value:.4g} of the elements differ (limit {limit:g})"
+    ok = value is not None and (value <= limit if side == "max" else value >= limit)
+    reason = elements.not_measured(metric) if value is None else _relation(bounds, value, limit) + note
+    if measured is None:
+        reason += "; where the limit is new, run again or judge a run that kept its outputs (--keep-outputs)"
     if value is not None and not ok:
-        reason += would_pass(mismatch_share_max=at_most(value))
-    return Check(f"{output}/mismatch_share", "budget", output, "mismatch_share", value, limit, None, ok, reason)
+        reason += would_pass(**{name: at_most(value) if side == "max" else at_least(value)})
+    return Check(f"{output}/{name}", "budget", output, metric, value, limit, None, ok, reason)
 
 
-def _bound(output: str, name: str, limit: float | bool | str, found: dict[str, Measurement]) -> Check:
-    bound = LIMITS[name]
-    measured = found.get(bound.metric)
-    value = measured.value if measured else None
-    level = float(limit)
-    ok = value is not None and (value <= level if bound.side == "max" else value >= level)
-    reason = _not_measured(bound.metric) if value is None else _relation(bound, value, level)
-    if value is not None and not ok:
-        reason += would_pass(**{name: at_most(value) if bound.side == "max" else at_least(value)})
-    return Check(f"{output}/{name}", "budget", output, bound.metric, value, level, None, ok, reason)
-
-
-def _relation(bound: Bound, value: float, level: float) -> str:
+def _relation(bounds: Bound, value: float, level: float) -> str:
     """The value beside its limit, with as many digits as tell them apart."""
     sign = "<=" if value <= level else ">"
-    if bound.side == "min":
+    if bounds.side == "min":
         sign = ">=" if value >= level else "<"
     digits = next((n for n in range(7, 17) if value == level or f"{value:.{n}g}" != f"{level:.{n}g}"), 17)
-    return f"{bound.metric} {value:.{digits}g} {sign} {level:.{digits}g}"
-
-
-def _not_measured(metric: str) -> str:
-    return f"{metric} could not be measured for this output; absence never passes"
-
-
-def _tolerance(output: str, limits: Limits, found: dict[str, Measurement]) -> Check:
-    """The element-wise rule: no element beyond its allowance, or at most the allowed share of them."""
-    share = "mismatch_share_max" in limits
-    metric = "mismatch_share" if share else "tolerance_ratio"
-    limit = float(limits["mismatch_share_max"]) if share else 1.0
-    measured = found.get(metric)
-    if measured is None or not measured.settings:
-        return Check(f"{output}/tolerance", "budget", output, metric, None, limit, None, False, _not_measured(metric))
-    value = measured.value
-    ok = value is not None and value <= limit
-    reason = f"{_how_far(value, measured.settings, share=share)} (limit {limit:g}); {measured.detail}"
-    if not ok:
-        larger = _larger_allowance(measured, found)
-        reason += would_pass(mismatch_share_max=at_most(value)) if share and value is not None else larger
-    return Check(f"{output}/tolerance", "budget", output, metric, value, limit, None, ok, reason)
-
-
-def _how_far(value: float | None, settings: Mapping[str, float | str], *, share: bool) -> str:
-    rule, atol, rtol = (settings[key] for key in ("rule", "atol", "rtol"))
-    allowed = f"{atol:.3g} + {rtol:g}*|r|" if rule == "sum" else f"max({atol:.3g}, {rtol:g}*|r|)"
-    if share:
-        return f"{value:.4g} of the elements beyond |c-r| <= {allowed}"
-    times = "infinitely many" if value is None else f"{value:.4g}"
-    return f"the worst error is {times} times what |c-r| <= {allowed} allows"
-
-
-def _larger_allowance(measured: Measurement, found: dict[str, Measurement]) -> str:
-    """The element-wise limits that would have passed, in the unit of the output."""
-    room = 1 + 1e-6  # an element may be measured in float32
-    largest = found.get("max_abs")
-    if measured.value is not None:
-        grown = {key: float(measured.settings[key]) * measured.value * room for key in ("atol", "rtol")}
-        return would_pass(**{key: at_most(value) for key, value in grown.items() if value})
-    if largest is not None and largest.value is not None:
-        return would_pass(atol=at_most(largest.value * room))
-    return ""
-
-
-def _exact(output: str, found: dict[str, Measurement]) -> Check:
-    measured = found.get("mismatches")
-    value = measured.value if measured else None
-    reason = f"{value:g} differ, {measured.detail}" if measured and value is not None else _not_measured("mismatches")
-    if value:
-        reason += _instead_of_exact(found)
-    return Check(f"{output}/exact", "budget", output, "mismatches", value, 0.0, None, value == 0, reason)
-
-
-def _instead_of_exact(found: dict[str, Measurement]) -> str:
-    """The limit that would have passed in its place."""
-    for name, metric in (("max_abs", "max_abs"), ("mismatch_share_max", "mismatch_share")):
-        measured = found.get(metric)
-        if measured is not None and measured.value is not None:
-            return would_pass(**{name: at_most(measured.value)}) + " instead of exact"
-    return ""
+    return f"{bounds.metric} {value:.{digits}g} {sign} {level:.{digits}g}"
 
 
 def judge_task(plan: Plan, measurements: Sequence[Measurement]) -> list[Check]:
@@ -219,12 +172,39 @@ def judge_task(plan: Plan, measurements: Sequence[Measurement]) -> list[Check]:
     return checks
 
 
+def conditioning(measurements: Sequence[Measurement]) -> dict[str, float]:
+    """What a case's comparison was told about the model's conditioning, to compare kept outputs again with it."""
+    told = ((m.output, m.value) for m in measurements if m.metric == "conditioning_rms")
+    return {output: value for output, value in told if output is not None and value is not None}
+
+
 def changed_tolerances(plan: Plan, measurements: Sequence[Measurement]) -> list[str]:
     """Outputs whose element-wise limits are not those that were measured."""
     stored = {m.output: m.settings for m in measurements if m.metric == "tolerance_ratio" and m.output}
     exact = exact_outputs(measurements)
     outputs = {m.output for m in measurements if m.metric == "dtype_mismatches" and m.output}
     return sorted(o for o in outputs if not _same_tolerance(plan, o, stored.get(o), exact=o in exact))
+
+
+def unmeasured(plan: Plan, measurements: Sequence[Measurement]) -> bool:
+    """Whether a limit names a metric that was not measured so far, or not with its settings, but could be."""
+    exact = exact_outputs(measurements)
+    found: dict[str, dict[str, Measurement]] = {}
+    for measured in measurements:
+        if measured.output:
+            found.setdefault(measured.output, {})[measured.metric] = measured
+    return any(_lacks(explicit_limits(plan, o, exact=o in exact), measured) for o, measured in found.items())
+
+
+def _lacks(limits: Limits, found: dict[str, Measurement]) -> bool:
+    named = {bounds.metric for bounds in map(bound, limits) if bounds}
+    usable = _same_settings(found, limits)
+    return any(metric not in usable and (metric in found or _on_request(metric)) for metric in named)
+
+
+def _on_request(metric: str) -> bool:
+    """Whether a metric is measured only where a limit names it; of those not built in nobody knows here."""
+    return metric not in METRICS or METRICS.load(metric).on_request
 
 
 def _same_tolerance(plan: Plan, output: str, settings: Mapping[str, float | str] | None, *, exact: bool) -> bool:

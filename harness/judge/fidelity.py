@@ -56,7 +56,7 @@ def _none_allowed(measured: Measurement) -> Check:
 def _times(measured: Measurement, limit: float) -> Check:
     value = measured.value
     ok = value is not None and value <= limit
-    where = "" if measured.metric == "twin_largest" else f" ({measured.detail})"
+    where = f" ({measured.detail})" if measured.detail else ""
     reason = f"{WORDS[measured.metric]}{where} is {value:.4g} times" if value is not None else "not measured, against"
     noise = f"what rounding does to this file here (limit {limit:g}; noise RMS {measured.settings['noise_rms']:.3g})"
     name = f"{measured.output}/{measured.metric}"

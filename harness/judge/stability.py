@@ -13,19 +13,29 @@ REPEAT = "reference_repeat"
 """The largest difference between two runs of the reference on the first batch, measured for each of its outputs."""
 AGAIN = "again:"
 """Begins the name of a metric that compares these two runs; measured only for outputs that differ."""
+ELEMENTS = "reference_elements"
+"""How many elements all outputs of a computed reference have together."""
 REMEDY = (
     "give its random operators a seed, exclude the case, or set limits under accuracy.outputs.{output} that allow it"
 )
 
 
 def judge_stability(plan: Plan, measurements: Sequence[Measurement]) -> list[Check]:
-    """One check for every output of a reference that was run twice.
+    """One check for every output of a reference that was run twice, and one that they are not all empty.
 
     An output that differs passes only where the suite's own limits for it hold between the two runs as well.
     """
     exact = exact_outputs(measurements)
     repeats = [m for m in measurements if m.metric == REPEAT]
-    return [_stable(plan, m, measurements, exact=m.output in exact) for m in repeats]
+    counts = [_elements(m) for m in measurements if m.metric == ELEMENTS]
+    return counts + [_stable(plan, m, measurements, exact=m.output in exact) for m in repeats]
+
+
+def _elements(measured: Measurement) -> Check:
+    ok = bool(measured.value)
+    empty = "every output is empty, so nothing was compared; give inputs for which the model has something to say"
+    reason = f"{measured.value:g} elements" if ok else empty
+    return Check("outputs/elements", "fidelity", None, ELEMENTS, measured.value, None, None, ok, reason)
 
 
 def _stable(plan: Plan, measured: Measurement, measurements: Sequence[Measurement], *, exact: bool) -> Check:

@@ -47,6 +47,15 @@ SETTINGS: dict[str, tuple[str, ...]] = {
 }
 """Settings that stand among the limits, and the metrics they change."""
 
+
+def bound(limit: str) -> Bound | None:
+    """What a limit on a metric bounds; that of an installed distribution's says it by its name. None for others."""
+    if limit in LIMITS or limit in ELEMENTWISE or limit in SETTINGS:
+        return LIMITS.get(limit)
+    metric, _, side = limit.rpartition("_")
+    return Bound(metric, side) if side in ("min", "max") else None
+
+
 METRICS = Registry(
     "metric",
     {

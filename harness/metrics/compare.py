@@ -7,25 +7,36 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from harness.metrics import LIMITS, METRICS
+from harness.metrics import METRICS, bound
 from harness.metrics.base import Metric, Tensor
-from harness.metrics.defaults import default_limits, explicit_limits, is_exact, noise_share
+from harness.metrics.defaults import conditioned, default_atol, default_limits, explicit_limits, is_exact, noise_share
 from harness.metrics.elementwise import Allowance
 from harness.metrics.moments import Moments
 from harness.metrics.passes import Asked, reference_rms, unequal, whole
 from harness.metrics.pieces import Pair
+from harness.metrics.plugins import installed
 from harness.records import Limits, Measurement, Plan
 
 Outputs = Mapping[str, Tensor]
 
 
-def compare(plan: Plan, reference: Sequence[Outputs], candidate: Sequence[Outputs]) -> tuple[Measurement, ...]:
-    """Everything measured about all outputs over all batches; the two sequences hold one mapping a batch."""
+def compare(
+    plan: Plan,
+    reference: Sequence[Outputs],
+    candidate: Sequence[Outputs],
+    conditioning: Mapping[str, float] | None = None,
+) -> tuple[Measurement, ...]:
+    """Everything measured about all outputs over all batches; the two sequences hold one mapping a batch.
+
+    `conditioning` holds, by output and in its unit, the RMS of the differences between healthy fp32 evaluations of the
+    model on these inputs; it is kept as the measurement "conditioning_rms", and the defaults of fp32 grow with it.
+    """
     names = list(reference[0]) if reference else []
     measured = _names(names, reference, candidate)
     for name in names:
         if all(name in outputs for outputs in candidate):
-            measured += _output(plan, name, [r[name] for r in reference], [c[name] for c in candidate])
+            rms = (conditioning or {}).get(name)
+            measured += _output(plan, name, [r[name] for r in reference], [c[name] for c in candidate], rms)
     return tuple(measured)
 
 
@@ -39,7 +50,9 @@ def _names(names: list[str], reference: Sequence[Outputs], candidate: Sequence[O
     return measured
 
 
-def _output(plan: Plan, name: str, reference: list[Tensor], candidate: list[Tensor]) -> list[Measurement]:
+def _output(
+    plan: Plan, name: str, reference: list[Tensor], candidate: list[Tensor], conditioning_rms: float | None
+) -> list[Measurement]:
     pairs = list(zip(reference, candidate, strict=False))
     unlike = [(r.shape, c.shape) for r, c in pairs if r.shape != c.shape]
     detail = f"expected {list(unlike[0][0])}, found {list(unlike[0][1])}" if unlike else str(list(reference[0].shape))
@@ -56,7 +69,7 @@ def _output(plan: Plan, name: str, reference: list[Tensor], candidate: list[Tens
     if exact:
         measured += _equality(name, pairs)
     if not exact or (explicit_limits(plan, name, exact=True) and expected.kind not in "OUST"):
-        measured += _numbers(plan, name, pairs, exact=exact)
+        measured += _numbers(plan, name, pairs, conditioning_rms, exact=exact)
     return measured
 
 
@@ -68,10 +81,14 @@ def _equality(name: str, pairs: Sequence[Pair]) -> list[Measurement]:
     ]
 
 
-def _numbers(plan: Plan, name: str, pairs: Sequence[Pair], *, exact: bool) -> list[Measurement]:
+def _numbers(
+    plan: Plan, name: str, pairs: Sequence[Pair], conditioning_rms: float | None, *, exact: bool
+) -> list[Measurement]:
     explicit = explicit_limits(plan, name, exact=exact)
     limits = explicit or default_limits(plan.case.precision, exact=exact)
-    settings = _tolerance_settings(limits, None if explicit else pairs)
+    settings = _tolerance_settings(limits)
+    if settings and not explicit:
+        settings = _scaled(settings, reference_rms(pairs), conditioning_rms if conditioned(plan) else None)
     allowance = Allowance(str(settings["rule"]), float(settings["atol"]), float(settings["rtol"])) if settings else None
     asked = Asked(_metrics(limits), limits, allowance, noise_share(plan.case.precision))
     moments, values = whole(pairs, asked)
@@ -80,6 +97,8 @@ def _numbers(plan: Plan, name: str, pairs: Sequence[Pair], *, exact: bool) -> li
         Measurement(name, "nothing_finite", float(0 < moments.size == moments.both_nan)),
         *(Measurement(name, one.metric, _finite(one.value), one.settings, one.detail) for one in values),
     ]
+    if conditioning_rms is not None:
+        measured.append(Measurement(name, "conditioning_rms", conditioning_rms))
     if settings:
         measured += _tolerance(name, moments, settings, [r for r, _ in pairs])
     if limits.get("exact") and not exact:
@@ -89,8 +108,8 @@ def _numbers(plan: Plan, name: str, pairs: Sequence[Pair], *, exact: bool) -> li
 
 def _metrics(limits: Limits) -> list[Metric]:
     """Every metric, but of those that make sense for few outputs only the ones that limits name."""
-    named = {LIMITS[limit].metric for limit in limits if limit in LIMITS}
-    metrics: list[Metric] = [METRICS.load(name) for name in METRICS]
+    named = {bounds.metric for bounds in map(bound, limits) if bounds}
+    metrics: list[Metric] = [*(METRICS.load(name) for name in METRICS), *installed().values()]
     return [metric for metric in metrics if metric.name in named or not metric.on_request]
 
 
@@ -110,16 +129,20 @@ def _nonfinite(name: str, moments: Moments) -> Measurement:
     return Measurement(name, "nonfinite", float(moments.unlike), detail=detail)
 
 
-def _tolerance_settings(limits: Limits, scaled_by: Sequence[Pair] | None) -> dict[str, float | str]:
-    """The element-wise limits as they are applied; those of the defaults scale with the reference."""
+def _tolerance_settings(limits: Limits) -> dict[str, float | str]:
     if "atol" not in limits and "rtol" not in limits:
         return {}
     rule = str(limits.get("rule", "sum"))
-    atol, rtol = float(limits.get("atol", 0.0)), float(limits.get("rtol", 0.0))
-    if scaled_by is None:
-        return {"rule": rule, "atol": atol, "rtol": rtol}
-    scale = reference_rms(scaled_by)
-    return {"rule": rule, "atol": atol * scale, "rtol": rtol, "scaled": scale}
+    return {"rule": rule, "atol": float(limits.get("atol", 0.0)), "rtol": float(limits.get("rtol", 0.0))}
+
+
+def _scaled(
+    settings: Mapping[str, float | str], scale: float, conditioning_rms: float | None
+) -> dict[str, float | str]:
+    """The element-wise limits of the defaults in the unit of the output."""
+    atol = default_atol(float(settings["atol"]), scale, conditioning_rms)
+    scaled = {**settings, "atol": atol, "scaled": scale}
+    return scaled if conditioning_rms is None else {**scaled, "conditioning_rms": conditioning_rms}
 
 
 def _tolerance(

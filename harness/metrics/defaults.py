@@ -9,6 +9,7 @@ has 8 bits: their allowances are some 40 to 60 units of roundoff. The cosine lim
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from harness.records import Limits, Plan
@@ -23,6 +24,36 @@ DEFAULTS: Mapping[str, Limits] = {
     "as-is": {"atol": 1e-4, "rtol": 1e-4, "cosine_min": 0.9999},
 }
 EXACT: Limits = {"exact": True}
+CONDITIONED = ("fp32", "as-is")
+"""Precisions whose defaults grow with the model's measured conditioning, where it is known."""
+CONDITIONING_ROOM = 32
+"""How many times the RMS of what healthy fp32 evaluations differ by an element may be off."""
+
+
+def conditioned(plan: Plan) -> bool:
+    """Whether the default limits of a case grow with the measured conditioning."""
+    return plan.case.precision in CONDITIONED
+
+
+def default_atol(atol: float, reference_rms: float, conditioning_rms: float | None) -> float:
+    """max(atol RMS(r), 32 conditioning), in the unit of the output.
+
+    The conditioning is the RMS of the differences between healthy fp32 evaluations of one model on one input: what no
+    evaluation can be blamed for. Of outputs of a few thousand elements the worst is about four times the RMS off; the
+    rest is room for kernels that add up in an order of their own.
+    """
+    return max(atol * reference_rms, CONDITIONING_ROOM * (conditioning_rms or 0.0))
+
+
+def default_cosine(cosine_min: float, reference_rms: float, conditioning_rms: float | None) -> float:
+    """The cosine limit for an error of that RMS: cos asin e = sqrt(1 - e^2), with e = 32 conditioning / RMS(r).
+
+    Never below that of bf16: a model worse conditioned is not confirmed by outputs that are all wrong.
+    """
+    if not conditioning_rms:
+        return cosine_min
+    share = min(1.0, CONDITIONING_ROOM * conditioning_rms / reference_rms) if reference_rms else 1.0
+    return min(cosine_min, max(float(DEFAULTS["bf16"]["cosine_min"]), math.sqrt(1 - share**2)))
 
 
 def noise_share(precision: str) -> float:

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from harness.backends.base import Feeds, Session, Tensor
-from harness.judge.stability import AGAIN, REPEAT
+from harness.errors import CaseError
+from harness.judge.stability import AGAIN, ELEMENTS, REPEAT
 from harness.metrics.compare import compare
 from harness.records import Measurement, Plan
 from harness.runner import tensors
@@ -25,6 +26,26 @@ FOLDER = "again"
 """Where a reference keeps the outputs that differed in its second run."""
 
 Outputs = Mapping[str, Tensor]
+_NONE = np.empty(0)
+
+
+def infer_all(session: Session, batches: Batches, before: Batches = ()) -> list[dict[str, Tensor]]:
+    """The outputs of each batch; CaseError when a session answers in memory that holds an earlier batch's outputs.
+
+    Such outputs change after they were given, and whatever is compared with them may be compared with itself.
+    """
+    outputs = list(before[-1:])
+    for batch in batches:
+        found = session.infer(batch)
+        shared = [
+            name
+            for name, values in (outputs or [{}])[-1].items()
+            if np.may_share_memory(values, found.get(name, _NONE))
+        ]
+        if shared:
+            raise CaseError(f"'{shared[0]}': the backend gave two batches in the same memory: it must copy its outputs")
+        outputs.append(found)
+    return [dict(one) for one in outputs[len(before[-1:]) :]]
 
 
 def unlike(first: Outputs, again: Outputs) -> dict[str, Tensor]:
@@ -36,7 +57,7 @@ def keep_unstable(
     folder: Path, model: Path, first: Outputs, session: Session, fresh: Callable[[], Session], batch: Feeds
 ) -> None:
     """Run the first batch again and write to the reference's folder what differs, and which operators may be why."""
-    found = unlike(first, session.infer(batch))
+    found = unlike(first, infer_all(session, [batch], [first])[0])
     unseeded, seeded = random_nodes(model) if found else ([], [])
     if found and seeded and not unseeded:
         found = _from_the_start(first, found, fresh, batch)
@@ -77,11 +98,12 @@ def reference_repeats(plan: Plan, folder: Path | None, expected: Batches) -> tup
         return ()
     again, about = tensors.load(folder / FOLDER)
     found = compared_again(plan, expected, again)
+    elements = sum(values.size for outputs in expected for values in outputs.values())
     repeats = [Measurement(name, REPEAT, 0.0) for name in expected[0] if name not in again[0]]
     for name in again[0]:
         mine = [replace(m, metric=m.metric.removeprefix(AGAIN)) for m in found if m.output == name]
         repeats.append(Measurement(name, REPEAT, _largest(mine), detail=about["why"]))
-    return (*repeats, *found)
+    return (Measurement(None, ELEMENTS, float(elements)), *repeats, *found)
 
 
 def compared_again(plan: Plan, expected: Batches, again: Batches) -> tuple[Measurement, ...]:

@@ -18,6 +18,7 @@ from typing import Any, Self
 from harness.backends import SCRIPTED, TWIN_BACKEND, worker_variables
 from harness.codec import decode, encode
 from harness.errors import HarnessError
+from harness.inputs.outline import Outline
 from harness.judge import first_line
 from harness.records import Environment, Failure, Outcome, Plan, Reference
 from harness.runner import REFUSED
@@ -79,6 +80,10 @@ class Bench:
         """Why the backend can build but not run here; raises WorkerFailed if asking kills the worker."""
         reason: str | None = self._about(backend)["why_not_run"]
         return reason
+
+    def outline(self, model: Path) -> Outline:
+        """A model from outside; raises WorkerFailed, of kind input when the file is no usable model."""
+        return decode(Outline, self._worker("").request("outline", model=str(model)))
 
     def outcome(self, plan: Plan) -> Outcome:
         """Everything measured for one plan; whatever goes wrong is in the outcome."""

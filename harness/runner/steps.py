@@ -24,7 +24,7 @@ from harness.runner.expected import expected_outputs, same_inputs, task_scores, 
 from harness.runner.lock import device_locks
 from harness.runner.prepared import Batches, Prepared, samples
 from harness.runner.profiles import profile
-from harness.runner.repeats import keep_again, keep_unstable, reference_repeats, repeatable
+from harness.runner.repeats import infer_all, keep_again, keep_unstable, reference_repeats, repeatable
 from harness.sources import SOURCES, Fetched
 from harness.sources.inspect import inspect
 from harness.timing.loop import measure as measure_latency
@@ -85,7 +85,7 @@ class Steps:
         try:
             with stages("infer"):
                 batches = prepared.feeds.batches
-                outputs = [session.infer(batch) for batch in batches]
+                outputs = infer_all(session, batches)
                 tensors.save(folder, outputs, inputs=prepared.feeds.digest)
                 fresh = partial(backend.open, artefact, prepared.spec)
                 keep_unstable(folder, prepared.spec.model, outputs[0], session, fresh, batches[0])
@@ -129,10 +129,11 @@ class Steps:
             candidate, first_ms = self._infer(session, prepared, stages)
             fidelity = self._fidelity(plan, session, prepared, candidate, stages, twin)
             with stages("infer"):
-                again = session.infer(prepared.feeds.batches[0])
+                again = infer_all(session, prepared.feeds.batches[:1], candidate[-1:])[0]
             with stages("compare"):
                 expected = expected_outputs(plan, prepared, reference)
-                measured = compare(plan, expected, candidate) + task_scores(plan.task, expected, candidate)
+                measured = compare(plan, expected, candidate, twin_files.noise_rms(twin))
+                measured += task_scores(plan.task, expected, candidate)
                 repeats = reference_repeats(plan, reference, expected) + repeatable(plan, candidate[0], again)
                 if keep is not None:
                     tensors.save(keep / "candidate", candidate)
@@ -149,7 +150,7 @@ class Steps:
             stages=stages.seconds,
             attested=attested,
             digests=replace(_digests(prepared), engine=artefact.digest),
-            notes=(*_notes(prepared), *unused(plan.reference, prepared)),
+            notes=(*plan.notes, *_notes(prepared), *unused(plan.reference, prepared)),
         )
 
     def _fidelity(
@@ -169,7 +170,7 @@ class Steps:
             same_inputs(about, prepared, "precision twin")
         more = samples(plan, prepared)[len(candidate) : len(twin.outputs)]
         with stages("infer"):
-            further = [session.infer(batch) for batch in more]
+            further = infer_all(session, more, candidate[:1])
         with stages("compare"):
             return twins.measure(twin, [*candidate, *further][: len(twin.outputs) or None])
 
@@ -225,7 +226,7 @@ class Steps:
             start = perf_counter()
             outputs = [session.infer(prepared.feeds.batches[0])]
             first_ms = (perf_counter() - start) * 1e3
-            outputs += [session.infer(batch) for batch in prepared.feeds.batches[1:]]
+            outputs += infer_all(session, prepared.feeds.batches[1:], outputs)
         return outputs, first_ms
 
     def _time(self, plan: Plan, session: Session, prepared: Prepared, stages: Stages) -> Latency | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from harness.metrics.fidelity import Noise
+from harness.metrics.fidelity import WHOLE, Noise
 from harness.runner import REFUSED, tensors
 from harness.runner.twins import Twin
 
@@ -39,6 +40,12 @@ def kept(folder: Path) -> tuple[Twin, dict[str, Any]]:
     masks, _ = tensors.load(folder / "steady")
     steady = {name: [batch[name] for batch in masks] for name in (masks[0] if masks else ())}
     return Twin(outputs, noise, steady, tuple(about["notes"])), about
+
+
+def noise_rms(folder: Path | None) -> dict[str, float]:
+    """The RMS over every output of what rounding does to it, in its unit; empty where there is no twin."""
+    noise = kept(folder)[0].noise if folder else {}
+    return {name: math.sqrt(one.spread[WHOLE][0]) for name, one in noise.items()}
 
 
 def _noise(file: Path, about: Mapping[str, Any]) -> Noise:

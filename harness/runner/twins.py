@@ -151,6 +151,6 @@ def _output(made: Twin, name: str, expected: list[Tensor], found: list[Tensor]) 
     masked = f"{difference.masked} elements are not finite in the twin" if difference.masked else ""
     measured = [shape, Measurement(name, "twin_nonfinite", float(difference.nonfinite), detail=masked)]
     for kind, far in distances(difference, yardstick).items():
-        where = f"axis {far.axis} index {far.index}" if far.axis >= 0 else "whole output"
+        where = f"axis {far.axis} index {far.index}" if far.axis >= 0 else ""
         measured.append(Measurement(name, f"twin_{kind}", far.times, settings, where))
     return measured

@@ -42,6 +42,7 @@ class Worker:
         self._steps: Any = None
         self._operations: Mapping[str, Callable[..., Any]] = {
             "hello": self._hello,
+            "outline": self._outline,
             "backend": self._backend,
             "reference": self._reference,
             "twin": self._twin,
@@ -79,6 +80,12 @@ class Worker:
 
         self._steps = Steps(self._cache, self._scratch, self._announce)
         return encode(self._steps.environment)
+
+    def _outline(self, model: str) -> Any:
+        """What a model file says about itself."""
+        from harness.inputs.tables import outline
+
+        return encode(outline(Path(model)))
 
     def _backend(self, name: str) -> Any:
         """Why a backend is not available here, and its versions if it is."""

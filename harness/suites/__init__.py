@@ -17,7 +17,7 @@ from harness.suites.expand import expand
 from harness.suites.find import label, places_of, read, suite_files
 from harness.suites.select import select
 
-__all__ = ["is_suite", "load", "schema", "select", "twins"]
+__all__ = ["is_suite", "load", "plans_of", "schema", "select", "twins"]
 
 
 def load(paths: Sequence[Path], root: Path | None = None) -> list[Plan]:
@@ -39,9 +39,20 @@ def load(paths: Sequence[Path], root: Path | None = None) -> list[Plan]:
 
 def _load_one(path: Path, root: Path | None) -> tuple[list[Plan], list[Problem]]:
     try:
-        text = read(path)
+        return _planned(read(path), path, root)
     except SuiteError as error:
         return [], list(error.problems)
+
+
+def plans_of(text: str, path: Path, root: Path | None = None) -> list[Plan]:
+    """The plans of a suite's text as if it stood at `path`; raises as `load` does."""
+    plans, problems = _planned(text, path, root)
+    if problems := [*problems, *twins(plans)]:
+        raise SuiteError(problems)
+    return plans
+
+
+def _planned(text: str, path: Path, root: Path | None) -> tuple[list[Plan], list[Problem]]:
     checked = check(parse(text, label(path)), places_of(path, root))
     plans, wrong = expand(checked)
     problems = sorted([*checked.problems, *wrong], key=lambda problem: (problem.line, problem.column))

@@ -206,8 +206,8 @@ class Settings(Strict):
     builds: Annotated[Size, _only(1)] = Field(
         1, description="Fresh engine builds to take into account; only 1 yet.", json_schema_extra={"const": 1}
     )
-    shape_fuzz: Annotated[int, Field(ge=0), _only(0)] = Field(
-        0, description="More seeded shapes, accuracy only; only 0 yet.", json_schema_extra={"const": 0}
+    shape_fuzz: Annotated[int, Field(ge=0, le=256)] = Field(
+        0, description="That many more seeded shapes inside the profile, accuracy only."
     )
     exclude: list[ExcludeEntry] = Field([], description="Cases to leave out, with the reason.")
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
 from harness.errors import Problem
 from harness.records import Case, Location, Plan, Source
-from harness.suites import convert
+from harness.suites import convert, fuzz
 from harness.suites.check import Checked
 from harness.suites.convert import Dimensions
 from harness.suites.document import Document
@@ -50,7 +50,7 @@ def expand(checked: Checked) -> tuple[list[Plan], list[Problem]]:
         wrong = [*_uncovered(model), *_not_stored(model)]
         problems += wrong
         if not wrong:
-            plans += [plan for found in merged.source for plan in _cases(_template(suite, model, found), merged)]
+            plans += [plan for found in merged.source for plan in _cases(_template(suite, model, found), merged, found)]
     return plans, problems
 
 
@@ -101,22 +101,22 @@ def _template(suite: SuiteEntry, model: _Model, found: Found) -> Plan:
     )
 
 
-def _cases(template: Plan, entry: ModelEntry) -> Iterator[Plan]:
+def _cases(template: Plan, entry: ModelEntry, found: Found) -> Iterator[Plan]:
     accuracy, options = convert.given(entry.accuracy), convert.given(entry.options)
     drift = convert.given(entry.drift)
     limits = {precision: limits_at(precision, accuracy) for precision in entry.precisions}
     output_limits = {precision: output_limits_at(precision, accuracy) for precision in entry.precisions}
-    for backend, precision, (shape, dimensions) in product(entry.backends, entry.precisions, _named(template.shapes)):
+    shaped = _shaped(template, entry, found)
+    for backend, precision, (shape, model) in product(entry.backends, entry.precisions, shaped):
         yield replace(
-            template,
-            case=_case(template.case, backend, precision, shape),
-            dimensions=dimensions,
+            model,
+            case=_case(model.case, backend, precision, shape),
             limits=limits[precision],
             output_limits=output_limits[precision],
             options=options.get(backend, {}),
             drift=drift_at(precision, drift),
             output_drift=output_drift_at(precision, drift),
-            excluded=_excluded(entry.exclude, backend, precision, dimensions),
+            excluded=_excluded(entry.exclude, backend, precision, model.dimensions),
         )
 
 
@@ -125,11 +125,38 @@ def _case(model: Case, backend: str, precision: str, shape: str) -> Case:
     return replace(model, id=case_id, backend=backend, precision=precision, shape=shape)
 
 
-def _named(shapes: Sequence[Dimensions]) -> list[tuple[str, Dimensions]]:
-    """Shapes with their part of the id, dimensions in the order in which they first appear."""
-    order = dict.fromkeys(name for shape in shapes for name in shape)
-    named = [(".".join(f"{name}-{shape[name]}" for name in order if name in shape), shape) for shape in shapes]
-    return named or [("static", {})]
+def _shaped(template: Plan, entry: ModelEntry, found: Found) -> list[tuple[str, Plan]]:
+    """The template for every listed and every drawn shape, with the shape's part of the id."""
+    drawn, notes = _drawn(template, entry, found)
+    listed = [replace(template, dimensions=shape, notes=notes) for shape in template.shapes or ({},)]
+    tags = tuple(dict.fromkeys((*template.case.tags, "fuzz")))
+    fuzzed = replace(
+        template,
+        case=replace(template.case, tags=tags),
+        latency=replace(template.latency, enabled=False, budget={}),
+        task=None,
+        fuzzed=True,
+    )
+    order = dict.fromkeys(name for shape in (*template.shapes, *drawn) for name in shape)
+    models = [*listed, *(replace(fuzzed, dimensions=shape) for shape in drawn)]
+    return [(_name(order, model.dimensions), model) for model in models]
+
+
+def _drawn(template: Plan, entry: ModelEntry, found: Found) -> tuple[list[dict[str, int]], tuple[str, ...]]:
+    """The shapes that `shape_fuzz` draws, and a note where it cannot have as many as it asks for."""
+    wanted = entry.shape_fuzz
+    given = "test_data_set folders fix the shapes" if found.stored else "the file of the reference fixes the shapes"
+    if wanted and (found.stored or template.reference.kind != "backend"):
+        return [], (f"shape_fuzz: no shape of {wanted} was drawn: {given}",)
+    within = fuzz.spans(template.shapes, entry.profile)
+    drawn = fuzz.draw(f"{template.case.suite}/{template.case.model}", wanted, template.shapes, within)
+    fewer = f"shape_fuzz: {len(drawn)} of {wanted} shapes were drawn: shapes and profile span no more"
+    return drawn, (fewer,) if len(drawn) < wanted else ()
+
+
+def _name(order: Iterable[str], shape: Dimensions) -> str:
+    """A shape's part of the id: dimensions in the order in which they first appear."""
+    return ".".join(f"{name}-{shape[name]}" for name in order if name in shape) or "static"
 
 
 def _excluded(entries: Sequence[ExcludeEntry], backend: str, precision: str, dimensions: Dimensions) -> str | None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, create_model, model_validator
 
 from harness.metrics import ELEMENTWISE, LIMITS, SETTINGS
+from harness.metrics.plugins import installed, limit_of
 from harness.records import PRECISIONS, Limits
 from harness.suites.fields import Slice, Strict, TaskMetric, TensorFile, Text
 
@@ -38,10 +39,17 @@ _SPECIAL: dict[str, Any] = {
 }
 
 
+_INSTALLED = {limit_of(metric): metric for metric in installed().values()}
+"""Limits on metrics of installed distributions."""
+
+
 def _limit(name: str) -> tuple[Any, Any]:
     """Type and description of one limit; what bounds from above cannot be negative."""
     if name in _SPECIAL:
         kind, text = _SPECIAL[name]
+    elif name in _INSTALLED:
+        words = {"min": "at least", "max": "at most"}[_INSTALLED[name].side]
+        kind, text = float, f"{_INSTALLED[name].name}, of an installed distribution: {words} this."
     elif name in LIMITS and LIMITS[name].side == "min":
         kind, text = float, f"{LIMITS[name].metric}: at least this."
     else:
@@ -50,7 +58,7 @@ def _limit(name: str) -> tuple[Any, Any]:
     return kind | None, Field(None, description=text)
 
 
-LIMIT_NAMES = (*ELEMENTWISE, *LIMITS, *SETTINGS)
+LIMIT_NAMES = (*ELEMENTWISE, *LIMITS, *SETTINGS, *_INSTALLED)
 _Limits: type[Strict] = create_model(  # type: ignore[call-overload]
     "Limits", __base__=Strict, __doc__="Limits on the outputs.", **{name: _limit(name) for name in LIMIT_NAMES}
 )

@@ -1,0 +1,71 @@
+"""Reads an outline from a model file: which inputs pick rows of which tables, and whether it is an fp32 model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.inputs.outline import InputOutline, Outline
+from harness.sources.inspect import dtype_name, inspect, load_graph, tensors
+
+PICKS = {"Gather": 0, "GatherElements": 0}
+"""Operators that take rows of their first input by their second, and the axis they do it on by default."""
+KEEPS = frozenset({"Cast", "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Expand"})
+"""Operators whose output holds nothing but values of their first input."""
+QUANTISED = ("QuantizeLinear", "DequantizeLinear", "QLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger")
+NARROW = ("float16", "bfloat16", "float8", "float4", "float6")
+
+
+def outline(model: Path) -> Outline:
+    """The outline of an ONNX file; InputError when it is not a usable one. Weights outside the file are not read."""
+    info, proto = inspect(model), load_graph(model)
+    rows = _rows(proto.graph)
+    return Outline(
+        inputs=tuple(InputOutline(t.name, t.dtype, t.dims, t.kind, rows.get(t.name)) for t in info.inputs),
+        outputs=tuple(tensor.name for tensor in info.outputs),
+        opset=info.opset,
+        only_as_is=_only_as_is(proto),
+    )
+
+
+def _rows(graph: Any) -> dict[str, int]:
+    """Input name to the rows of the smallest table that it picks from."""
+    sizes: dict[str, tuple[int, ...]] = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    origin = {value.name: value.name for value in graph.input if value.name not in sizes}
+    found: dict[str, int] = {}
+    for node in graph.node:  # sorted: ONNX requires it
+        _follow(node, sizes, origin)
+        if node.op_type in PICKS and node.input[0] in sizes and node.input[1] in origin:
+            shape, axis = sizes[node.input[0]], _axis(node)
+            if -len(shape) <= axis < len(shape):
+                name = origin[node.input[1]]
+                found[name] = min(shape[axis], found.get(name, shape[axis]))
+    return found
+
+
+def _follow(node: Any, sizes: dict[str, tuple[int, ...]], origin: dict[str, str]) -> None:
+    """Note what a node makes: a table (constant, cast or dequantised), or values of an input."""
+    if node.op_type == "Constant":
+        for attribute in node.attribute:
+            if attribute.name == "value":
+                sizes[node.output[0]] = tuple(attribute.t.dims)
+    elif node.op_type in ("Cast", "Identity", "DequantizeLinear") and node.input[0] in sizes:
+        sizes[node.output[0]] = sizes[node.input[0]]
+    elif node.op_type in KEEPS and node.input[0] in origin:
+        origin[node.output[0]] = origin[node.input[0]]
+
+
+def _axis(node: Any) -> int:
+    given: Mapping[str, int] = {attribute.name: attribute.i for attribute in node.attribute}
+    return int(given.get("axis", PICKS[node.op_type]))
+
+
+def _only_as_is(model: Any) -> str:
+    quantised = {node.op_type for node in model.graph.node if node.op_type.startswith(QUANTISED)}
+    if quantised:
+        return f"is quantised already ({', '.join(sorted(quantised))})"
+    stored = {dtype_name(tensor.data_type) for tensor in tensors(model)}
+    stored |= {dtype_name(value.type.tensor_type.elem_type) for value in (*model.graph.input, *model.graph.output)}
+    narrow = sorted(name for name in stored if name.startswith(NARROW))
+    return f"holds {', '.join(narrow)} tensors" if narrow else ""
