@@ -18,7 +18,7 @@ from harness.metrics.compare import compare
 from harness.metrics.elementwise import Allowance, mismatches
 from harness.metrics.passes import Asked, whole
 from harness.metrics.task import top1
-from harness.metrics.ulp import steps
+from harness.metrics.ulp import has_steps, steps
 from plans import plan
 
 REFERENCE = np.array([[3.0, -4.0, 0.0], [1.0, 2.0, 2.0]])
@@ -395,8 +395,11 @@ def test_measuring_in_pieces_agrees_with_the_formulas_in_float64(seed, size, uni
     assert 1 - measured("cosine", reference, candidate) == pytest.approx(off, rel=1e-5, abs=near)
 
 
-@given(values=arrays.arrays(np.float32, st.integers(1, 40), elements=st.floats(width=32, allow_nan=False)))
-def test_steps_are_the_same_whether_counted_fast_or_carefully(values):
+@pytest.mark.parametrize("dtype", [t for t in FLOATS if has_steps(np.zeros(1, t))], ids=lambda t: np.dtype(t).name)
+@given(bits=arrays.arrays(np.uint64, st.integers(1, 40)))
+def test_steps_are_the_same_whether_counted_fast_or_carefully(dtype, bits):
+    values = bits.astype(f"u{np.dtype(dtype).itemsize}").view(dtype)
+    values[~np.isfinite(values)] = 1
     other = values[::-1].copy()
 
     assert measured("ulp", values, other) == steps(values, other)

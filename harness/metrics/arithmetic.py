@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -100,8 +101,12 @@ def _by_block(x: Floats, y: Floats) -> Floats:
 
 
 def scaled_dot(x: Floats, y: Floats) -> Any:
-    """x.y as a long double, scaled by powers of two so that no product overflows or underflows."""
+    """x.y of float64 vectors as a long double; scaled by powers of two where a product could overflow or underflow."""
     if not x.size:
         return np.longdouble(0)
-    (_, a), (_, b) = np.frexp(np.abs(x).max()), np.frexp(np.abs(y).max())
-    return np.ldexp(np.longdouble(np.dot(np.ldexp(x, -a), np.ldexp(y, -b))), a + b)
+    peaks = float(np.abs(x).max()), float(np.abs(y).max())
+    low, high = SAFE["float64"]
+    if all(peak == 0 or low <= peak <= high for peak in peaks):
+        return np.longdouble(dot(x, y))
+    a, b = (math.frexp(peak)[1] for peak in peaks)
+    return np.ldexp(np.longdouble(dot(np.ldexp(x, -a), np.ldexp(y, -b))), a + b)

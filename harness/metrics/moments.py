@@ -15,11 +15,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.metrics.arithmetic import SAFE, Floats, Scratch, as_float64, difference, dot, load, scaled_dot
+from harness.metrics.arithmetic import (
+    SAFE,
+    Floats,
+    Scratch,
+    as_float64,
+    difference,
+    dot,
+    load,
+    scaled_dot,
+    working_dtype,
+)
 from harness.metrics.base import Tensor
 from harness.metrics.elementwise import Allowance, Worst
 from harness.metrics.pieces import Pair
-from harness.metrics.ulp import has_steps, largest_steps, steps
+from harness.metrics.ulp import finite_steps, has_steps, steps
 
 
 @dataclass(frozen=True)
@@ -102,7 +112,7 @@ def measure(offset: int, pair: Pair, allowance: Allowance | None, scratch: Scrat
 def reference_sum(reference: Tensor) -> tuple[Any, int]:
     """sum r^2 and the number of finite elements of one piece."""
     with np.errstate(all="ignore"):
-        values: Any = reference if reference.dtype.name in SAFE else as_float64(reference)
+        values: Any = reference.astype(working_dtype(reference, reference, None), copy=False)
         low, high = SAFE[values.dtype.name]
         peak = max(float(values.max()), -float(values.min()))
         if peak == 0 or low <= peak <= high:
@@ -125,8 +135,8 @@ def _fast(offset: int, pair: Pair, allowance: Allowance | None, scratch: Scratch
     if not all(peak == 0 or low <= peak <= high for peak in peaks):
         return None
     distance = 0.0
-    if r is pair[0] and c is pair[1]:
-        distance = largest_steps((r, c), (magnitude, largest), spare, mask)
+    if has_steps(pair[0]) and pair[0].dtype == pair[1].dtype:
+        distance = finite_steps(pair, (magnitude, largest) if r is pair[0] else None, spare, mask)
     elif has_steps(pair[0]):
         distance = steps(*pair)
     worst, beyond = _worst(offset, (r, c, d), magnitude, allowance, spare, mask)

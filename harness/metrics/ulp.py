@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _SIGN_AND_MAGNITUDE = ("float16", "bfloat16", "float32", "float64", "float8_e3", "float8_e4", "float8_e5")
 _INTEGER = {1: np.int8, 2: np.int16, 4: np.int32, 8: np.int64}
+_MAGNITUDE = {size: (1 << (8 * size - 1)) - 1 for size in _INTEGER}
+"""All bits but the sign."""
 
 
 def has_steps(reference: Tensor) -> bool:
@@ -38,18 +40,18 @@ def _ordered(values: Tensor) -> np.ndarray:
     return np.where(bits < 0, np.iinfo(bits.dtype).min - bits, bits)
 
 
-def largest_steps(
-    values: tuple[np.ndarray, np.ndarray], magnitudes: tuple[np.ndarray, np.ndarray], spare: Any, mask: Any
-) -> float:
-    """The same for finite float32 or float64 vectors whose magnitudes are at hand; `spare` and `mask` are memory.
+def finite_steps(pair: tuple[Any, Any], magnitudes: tuple[Any, Any] | None, spare: Any, mask: Any) -> float:
+    """The same, faster, for finite vectors of one type; |r| and |c| if they are at hand; `spare`, `mask`: memory.
 
     Where the signs agree the distance is that of the magnitudes' bits, else their sum, which is the larger of the two.
     """
-    if not spare.size:
+    if not pair[0].size:
         return 0.0
-    integer = _INTEGER[spare.dtype.itemsize]
-    (r, c), (expected, found) = ([array.view(integer) for array in pair] for pair in (values, magnitudes))
-    apart = spare.view(integer)
+    size = pair[0].dtype.itemsize
+    integer, bits = _INTEGER[size], _MAGNITUDE[size]
+    r, c = (tensor.view(integer) for tensor in pair)
+    expected, found = (one.view(integer) for one in magnitudes or (r & bits, c & bits))
+    apart = spare.view(integer)[: r.size]
     np.subtract(found, expected, out=apart)
     largest = max(float(apart.max()), -float(apart.min()))
     np.bitwise_xor(r, c, out=apart)
