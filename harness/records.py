@@ -198,6 +198,8 @@ class Plan:
     """The suite's reason for leaving the case out."""
     attestation: AttestationPlan = AttestationPlan()
     fidelity: FidelityPlan = FidelityPlan()
+    builds: int = 1
+    """Fresh builds of the case; accuracy must hold for all of them, the first is timed."""
     fuzzed: bool = False
     """The shape was drawn, not listed: rows of files are repeated or cut to fit it."""
     notes: tuple[str, ...] = ()

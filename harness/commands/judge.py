@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from harness.metrics import METRICS
 from harness.metrics.compare import compare
 from harness.records import Measurement, Outcome, Plan, Record, Run
 from harness.runner import tensors
+from harness.runner.builds import worst
 from harness.runner.recorder import Judged, finish, header, plan_digest
 from harness.runner.repeats import compared_again
 from harness.runner.runner import excluded
@@ -106,15 +106,17 @@ def _measurements(record: Record, plan: Plan, outputs: Path) -> tuple[Measuremen
             f"{record.case.id}: the element-wise limits of {names} changed, and no outputs were kept: "
             "run again with --keep-outputs, or leave atol, rtol and rule as they were"
         )
-    pairs: Sequence[list[dict[str, tensors.Tensor]]] = [
-        tensors.load(outputs / s)[0] for s in ("reference", "candidate")
-    ]
+    expected = tensors.load(outputs / "reference")[0]
+    others = sorted(outputs.glob("candidate-*"), key=lambda folder: int(folder.name.rpartition("-")[2]))
     again = tensors.load(outputs / "again")[0] if (outputs / "again").is_dir() else []
-    found = compare(plan, pairs[0], pairs[1], conditioning(record.measurements))
+    noise = conditioning(record.measurements)
+    found = worst(
+        [compare(plan, expected, tensors.load(build)[0], noise) for build in (outputs / "candidate", *others)]
+    )
     replaced = {(m.output, m.metric) for m in found}
     kept = [
         m
         for m in record.measurements
         if not (m.metric in COMPARED or m.metric.startswith(AGAIN) or (m.output, m.metric) in replaced)
     ]
-    return (*found, *compared_again(plan, pairs[0], again), *kept)
+    return (*found, *compared_again(plan, expected, again), *kept)

@@ -10,7 +10,7 @@ from harness.judge.attestation import judge_attestation
 from harness.judge.drift import Accuracy, judge_drift
 from harness.judge.fidelity import judge_fidelity
 from harness.judge.latency import judge_latency
-from harness.judge.stability import judge_stability
+from harness.judge.stability import judge_stability, naming_builds
 from harness.records import Check, Failure, Latency, Outcome, Plan, Verdict
 
 
@@ -27,7 +27,8 @@ def judge(
         return Verdict("error", f"{outcome.error.kind} in {outcome.error.stage}: {first_line(outcome.error.message)}")
     budget = (*judge_outputs(plan, outcome.measurements), *judge_task(plan, outcome.measurements))
     stability = judge_stability(plan, outcome.measurements)
-    accuracy = (*stability, *budget, *judge_fidelity(plan, outcome.measurements))
+    fidelity = judge_fidelity(plan, outcome.measurements)
+    accuracy = naming_builds((*stability, *budget, *fidelity), outcome.measurements)
     drift, drifted = judge_drift(plan, outcome, accepted)
     timing, change, words = judge_latency(plan.latency, outcome.latency, baseline)
     checks = (*accuracy, *drift, *judge_attestation(plan, outcome), *timing)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from harness.judge.accuracy import exact_outputs, judge_outputs
@@ -15,9 +15,25 @@ AGAIN = "again:"
 """Begins the name of a metric that compares these two runs; measured only for outputs that differ."""
 ELEMENTS = "reference_elements"
 """How many elements all outputs of a computed reference have together."""
+BUILD, BUILDS = "build", "builds"
+"""Settings of a number that differs between builds: the build that it is of, counted from 1, and how many there are."""
 REMEDY = (
     "give its random operators a seed, exclude the case, or set limits under accuracy.outputs.{output} that allow it"
 )
+
+
+def naming_builds(checks: Sequence[Check], measurements: Sequence[Measurement]) -> list[Check]:
+    """The checks with the build that decided them, where builds differ."""
+    of = {(m.output, m.metric): m.settings for m in measurements if BUILD in m.settings}
+    return [_naming(check, of.get((check.output, check.metric.removesuffix("_drop")), {})) for check in checks]
+
+
+def _naming(check: Check, settings: Mapping[str, float | str]) -> Check:
+    if BUILD not in settings:
+        return check
+    return replace(
+        check, reason=f"{check.reason} (the worst of {settings[BUILDS]:g} builds, number {settings[BUILD]:g})"
+    )
 
 
 def judge_stability(plan: Plan, measurements: Sequence[Measurement]) -> list[Check]:

@@ -189,6 +189,7 @@ def plan_digest(plan: Plan) -> str:
         task,
         plan.options,
         replace(plan.fidelity, slack=1.0, required=False),
+        plan.builds,
     )
     text = json.dumps([_beside_suite(encode(part), suite) for part in parts], sort_keys=True)
     return sha256(text.encode()).hexdigest()

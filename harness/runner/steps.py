@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
@@ -13,18 +13,19 @@ from time import perf_counter
 from typing import Any
 
 from harness.backends import BACKENDS, TWIN_BACKEND
-from harness.backends.base import Artefact, Backend, BuildSpec, Session, Tensor
+from harness.backends.base import Artefact, Backend, BuildSpec, Session
 from harness.environment import describe
 from harness.errors import InputError, Unsupported
 from harness.inputs.feeds import feeds
-from harness.metrics.compare import compare
-from harness.records import Digests, Environment, Latency, Measurement, Outcome, Plan
-from harness.runner import tensors, twin_files, twins
-from harness.runner.expected import expected_outputs, same_inputs, task_scores, unused
+from harness.records import Digests, Environment, Latency, Outcome, Plan
+from harness.runner import builds, tensors, twin_files, twins
+from harness.runner.candidate import Answers, Folders, answers, repeats
+from harness.runner.candidate import keep as keep_all
+from harness.runner.expected import unused
 from harness.runner.lock import device_locks
-from harness.runner.prepared import Batches, Prepared, samples
+from harness.runner.prepared import Prepared, samples
 from harness.runner.profiles import profile
-from harness.runner.repeats import infer_all, keep_again, keep_unstable, reference_repeats, repeatable
+from harness.runner.repeats import infer_all, keep_unstable
 from harness.sources import SOURCES, Fetched
 from harness.sources.inspect import inspect
 from harness.timing.loop import measure as measure_latency
@@ -124,55 +125,36 @@ class Steps:
         twin: Path | None,
         keep: Path | None,
     ) -> Outcome:
+        folders = Folders(reference, twin, keep)
         session, artefact = self._open(backend, prepared, stages)
-        try:
-            candidate, first_ms = self._infer(session, prepared, stages)
-            fidelity = self._fidelity(plan, session, prepared, candidate, stages, twin)
-            with stages("infer"):
-                again = infer_all(session, prepared.feeds.batches[:1], candidate[-1:])[0]
-            with stages("compare"):
-                expected = expected_outputs(plan, prepared, reference)
-                measured = compare(plan, expected, candidate, twin_files.noise_rms(twin))
-                measured += task_scores(plan.task, expected, candidate)
-                repeats = reference_repeats(plan, reference, expected) + repeatable(plan, candidate[0], again)
-                if keep is not None:
-                    tensors.save(keep / "candidate", candidate)
-                    tensors.save(keep / "reference", expected)
-                    keep_again(keep, plan, reference)
+        with closing(session):
+            first = answers(plan, session, prepared, stages, folders)
+            repeated = repeats(plan, session, prepared, stages, folders, first.outputs)
             latency = self._time(plan, session, prepared, stages)
             attested = {**session.attested, "options": dict(plan.options)}
-        finally:
-            session.close()
+        more = (self._rebuilt(plan, backend, prepared, stages, folders, n) for n in range(2, plan.builds + 1))
+        every = [first, *more]
+        with stages("compare"):
+            noise = twin_files.kept(twin)[0].noise if twin else {}
+            variation, notes = builds.variation([build.outputs for build in every], noise)
+            keep_all(plan, prepared, folders, every)
         return Outcome(
-            measurements=measured + fidelity + repeats,
+            measurements=builds.worst([build.measured for build in every]) + variation + repeated,
             latency=latency,
-            measures={**artefact.measures, "first_infer_ms": first_ms},
+            measures={**artefact.measures, "first_infer_ms": first.first_infer_ms},
             stages=stages.seconds,
             attested=attested,
             digests=replace(_digests(prepared), engine=artefact.digest),
-            notes=(*plan.notes, *_notes(prepared), *unused(plan.reference, prepared)),
+            notes=(*plan.notes, *_notes(prepared), *unused(plan.reference, prepared), *notes),
         )
 
-    def _fidelity(
-        self,
-        plan: Plan,
-        session: Session,
-        prepared: Prepared,
-        candidate: Batches,
-        stages: Stages,
-        folder: Path | None,
-    ) -> tuple[Measurement, ...]:
-        """The distances from the precision twin, on the case's own batches and, where inputs are random, on more."""
-        if folder is None:
-            return ()
-        twin, about = twin_files.kept(folder)
-        if twin.refused is None:
-            same_inputs(about, prepared, "precision twin")
-        more = samples(plan, prepared)[len(candidate) : len(twin.outputs)]
-        with stages("infer"):
-            further = infer_all(session, more, candidate[:1])
-        with stages("compare"):
-            return twins.measure(twin, [*candidate, *further][: len(twin.outputs) or None])
+    def _rebuilt(
+        self, plan: Plan, backend: Backend, prepared: Prepared, stages: Stages, folders: Folders, number: int
+    ) -> Answers:
+        """What another build of the case answers; the second is number 2."""
+        session, _ = self._open(backend, prepared, stages, number)
+        with closing(session):
+            return answers(plan, session, prepared, stages, folders)
 
     def _prepare(self, plan: Plan, stages: Stages) -> Prepared:
         with stages("prepare"):
@@ -190,9 +172,11 @@ class Steps:
             )
         return Prepared(fetched, info, variant, fed, spec)
 
-    def _build(self, backend: Backend, prepared: Prepared, stages: Stages) -> Artefact:
+    def _build(self, backend: Backend, prepared: Prepared, stages: Stages, number: int = 1) -> Artefact:
+        """The artefact of one build of the case; builds of other numbers are never served for it."""
         spec = prepared.spec
-        key = json.dumps([type(backend).__name__, prepared.variant.digest, spec.precision, spec.profile, spec.options])
+        name = type(backend).__name__
+        key = json.dumps([name, prepared.variant.digest, spec.precision, spec.profile, spec.options, number])
         if spec.options.get("script") or key not in self._artefacts:
             folder = self._scratch / sha256(key.encode()).hexdigest()[:16]
             folder.mkdir(exist_ok=True)
@@ -204,8 +188,8 @@ class Steps:
             self._artefacts[key] = built
         return self._artefacts[key]
 
-    def _open(self, backend: Backend, prepared: Prepared, stages: Stages) -> tuple[Session, Artefact]:
-        artefact = self._build(backend, prepared, stages)
+    def _open(self, backend: Backend, prepared: Prepared, stages: Stages, number: int = 1) -> tuple[Session, Artefact]:
+        artefact = self._build(backend, prepared, stages, number)
         with stages("load"):
             return backend.open(artefact, prepared.spec), artefact
 
@@ -220,14 +204,6 @@ class Steps:
             digests=replace(_digests(prepared), engine=artefact.digest),
             notes=_notes(prepared),
         )
-
-    def _infer(self, session: Session, prepared: Prepared, stages: Stages) -> tuple[list[dict[str, Tensor]], float]:
-        with stages("infer"):
-            start = perf_counter()
-            outputs = [session.infer(prepared.feeds.batches[0])]
-            first_ms = (perf_counter() - start) * 1e3
-            outputs += infer_all(session, prepared.feeds.batches[1:], outputs)
-        return outputs, first_ms
 
     def _time(self, plan: Plan, session: Session, prepared: Prepared, stages: Stages) -> Latency | None:
         if not plan.latency.enabled:

@@ -168,15 +168,6 @@ class ExcludeEntry(Strict):
     reason: Text = Field(description="Why; it is shown as the reason of the skip.")
 
 
-def _only(default: int) -> AfterValidator:
-    def check(value: int) -> int:
-        if value != default:
-            raise ValueError(f"not supported yet: only {default} is")
-        return value
-
-    return AfterValidator(check)
-
-
 class Settings(Strict):
     """What a model may set and `defaults` may set for all models."""
 
@@ -203,8 +194,8 @@ class Settings(Strict):
     latency: LatencyEntry | None = Field(None, description="How cases are timed.")
     attestation: AttestationEntry | None = Field(None, description="What must be seen of the precision that ran.")
     options: Options | None = Field(None, description="Backend name to its options.")
-    builds: Annotated[Size, _only(1)] = Field(
-        1, description="Fresh engine builds to take into account; only 1 yet.", json_schema_extra={"const": 1}
+    builds: Annotated[int, Field(ge=1, le=16)] = Field(
+        1, description="Fresh builds of each case; accuracy must hold for all of them."
     )
     shape_fuzz: Annotated[int, Field(ge=0, le=256)] = Field(
         0, description="That many more seeded shapes inside the profile, accuracy only."

@@ -97,6 +97,7 @@ def _template(suite: SuiteEntry, model: _Model, found: Found) -> Plan:
         latency=convert.latency(entry.latency),
         fidelity=convert.fidelity(entry.fidelity),
         attestation=convert.attestation(entry.attestation),
+        builds=entry.builds,
         options={},
     )
 
