@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context, Decimal
 
 from harness.judge.accuracy import exact_outputs
+from harness.judge.drift import PRECISE
 from harness.metrics.defaults import DEFAULTS
 from harness.records import Check, Measurement
 
@@ -15,16 +16,6 @@ TIMES = 2.0
 """A limit on an error is this many times the measured one."""
 DECIBELS = 3.0
 """And one on a ratio of powers this far below."""
-ROUNDING: Mapping[str, float] = {
-    "fp32": 1e-6,
-    "as-is": 1e-6,
-    "tf32": 2.0**-11,
-    "fp16": 2.0**-11,
-    "bf16": 2.0**-8,
-    "int8": 2.0**-8,
-    "fp8": 2.0**-4,
-}
-"""Relative errors that another machine may make by rounding alone: a limit below twice this would be luck."""
 LARGEST = 4.0
 """How many times the root mean square the largest of many errors is, where it is not known."""
 COSINE = 1e-6
@@ -93,7 +84,7 @@ class _Seen:
 
 
 def _numbers(seen: _Seen, precision: str) -> list[Proposed]:
-    rounding = ROUNDING[precision]
+    rounding = PRECISE[precision]
     if "sqnr_min_db" in DEFAULTS[precision]:
         limits = [_sqnr(seen, precision, rounding), _cosine(seen, precision)]
     else:
