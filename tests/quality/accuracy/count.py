@@ -12,6 +12,7 @@ import argparse
 import json
 import multiprocessing
 import random
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -87,7 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     start = time.monotonic()
     folder, place = Path(asked.output), Path(asked.output) / "work"
-    place.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(place, ignore_errors=True)  # healthy runs of an older count must not widen the spread
+    place.mkdir(parents=True)
     names = _models(asked)
     precisions = asked.precisions.split(",")
     pool = Pool(asked.jobs)
@@ -97,6 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows = _judge(pool, folder, place, units, asked, start)
     finally:
         pool.close()
+        if not asked.keep:
+            shutil.rmtree(place)
     print(f"{len(rows)} runs judged in {time.monotonic() - start:.0f} s", file=sys.stderr)
     print(table.write(rows, folder))
     wrong = [
@@ -117,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--reduced", action="store_true", help="six models, one route a defect")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--budget", type=float, default=float("inf"), help="seconds after which no run is started")
-    parser.add_argument("--keep", action="store_true", help="keep all outputs")
+    parser.add_argument("--keep", action="store_true", help="keep all outputs, and what they are judged by")
     parser.add_argument("-o", "--output", required=True)
     return parser
 
