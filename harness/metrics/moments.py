@@ -134,14 +134,16 @@ def _fast(offset: int, pair: Pair, allowance: Allowance | None, scratch: Scratch
     peaks = [float(values.max()) for values in (magnitude, largest, d)]
     if not all(peak == 0 or low <= peak <= high for peak in peaks):
         return None
+    worst, beyond = _worst(offset, (r, c, d), magnitude, allowance, spare, mask)
+    max_rel = _relative(d, np.maximum(magnitude, largest, out=spare), spare)
+    sums = (dot(r, r), dot(c, c), cross, noise, dot(d, ones), dot(spare, ones))
     distance = 0.0
     if has_steps(pair[0]) and pair[0].dtype == pair[1].dtype:
-        distance = finite_steps(pair, (magnitude, largest) if r is pair[0] else None, spare, mask)
+        # only what is off by its own size can have changed its sign
+        apart = np.flatnonzero(np.greater_equal(spare, 1, out=mask)) if max_rel >= 1 else None
+        distance = finite_steps(pair, (magnitude, largest) if r is pair[0] else None, apart, spare)
     elif has_steps(pair[0]):
         distance = steps(*pair)
-    worst, beyond = _worst(offset, (r, c, d), magnitude, allowance, spare, mask)
-    max_rel = _relative(d, np.maximum(magnitude, largest, out=largest), spare)
-    sums = (dot(r, r), dot(c, c), cross, noise, dot(d, ones), dot(spare, ones))
     return Moments(offset, r.size, r.size, *sums, peaks[0], peaks[2], max_rel, distance, worst, beyond)
 
 
@@ -170,7 +172,7 @@ def _worst(
 
 
 def _relative(error: Floats, scale: Floats, out: Floats) -> float:
-    """|d| / max(|c|, |r|), 0 where both are 0, written to `out`; the largest of them."""
+    """|d| / max(|c|, |r|), 0 where both are 0, written to `out`, which may be `scale`; the largest of them."""
     if not scale.size:
         return 0.0
     if scale.min() == 0:

@@ -40,10 +40,11 @@ def _ordered(values: Tensor) -> np.ndarray:
     return np.where(bits < 0, np.iinfo(bits.dtype).min - bits, bits)
 
 
-def finite_steps(pair: tuple[Any, Any], magnitudes: tuple[Any, Any] | None, spare: Any, mask: Any) -> float:
-    """The same, faster, for finite vectors of one type; |r| and |c| if they are at hand; `spare`, `mask`: memory.
+def finite_steps(pair: tuple[Any, Any], magnitudes: tuple[Any, Any] | None, far: Any | None, spare: Any) -> float:
+    """The same, faster, for finite vectors of one type.
 
-    Where the signs agree the distance is that of the magnitudes' bits, else their sum, which is the larger of the two.
+    Takes |r| and |c| where they are at hand, the places among which all changes of sign are, and memory. Where the
+    signs agree the distance is that of the magnitudes' bits, else their sum, which is the larger of the two.
     """
     if not pair[0].size:
         return 0.0
@@ -54,11 +55,10 @@ def finite_steps(pair: tuple[Any, Any], magnitudes: tuple[Any, Any] | None, spar
     apart = spare.view(integer)[: r.size]
     np.subtract(found, expected, out=apart)
     largest = max(float(apart.max()), -float(apart.min()))
-    np.bitwise_xor(r, c, out=apart)
-    if apart.min() < 0:
-        across = np.flatnonzero(np.less(apart, 0, out=mask))
-        largest = max(largest, float(np.add(expected[across], found[across], dtype=np.float64).max()))
-    return largest
+    if far is None:
+        return largest
+    across = far[(r[far] ^ c[far]) < 0]
+    return max(largest, float(np.add(expected[across], found[across], dtype=np.float64).max(initial=0)))
 
 
 def ulp(moments: Moments) -> float:
