@@ -148,6 +148,8 @@ class FidelityPlan:
     """Seconds that the twin and its noise may take; beyond that fewer batches are compared."""
     slack: float = 1.0
     """Multiplies the limits, for a backend whose arithmetic is known to be coarser."""
+    batch: bool = True
+    """The first batch is run with its rows in other places as well, where they are independent in the twin."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from harness.judge.accuracy import judge_outputs, judge_task
 from harness.judge.attestation import judge_attestation
 from harness.judge.drift import Accuracy, judge_drift
 from harness.judge.fidelity import judge_fidelity
+from harness.judge.invariance import judge_invariance
 from harness.judge.latency import judge_latency
 from harness.judge.stability import judge_stability, naming_builds
 from harness.records import Check, Failure, Latency, Outcome, Plan, Verdict
@@ -28,6 +29,7 @@ def judge(
     budget = (*judge_outputs(plan, outcome.measurements), *judge_task(plan, outcome.measurements))
     stability = judge_stability(plan, outcome.measurements)
     fidelity = judge_fidelity(plan, outcome.measurements)
+    fidelity += judge_invariance(plan, outcome.measurements)
     accuracy = naming_builds((*stability, *budget, *fidelity), outcome.measurements)
     drift, drifted = judge_drift(plan, outcome, accepted)
     timing, change, words = judge_latency(plan.latency, outcome.latency, baseline)

@@ -13,6 +13,7 @@ from harness.metrics.compare import compare
 from harness.records import Measurement, Plan
 from harness.runner import tensors, twin_files, twins
 from harness.runner.expected import expected_outputs, same_inputs, task_scores
+from harness.runner.invariance import Yardstick, apart, moves
 from harness.runner.prepared import Batches, Prepared, samples
 from harness.runner.repeats import infer_all, keep_again, reference_repeats, repeatable
 
@@ -79,6 +80,26 @@ def repeats(
     with stages("compare"):
         expected = expected_outputs(plan, prepared, folders.reference)
         return reference_repeats(plan, folders.reference, expected) + repeatable(plan, candidate[0], again)
+
+
+def moved_rows(
+    session: Session, prepared: Prepared, stages: Stage, folders: Folders, candidate: Batches, *, bounded: bool
+) -> tuple[Measurement, ...]:
+    """How far rows of the first batch are from the same rows in other places, where the twin's do not move.
+
+    `bounded` sessions take only batches that fit into their profile.
+    """
+    twin = twin_files.kept(folders.twin)[0] if folders.twin else twins.Twin()
+    found: list[Measurement] = []
+    for move in moves(prepared.info, prepared.feeds.batches[0]):
+        outputs = twin.independent.get(move.name, ())
+        if outputs and (not bounded or move.fits(prepared.spec.profile)):
+            with stages("infer"):
+                moved = session.infer(move.feeds)
+            with stages("compare"):
+                by = Yardstick(twin.noise, twin.steady)
+                found += [one for one in apart(move, candidate[0], moved, by) if one.output in outputs]
+    return tuple(found)
 
 
 def keep(plan: Plan, prepared: Prepared, folders: Folders, builds: list[Answers]) -> None:

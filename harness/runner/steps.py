@@ -19,9 +19,10 @@ from harness.errors import InputError, Unsupported
 from harness.inputs.feeds import feeds
 from harness.records import Digests, Environment, Latency, Outcome, Plan
 from harness.runner import builds, tensors, twin_files, twins
-from harness.runner.candidate import Answers, Folders, answers, repeats
+from harness.runner.candidate import Answers, Folders, answers, moved_rows, repeats
 from harness.runner.candidate import keep as keep_all
 from harness.runner.expected import unused
+from harness.runner.invariance import moves
 from harness.runner.lock import device_locks
 from harness.runner.prepared import Prepared, samples
 from harness.runner.profiles import profile
@@ -98,7 +99,8 @@ class Steps:
         stages = Stages(lambda stage: self._announce(stage if stage == "wait" else "twin"), None)
         prepared = self._prepare(plan, stages)
         with stages("twin"):
-            made = twins.evaluate(_backend(TWIN_BACKEND), prepared.spec, samples(plan, prepared), plan.fidelity)
+            moved = moves(prepared.info, prepared.feeds.batches[0]) if plan.fidelity.batch else ()
+            made = twins.evaluate(_backend(TWIN_BACKEND), prepared.spec, samples(plan, prepared), plan.fidelity, moved)
             twin_files.keep(folder, made, inputs=prepared.feeds.digest)
 
     def measure(self, plan: Plan, reference: Path | None, twin: Path | None, keep: Path | None) -> Outcome:
@@ -130,6 +132,7 @@ class Steps:
         with closing(session):
             first = answers(plan, session, prepared, stages, folders)
             repeated = repeats(plan, session, prepared, stages, folders, first.outputs)
+            repeated += moved_rows(session, prepared, stages, folders, first.outputs, bounded=backend.device == "cuda")
             latency = self._time(plan, session, prepared, stages)
             attested = {**session.attested, "options": dict(plan.options)}
         more = (self._rebuilt(plan, backend, prepared, stages, folders, n) for n in range(2, plan.builds + 1))

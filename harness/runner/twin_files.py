@@ -27,7 +27,7 @@ def keep(folder: Path, made: Twin, **about: Any) -> None:
     batches = [{name: made.steady[name][number] for name in made.steady} for number in range(len(made.outputs))]
     tensors.save(folder / "steady", batches)
     about["noise"] = {name: {"members": one.members, "largest": one.largest} for name, one in made.noise.items()}
-    tensors.save(folder, made.outputs, notes=made.notes, **about)
+    tensors.save(folder, made.outputs, notes=made.notes, independent=made.independent, **about)
 
 
 def kept(folder: Path) -> tuple[Twin, dict[str, Any]]:
@@ -39,7 +39,7 @@ def kept(folder: Path) -> tuple[Twin, dict[str, Any]]:
     noise = {name: _noise(files[name], one) for name, one in about["noise"].items()}
     masks, _ = tensors.load(folder / "steady")
     steady = {name: [batch[name] for batch in masks] for name in (masks[0] if masks else ())}
-    return Twin(outputs, noise, steady, tuple(about["notes"])), about
+    return Twin(outputs, noise, steady, tuple(about["notes"]), about["independent"]), about
 
 
 def noise_rms(folder: Path | None) -> dict[str, float]:

@@ -15,6 +15,7 @@ from harness.backends.base import Artefact, Backend, BuildSpec, Session, Tensor
 from harness.metrics.defaults import is_exact
 from harness.metrics.fidelity import Differences, Noise, differences, distances, noise
 from harness.records import FidelityPlan, Measurement
+from harness.runner.invariance import Move, Yardstick, independent
 from harness.variants.graph import load_model, save
 from harness.variants.twin import twin
 
@@ -40,13 +41,16 @@ class Twin:
     steady: Mapping[str, Sequence[Tensor]] = field(default_factory=dict)
     """Of every other output: where all noisy evaluations gave the same."""
     notes: tuple[str, ...] = ()
+    independent: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """By move of the first batch's rows, the outputs whose rows depend on no other row."""
     refused: str | None = None
     """Why there is no twin."""
 
 
-def evaluate(backend: Backend, spec: BuildSpec, feeds: Batches, plan: FidelityPlan) -> Twin:
+def evaluate(backend: Backend, spec: BuildSpec, feeds: Batches, plan: FidelityPlan, moves: Sequence[Move] = ()) -> Twin:
     """The twin of the variant in `spec` on as many of the feeds as the plan's time allows, the first at least.
 
+    `moves` of the first batch tell of which outputs the rows are independent.
     Raises CaseError or what onnx raises when there is no twin or it cannot run.
     """
     with tempfile.TemporaryDirectory(prefix="trt-harness-twin-") as place, ExitStack() as sessions:
@@ -59,9 +63,12 @@ def evaluate(backend: Backend, spec: BuildSpec, feeds: Batches, plan: FidelityPl
         spread = _Spread(outputs)
         for _ in range(members):
             spread.add([noisy.infer(batch) for batch in feeds[:count]])
+        by = Yardstick(spread.noise(ROUNDOFF.get(spec.precision, 2.0**-24)), spread.steady)
+        rows = {move.name: independent(move, outputs[0], plain.infer, by, spec.precision) for move in moves}
     fewer = f"fidelity is judged on {count} of {len(feeds)} batches: more would take over {plan.budget_s:g} s"
-    notes = [*([fewer] if count < len(feeds) else []), *spread.notes()]
-    return Twin(outputs, spread.noise(ROUNDOFF.get(spec.precision, 2.0**-24)), spread.steady, tuple(notes))
+    mixed = [why for _, why in rows.values() if why]
+    notes = (*([fewer] if count < len(feeds) else []), *spread.notes(), *mixed)
+    return Twin(outputs, by.noise, by.steady, notes, {name: held for name, (held, _) in rows.items()})
 
 
 def _timed(session: Session, feed: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], float]:

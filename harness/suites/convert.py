@@ -8,7 +8,15 @@ from typing import Any
 from pydantic import BaseModel
 
 from harness.records import AttestationPlan, Calibration, FidelityPlan, InputSpec, LatencyPlan, Reference, Task
-from harness.suites.entries import AttestationEntry, FidelityEntry, InputEntry, LatencyEntry, ModelEntry, ReferenceEntry
+from harness.suites.entries import (
+    AttestationEntry,
+    FidelityEntry,
+    InputEntry,
+    InvarianceEntry,
+    LatencyEntry,
+    ModelEntry,
+    ReferenceEntry,
+)
 from harness.suites.places import Found
 
 Dimensions = Mapping[str, int]
@@ -69,9 +77,9 @@ def reference(entry: ReferenceEntry | None, found: Found, *, own: bool) -> Refer
     return Reference(entry.kind(), **entry.model_dump(exclude_unset=True, exclude={"stored"}))
 
 
-def fidelity(entry: FidelityEntry | None) -> FidelityPlan:
+def fidelity(entry: FidelityEntry | None, invariance: InvarianceEntry | None) -> FidelityPlan:
     """How the cases are compared with their precision twins."""
-    return FidelityPlan(**given(entry))
+    return FidelityPlan(**given(entry), **given(invariance))
 
 
 def latency(entry: LatencyEntry | None) -> LatencyPlan:

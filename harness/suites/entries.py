@@ -159,6 +159,14 @@ class FidelityEntry(Strict):
     slack: float = Field(FidelityPlan.slack, gt=0, description="Multiplies the limits.")
 
 
+class InvarianceEntry(Strict):
+    """What must not change the outputs; judged against the precision twin."""
+
+    batch: bool = Field(
+        FidelityPlan.batch, description="Where a row stands in the batch, and how many rows there are beside it."
+    )
+
+
 class ExcludeEntry(Strict):
     """Cases that are left out: all that fit every key given here."""
 
@@ -191,6 +199,7 @@ class Settings(Strict):
     accuracy: Accuracy | None = Field(None, description="Limits; the nearest wins key by key.")
     fidelity: FidelityEntry | None = Field(None, description="Comparison with the precision twin.")
     drift: Drift | None = Field(None, description="Growth of errors against the accepted baseline.")
+    invariance: InvarianceEntry | None = Field(None, description="What must not change the outputs.")
     latency: LatencyEntry | None = Field(None, description="How cases are timed.")
     attestation: AttestationEntry | None = Field(None, description="What must be seen of the precision that ran.")
     options: Options | None = Field(None, description="Backend name to its options.")

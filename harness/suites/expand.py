@@ -95,7 +95,7 @@ def _template(suite: SuiteEntry, model: _Model, found: Found) -> Plan:
         output_limits={},
         task=convert.task(convert.given(entry.accuracy)),
         latency=convert.latency(entry.latency),
-        fidelity=convert.fidelity(entry.fidelity),
+        fidelity=convert.fidelity(entry.fidelity, entry.invariance),
         attestation=convert.attestation(entry.attestation),
         builds=entry.builds,
         options={},
