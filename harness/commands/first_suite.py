@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from harness.inputs import proposals
 from harness.inputs.outline import Outline
 from harness.judge import first_line
-from harness.judge.proposed import Case, Proposed, hidden_by_no_limit, propose
+from harness.judge.proposed import Case, hidden_by_no_limit, propose
 from harness.records import Check, Failure, Outcome, Plan, Verdict
 from harness.suites.first import Commented, First
 
@@ -54,11 +54,11 @@ def finished(first: First, outline: Outline, measured: Sequence[Measured], machi
     lost = [f"left out: {name}: {_why_not(name, measured)}" for name in first.precisions if name not in kept]
     as_is = [f"the file is run as it is: it {outline.only_as_is}"] if outline.only_as_is else []
     int8 = ["int8 is calibrated with the inputs below; real data: int8: {calibration: {file: …}}"] * ("int8" in kept)
-    limits = _limits(kept, measured)
+    limits = _limits(kept, measured, outline)
     made = replace(first, precisions=kept, limits=limits, head=_head(first.source, machine))
     made = noted(made, "precisions", *lost, *as_is, *int8)
     wrong = [f"FAILS, and no limit hides it: {words}" for words in unhidden(measured)]
-    return noted(made, "accuracy" if limits else "precisions", *wrong)
+    return noted(made, "accuracy" if limits else "precisions", *wrong, *_beyond(measured))
 
 
 def failure(outcome: Outcome) -> Failure | None:
@@ -87,19 +87,25 @@ def _why_not(precision: str, measured: Sequence[Measured]) -> str:
     return first_line(reasons[0]) if reasons else "not measured"
 
 
-def _limits(precisions: Sequence[str], measured: Sequence[Measured]) -> Limits:
+def _beyond(measured: Sequence[Measured]) -> list[str]:
+    """What fails under the defaults of its precision, and passes under limits that are twice as large as it is."""
+    return [
+        f"worse than the default limits, is it good enough? {one.plan.case.id}: {check.name}: {check.reason}"
+        for one in measured
+        for check in one.verdict.checks
+        if not check.ok and check.question == "budget" and not _hidden(one)
+    ]
+
+
+def _limits(precisions: Sequence[str], measured: Sequence[Measured], outline: Outline) -> Limits:
     """Limits from the cases that are sound; one that fails by more than its errors sets none."""
     found: Limits = {}
     for precision in precisions:
         good = [one for one in _at(precision, measured) if failure(one.outcome) is None and not _hidden(one)]
         cases = [Case(f"{one.plan.case.backend}, {one.plan.case.shape}", one.outcome.measurements) for one in good]
-        for output, limits in propose(precision, cases).items():
-            found.setdefault(output, {})[precision] = {one.name: Commented(one.value, _why(one)) for one in limits}
+        for output, limits in propose(precision, cases, outline.rounds_as if precision == "as-is" else None).items():
+            found.setdefault(output, {})[precision] = {one.name: Commented(one.value, one.why) for one in limits}
     return found
-
-
-def _why(limit: Proposed) -> str:
-    return f"{limit.why}; the default asks for {limit.looser}: is this enough?" if limit.looser else limit.why
 
 
 def _head(source: str, machine: str) -> list[str]:

@@ -83,6 +83,8 @@ def _new_file(model: Path, output: Path | None) -> Path:
     if not model.is_file():
         near = did_you_mean(model.name, [one.name for one in model.parent.glob("*.onnx")])
         raise UsageError(f"{model}: there is no such file{near}")
+    if any(letter in model.name for letter in "*?["):
+        raise UsageError(f"{model}: a source with * ? or [ in its name is a pattern: rename the file")
     path = output or model.with_suffix(SUFFIXES[0])
     if path.suffix not in SUFFIXES:
         raise UsageError(f"-o {path}: a suite is a file that ends in {' or '.join(SUFFIXES)}")

@@ -27,3 +27,5 @@ class Outline:
     opset: int
     only_as_is: str = ""
     """Why no precision variants can be made of it; empty where they can."""
+    rounds_as: str = "fp32"
+    """The precision whose rounding it has as it is: that of its coarsest tensors."""

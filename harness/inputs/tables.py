@@ -14,18 +14,21 @@ PICKS = {"Gather": 0, "GatherElements": 0}
 KEEPS = frozenset({"Cast", "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Expand"})
 """Operators whose output holds nothing but values of their first input."""
 QUANTISED = ("QuantizeLinear", "DequantizeLinear", "QLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger")
-NARROW = ("float16", "bfloat16", "float8", "float4", "float6")
+NARROW = {"float4": "fp8", "float6": "fp8", "float8": "fp8", "bfloat16": "bf16", "float16": "fp16"}
+"""How the names of narrow types begin, to the precision that rounds like them or less; the coarsest first."""
 
 
 def outline(model: Path) -> Outline:
     """The outline of an ONNX file; InputError when it is not a usable one. Weights outside the file are not read."""
     info, proto = inspect(model), load_graph(model)
     rows = _rows(proto.graph)
+    only_as_is, rounds_as = _as_is(proto)
     return Outline(
         inputs=tuple(InputOutline(t.name, t.dtype, t.dims, t.kind, rows.get(t.name)) for t in info.inputs),
         outputs=tuple(tensor.name for tensor in info.outputs),
         opset=info.opset,
-        only_as_is=_only_as_is(proto),
+        only_as_is=only_as_is,
+        rounds_as=rounds_as,
     )
 
 
@@ -61,11 +64,13 @@ def _axis(node: Any) -> int:
     return int(given.get("axis", PICKS[node.op_type]))
 
 
-def _only_as_is(model: Any) -> str:
+def _as_is(model: Any) -> tuple[str, str]:
+    """Why a model is none of fp32 (or nothing), and the precision whose rounding it has."""
     quantised = {node.op_type for node in model.graph.node if node.op_type.startswith(QUANTISED)}
     if quantised:
-        return f"is quantised already ({', '.join(sorted(quantised))})"
+        return f"is quantised already ({', '.join(sorted(quantised))})", "int8"
     stored = {dtype_name(tensor.data_type) for tensor in tensors(model)}
     stored |= {dtype_name(value.type.tensor_type.elem_type) for value in (*model.graph.input, *model.graph.output)}
-    narrow = sorted(name for name in stored if name.startswith(NARROW))
-    return f"holds {', '.join(narrow)} tensors" if narrow else ""
+    narrow = sorted(name for name in stored if name.startswith(tuple(NARROW)))
+    coarsest = (like for prefix, like in NARROW.items() if any(name.startswith(prefix) for name in narrow))
+    return (f"holds {', '.join(narrow)} tensors", next(coarsest)) if narrow else ("", "fp32")

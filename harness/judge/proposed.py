@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context, Decimal
 
@@ -16,6 +16,8 @@ TIMES = 2.0
 """A limit on an error is this many times the measured one."""
 DECIBELS = 3.0
 """And one on a ratio of powers this far below."""
+ROUNDING: Mapping[str, float] = {**PRECISE, "fp32": 1e-5, "as-is": 1e-5}
+"""Relative errors that another machine may make by rounding alone; in fp32 those of a deep network's sums."""
 LARGEST = 4.0
 """How many times the root mean square the largest of many errors is, where it is not known."""
 COSINE = 1e-6
@@ -37,8 +39,6 @@ class Proposed:
     name: str
     value: float
     why: str
-    looser: str = ""
-    """The default limit that the measured value breaks; empty where it does not."""
 
 
 def hidden_by_no_limit(checks: Iterable[Check]) -> list[Check]:
@@ -46,15 +46,16 @@ def hidden_by_no_limit(checks: Iterable[Check]) -> list[Check]:
     return [check for check in checks if not check.ok and check.question in ("fidelity", "attestation")]
 
 
-def propose(precision: str, cases: Sequence[Case]) -> dict[str, list[Proposed]]:
+def propose(precision: str, cases: Sequence[Case], rounds_as: str | None = None) -> dict[str, list[Proposed]]:
     """Limits by output for one precision, from the worst of its cases; nothing where the defaults say it already.
 
-    The cases were measured without limits of their own.
+    The cases were measured without limits of their own. `rounds_as` is the precision of a file that runs as it is.
     """
+    rounding = ROUNDING[rounds_as or precision]
     exact = {output for case in cases for output in exact_outputs(case.measurements)}
     outputs = dict.fromkeys(m.output for case in cases for m in case.measurements if m.output)
     made = {
-        name: _exact(_Seen(name, cases)) if name in exact else _numbers(_Seen(name, cases), precision)
+        name: _exact(_Seen(name, cases)) if name in exact else _numbers(_Seen(name, cases), precision, rounding)
         for name in outputs
     }
     return {name: limits for name, limits in made.items() if limits}
@@ -68,14 +69,15 @@ class _Seen:
     cases: Sequence[Case]
 
     def worst(self, metric: str, error: Callable[[float], float] = float) -> tuple[float, str] | None:
-        """The largest error by a metric, and its case; None where no case measured it."""
+        """The largest error by a metric, and its case; None where a case lacks it: it would fail by that."""
         found = [
-            (error(m.value), case.name)
+            (case.name, m.value)
             for case in self.cases
             for m in case.measurements
-            if (m.output, m.metric) == (self.output, metric) and m.value is not None
+            if (m.output, m.metric) == (self.output, metric)
         ]
-        return max(found, default=None)
+        known = [(error(value), name) for name, value in found if value is not None]
+        return max(known, default=None) if len(known) == len(self.cases) else None
 
     def scale(self) -> float:
         """The largest root mean square of the reference output, by which default limits are scaled."""
@@ -83,15 +85,14 @@ class _Seen:
         return max(float(value) for value in found)
 
 
-def _numbers(seen: _Seen, precision: str) -> list[Proposed]:
-    rounding = PRECISE[precision]
+def _numbers(seen: _Seen, precision: str, rounding: float) -> list[Proposed]:
     if "sqnr_min_db" in DEFAULTS[precision]:
-        limits = [_sqnr(seen, precision, rounding), _cosine(seen, precision)]
+        limits = [_sqnr(seen, rounding), _cosine(seen)]
     else:
         limits = [
             _error("rmse_rel_max", seen.worst("rmse_rel"), rounding),
             _error("max_abs", seen.worst("max_abs"), LARGEST * rounding * seen.scale()),
-            _cosine(seen, precision),
+            _cosine(seen),
         ]
     return [limit for limit in limits if limit]
 
@@ -103,25 +104,22 @@ def _error(name: str, worst: tuple[float, str] | None, least: float) -> Proposed
     return Proposed(name, up(TIMES * max(worst[0], least)), _why(*worst, less=worst[0] < least))
 
 
-def _cosine(seen: _Seen, precision: str) -> Proposed | None:
+def _cosine(seen: _Seen) -> Proposed | None:
     worst = seen.worst("cosine", lambda value: 1 - value)
     if worst is None:
         return None
-    default = DEFAULTS[precision].get("cosine_min")
-    worse = f"cosine_min {default}" if default is not None and 1 - worst[0] < float(default) else ""
     apart = Decimal(repr(up(TIMES * max(worst[0], COSINE))))  # 1 - 2e-06 is not the float that 0.999998 is
     why = _why(max(worst[0], 0.0), worst[1], less=worst[0] < COSINE, what="1 - cosine ")
-    return Proposed("cosine_min", max(-1.0, float(1 - apart)), why, worse)
+    return Proposed("cosine_min", max(-1.0, float(1 - apart)), why)
 
 
-def _sqnr(seen: _Seen, precision: str, rounding: float) -> Proposed | None:
+def _sqnr(seen: _Seen, rounding: float) -> Proposed | None:
     worst = seen.worst("sqnr_db", lambda value: -value)
     if worst is None:
         return None
-    decibels, most, default = -worst[0], -20 * math.log10(rounding), float(DEFAULTS[precision]["sqnr_min_db"])
+    decibels, most = -worst[0], -20 * math.log10(rounding)
     limit = -up(DECIBELS - min(decibels, most))
-    worse = f"sqnr_min_db {default:g}" if decibels < default else ""
-    return Proposed("sqnr_min_db", limit, _why(decibels, worst[1], less=decibels > most), worse)
+    return Proposed("sqnr_min_db", limit, _why(decibels, worst[1], less=decibels > most))
 
 
 def _exact(seen: _Seen) -> list[Proposed]:
@@ -130,7 +128,7 @@ def _exact(seen: _Seen) -> list[Proposed]:
     if worst is None or worst[0] == 0:
         return []
     why = _why(*worst, less=False)
-    return [Proposed("mismatch_share_max", min(1.0, up(TIMES * worst[0])), why, "that integers are equal")]
+    return [Proposed("mismatch_share_max", min(1.0, up(TIMES * worst[0])), why)]
 
 
 def _why(value: float, case: str, *, less: bool, what: str = "") -> str:

@@ -51,9 +51,8 @@ def text(first: First) -> str:
     if first.shapes:
         model["shapes"] = _inline([_inline_map(shape) for shape in first.shapes])
     if first.inputs:
-        model["inputs"] = _commented(
-            {name: Commented(_input(one.value), one.why) for name, one in first.inputs.items()}
-        )
+        made = {name: Commented(_input(one.value), one.why) for name, one in first.inputs.items()}
+        model["inputs"] = _commented(made, indent=6)
     if first.limits:
         model["accuracy"] = CommentedMap(outputs=_outputs(first.limits))
     _note(model, first.notes)
@@ -71,16 +70,26 @@ def text(first: First) -> str:
 def _outputs(limits: Mapping[str, Mapping[str, Mapping[str, Commented]]]) -> CommentedMap:
     made = CommentedMap()
     for output, precisions in limits.items():
-        made[output] = CommentedMap({precision: _commented(found) for precision, found in precisions.items()})
+        made[output] = CommentedMap(
+            {precision: _commented(found, indent=12) for precision, found in precisions.items()}
+        )
     return made
 
 
-def _commented(values: Mapping[str, Commented]) -> CommentedMap:
+def _commented(values: Mapping[str, Commented], *, indent: int) -> CommentedMap:
+    """A mapping whose comments stand one below the other."""
     made = CommentedMap({key: one.value for key, one in values.items()})
+    column = indent + max(len(f"{key}: {_shown(one.value)}") for key, one in values.items()) + 2
     for key, one in values.items():
         if one.why:
-            made.yaml_add_eol_comment(_line(one.why), key)
+            made.yaml_add_eol_comment(_line(one.why), key, column=column)
     return made
+
+
+def _shown(value: Any) -> str:
+    """About what YAML makes of it."""
+    text = str({**value} if isinstance(value, Mapping) else value)
+    return text.replace("'", "")
 
 
 def _input(spec: InputSpec) -> CommentedMap:
