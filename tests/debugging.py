@@ -53,6 +53,36 @@ def weak_net(gain: float = 3000.0, channels: int = 8) -> ModelProto:
     return _model("weak", nodes, weights, {"image": ["n", 1, 8, 8]}, {"logits": ["n", 10]})
 
 
+def overflowing_net(width: int = 64, gain: float = 3000.0) -> ModelProto:
+    """image [n, 16, 32, 32] -> logits [n, 10]: `first` gives values beyond fp16 for inputs of a spread of 40.
+
+    `second` scales them back, so nothing but the two and the Relu between them needs more than fp16. All weights fit.
+    """
+    rng = np.random.default_rng(0)
+    weights = {
+        "w1": rng.normal(0, 0.1, (width, 16, 3, 3)) * gain,
+        "w2": rng.normal(0, (9 * width) ** -0.5, (width, width, 3, 3)) / gain,
+        "b2": rng.normal(0, 0.1, width),
+        "w3": rng.normal(0, (9 * width) ** -0.5, (width, width, 3, 3)),
+        "b3": rng.normal(0, 0.1, width),
+        "w4": rng.normal(0, width**-0.5, (10, width)),
+        "b4": rng.normal(0, 0.1, 10),
+    }
+    node = helper.make_node
+    nodes = [
+        node("Conv", ["image", "w1"], ["c1"], "first", pads=[1] * 4),
+        node("Relu", ["c1"], ["r1"], "relu1"),
+        node("Conv", ["r1", "w2", "b2"], ["c2"], "second", pads=[1] * 4),
+        node("Relu", ["c2"], ["r2"], "relu2"),
+        node("Conv", ["r2", "w3", "b3"], ["c3"], "third", pads=[1] * 4),
+        node("Relu", ["c3"], ["r3"], "relu3"),
+        node("GlobalAveragePool", ["r3"], ["g"], "pool"),
+        node("Flatten", ["g"], ["f"], "flat"),
+        node("Gemm", ["f", "w4", "b4"], ["logits"], "head", transB=1),
+    ]
+    return _model("overflowing", nodes, weights, {"image": ["n", 16, 32, 32]}, {"logits": ["n", 10]})
+
+
 SUITE = """
 suite: s
 models:

@@ -12,9 +12,9 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
-from debugging import InProcess, weak_net, weak_plan, weak_suite
+from debugging import InProcess, overflowing_net, weak_net, weak_plan, weak_suite
 from harness.backends.onnxruntime import Cpu
 from harness.cli import main
 from harness.errors import HarnessError
@@ -120,6 +120,39 @@ def test_all_nodes_in_fp32_are_the_model_itself(tmp_path, precision):
     made = keep(precision, tmp_path / "m.onnx", tmp_path / "m.onnx", everything)
 
     assert np.allclose(run(made, tokens=x)["out"], run(attention(), tokens=x)["out"], atol=1e-5)
+
+
+def test_movers_around_a_node_in_fp32_do_not_round_what_they_pass_on(tmp_path):
+    node = helper.make_node
+    nodes = [node("Transpose", ["x"], ["t"]), node("MatMul", ["t", "w"], ["m"]), node("Transpose", ["m"], ["y"])]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [3, 3]) for name in "xy"]
+    weights = [numpy_helper.from_array(RNG.normal(size=(3, 3)).astype(np.float32), "w")]
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", values[:1], values[1:], weights),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+    onnx.save(model, tmp_path / "m.onnx")
+    x = RNG.normal(size=(3, 3)).astype(np.float32)
+
+    made = keep("fp16", tmp_path / "m.onnx", tmp_path / "m.onnx", ["m"])
+
+    assert np.array_equal(run(made, x=x)["y"], run(model, x=x)["y"])
+
+
+def test_a_node_is_known_by_the_first_output_that_it_gives(tmp_path):
+    node = helper.make_node("LSTM", ["x", "w", "r"], ["", "last"], "rnn", hidden_size=2)
+    values = [
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, [5, 1, 3]),
+        helper.make_tensor_value_info("last", TensorProto.FLOAT, [1, 1, 2]),
+    ]
+    weights = [
+        numpy_helper.from_array(RNG.normal(size=(1, 8, n)).astype(np.float32), k) for k, n in (("w", 3), ("r", 2))
+    ]
+    graph = helper.make_graph([node], "g", values[:1], values[1:], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+    assert [tap.maker.tensor for tap in taps(loaded(model, tmp_path))] == ["last"]
 
 
 def test_what_a_converter_leaves_in_fp32_anyway_cannot_be_kept(tmp_path):
@@ -260,6 +293,16 @@ def test_an_overflow_is_told_by_the_layer_that_makes_it_and_mended_up_to_where_i
     assert [node.name for node in found.ranking[0].nodes] == ["widen"]
     assert [node.name for node in found.mend.nodes] == ["widen", "second"]
     assert found.mend.minimal
+
+
+def test_a_convolution_that_overflows_is_mended_with_all_that_its_values_go_through(tmp_path, halves):
+    spread = {"image": InputSpec("normal", range=(0, 40), seed=3)}
+
+    found = investigate(inquiry(tmp_path, weak_plan(tmp_path, "fp16", overflowing_net(), inputs=spread)))
+
+    assert (found.cause, found.first_node.name) == ("precision", "first")
+    assert [node.name for node in found.ranking[0].nodes] == ["first"]
+    assert [node.name for node in found.mend.nodes] == ["first", "relu1", "second"]
 
 
 def test_a_case_that_passes_has_nothing_to_look_into(tmp_path):

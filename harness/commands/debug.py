@@ -26,6 +26,8 @@ from harness.runner.debug import Inquiry, investigate
 from harness.runner.findings import Findings, Slice
 from harness.runner.runner import Bench, Settings
 
+RELATIVE = ("cosine_min", "sqnr_min_db", "psnr_min_db", "rmse_rel_max")
+"""Limits of a case that mean something for a tensor inside it as well."""
 UNTIMED = LatencyPlan(enabled=False)
 
 
@@ -42,7 +44,7 @@ def debug(asked: argparse.Namespace) -> int:
             return 0
         _empty(folder)
         if found.ranking:
-            found = replace(found, slice=_slice(inquiry, found, folder), builds=inquiry.used + 1)
+            found = replace(found, slice=_slice(inquiry, found, folder))
     text = markdown(found)
     (folder / "debug.md").write_text(text, "utf-8")
     (folder / "README.md").write_text(_readme(found), "utf-8")
@@ -112,6 +114,8 @@ def _suite(plan: Plan, found: Findings, place: Path, *, fp32: bool) -> str:
         model["files"] = {case.precision: "model.onnx"}
     model |= {"backends": [case.backend], "precisions": [precision], "latency": {"enabled": False}}
     model["inputs"] = {name: {"file": "inputs.npz", "key": name} for name in _arrays(place / "inputs.npz")}
+    if limits := {name: value for name, value in plan.limits.items() if name in RELATIVE}:
+        model["accuracy"] = limits
     if plan.options:
         model["options"] = {case.backend: dict(plan.options)}
     if plan.fidelity.slack != 1.0:

@@ -44,7 +44,7 @@ def _lines(found: Findings) -> Iterator[str]:
         yield ""
         yield from (f"- {note}" for note in found.notes)
     yield ""
-    yield f"{found.builds} builds were made."
+    yield f"{found.builds} builds of the case were made."
 
 
 def _table(found: Findings) -> Iterator[str]:

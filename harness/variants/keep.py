@@ -13,7 +13,7 @@ from onnx import TensorProto
 
 from harness.variants import bfloat16, float16
 from harness.variants.graph import load_model
-from harness.variants.taps import HALVES, MOVERS, makers, prune, types
+from harness.variants.taps import HALVES, MOVERS, first_output, makers, prune, types
 
 HALF: Mapping[str, Callable[..., Any]] = {"fp16": float16.make, "bf16": bfloat16.make}
 
@@ -37,22 +37,27 @@ def keep(precision: str, source: Path, variant: Path, tensors: Collection[str]) 
 
 
 def with_movers(model: Any, tensors: Collection[str]) -> list[str]:
-    """Names of the nodes that make these tensors, and of movers behind them, which would round what they pass on."""
-    kept: set[str] = set()
-    names = []
-    for node in model.graph.node:
-        follows = node.op_type in MOVERS and bool(node.input) and node.input[0] in kept
-        if follows or (node.output and node.output[0] in tensors):
-            kept.update(node.output)
-            names.append(node.name)
-    return names
+    """Names of the nodes that make these tensors, and of movers around them, which would round what they pass on."""
+    nodes = list(model.graph.node)
+    kept = {node.name for node in nodes if first_output(node) in tensors}
+    given = {name for node in nodes if node.name in kept for name in node.output}
+    for node in nodes:  # behind them
+        if node.op_type in MOVERS and node.input and node.input[0] in given:
+            kept.add(node.name)
+            given.update(filter(None, node.output))
+    wanted: set[str] = {name for node in nodes if node.name in kept for name in node.input}
+    for node in reversed(nodes):  # in front of them
+        if node.op_type in MOVERS and wanted & {*node.output}:
+            kept.add(node.name)
+            wanted.update(node.input)
+    return [node.name for node in nodes if node.name in kept]
 
 
 def unquantised(model: Any, tensors: Collection[str]) -> Any:
     """The model, changed in place, whose makers of these tensors read what was quantised and dequantised before."""
     made = makers(model)
     for node in model.graph.node:
-        if node.output and node.output[0] in tensors:
+        if first_output(node) in tensors:
             for position, name in _pairs(node, made).items():
                 node.input[position] = name
     return prune(model)

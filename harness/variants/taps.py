@@ -57,9 +57,17 @@ def taps(model: Any) -> tuple[Tap, ...]:
         for name in filter(None, node.output):
             nearest[name] = above
             if kinds.get(name) in FLOATS and (name in finals or node.op_type not in MOVERS):
-                maker = Maker(node.output[0], node.name, node.op_type)
-                found.append(Tap(name, maker, tuple(above), name in finals))
+                found.append(Tap(name, _maker(node), tuple(above), name in finals))
     return tuple(found)
+
+
+def first_output(node: Any) -> str:
+    """The first output that a node gives; a recurrent one may leave out those before."""
+    return next(filter(None, node.output), "")
+
+
+def _maker(node: Any) -> Maker:
+    return Maker(first_output(node), node.name, node.op_type)
 
 
 def types(model: Any) -> dict[str, int]:
@@ -82,12 +90,12 @@ def between(model: Any, tensor: str, known: Collection[str]) -> tuple[Maker, ...
     waiting = [tensor]
     while waiting:
         node = made.get(waiting.pop())
-        if node is None or node.output[0] in seen:
+        if node is None or first_output(node) in seen:
             continue
-        seen.add(node.output[0])
+        seen.add(first_output(node))
         waiting += [name for name in reads(node) if name not in known and name not in inputs]
-    inside = [node for node in model.graph.node if node.output and node.output[0] in seen]
-    return tuple(Maker(node.output[0], node.name, node.op_type) for node in inside if node.op_type not in MOVERS)
+    inside = [node for node in model.graph.node if first_output(node) in seen]
+    return tuple(_maker(node) for node in inside if node.op_type not in MOVERS)
 
 
 def mark(model: Any, names: Sequence[str]) -> Any:
