@@ -84,6 +84,9 @@ def test_a_seed_makes_it_stable_although_the_generator_goes_on_within_a_session(
     found = {m.output: m.value for m in record.measurements if m.metric == "repeatable"}
     assert found["y"] > 0.01
     assert found["z"] == 0
+    assert any(
+        note.startswith("two runs of the candidate on the same inputs differ most in 'y'") for note in record.notes
+    )
 
 
 @pytest.mark.parametrize(

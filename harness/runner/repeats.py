@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +134,16 @@ def repeatable(plan: Plan, first: Outputs, again: Outputs) -> tuple[Measurement,
         )
         for name in first
     )
+
+
+def unrepeatable(measured: Sequence[Measurement]) -> tuple[str, ...]:
+    """A note on the output that differs most between two runs of the candidate; none where all are the same."""
+    found = [m for m in measured if m.metric == "repeatable" and m.value != 0]
+    if not found:
+        return ()
+    most = max(found, key=lambda m: inf if m.value is None else m.value)
+    far = "in shape or in what is finite" if most.value is None else f"by up to {most.value:.3g}"
+    return (f"two runs of the candidate on the same inputs differ most in '{most.output}': {far}",)
 
 
 def _apart(plan: Plan, name: str, first: Tensor, again: Tensor) -> list[Measurement]:

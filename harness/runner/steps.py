@@ -26,7 +26,7 @@ from harness.runner.invariance import moves
 from harness.runner.lock import device_locks
 from harness.runner.prepared import Prepared, samples
 from harness.runner.profiles import profile
-from harness.runner.repeats import infer_all, keep_unstable
+from harness.runner.repeats import infer_all, keep_unstable, unrepeatable
 from harness.sources import SOURCES, Fetched
 from harness.sources.inspect import inspect
 from harness.timing.loop import measure as measure_latency
@@ -148,7 +148,7 @@ class Steps:
             stages=stages.seconds,
             attested=attested,
             digests=replace(_digests(prepared), engine=artefact.digest),
-            notes=(*plan.notes, *_notes(prepared), *unused(plan.reference, prepared), *notes),
+            notes=(*plan.notes, *_notes(prepared), *unused(plan.reference, prepared), *unrepeatable(repeated), *notes),
         )
 
     def _rebuilt(
