@@ -122,6 +122,18 @@ def test_counts_drift_beyond_chance(now, drifted):
     assert ("mismatches" in judge_drift(asked, measured, before)[1]) == drifted
 
 
+@pytest.mark.parametrize(("variation", "drifted"), [(2e-3, False), (1e-4, True)])
+def test_an_error_that_grew_by_less_than_builds_of_one_run_differ_has_not_drifted(variation, drifted):
+    measured = outcome(GATED, 3.2e-4)
+    builds = Measurement("y", "build_variation", variation, {"builds": 3.0})
+    measured = replace(measured, measurements=(*measured.measurements, builds))
+
+    checks, _ = judge_drift(GATED, measured, accepted(GATED, 1e-4))
+
+    (largest,) = [check for check in checks if check.metric == "max_abs"]
+    assert largest.ok != drifted
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [

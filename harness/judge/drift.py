@@ -45,6 +45,8 @@ PRECISE: Mapping[str, float] = {
 Builds of one fp16 network by TensorRT 8.6 had errors of 2.4e-4 and 7.0e-4: it chose other kernels.
 """
 SIGMAS = 3.0
+BUILDS = "build_variation"
+"""The largest difference between several builds of a case, where the suite asks for them."""
 
 Values = Mapping[str, Mapping[str, float | None]]
 """Output to metric to value."""
@@ -134,9 +136,12 @@ def _explanation(
     metric: str, then: float, now: Mapping[str, float | None], precision: str, slack: float, *, same_variant: bool
 ) -> str:
     """What makes an error as large as this one, however much it grew; empty when nothing does."""
-    value, relative = now.get(metric), now.get("rmse_rel")
+    value, relative, builds = now.get(metric), now.get("rmse_rel"), now.get(BUILDS)
+    grown = None if value is None else value - then
+    if metric in ("max_abs", "mismatches") and grown is not None and builds is not None and grown <= builds:
+        return f"builds of this run differ by as much ({builds:.3g})"
     if metric == "mismatches":
-        few = value is not None and value - then <= SIGMAS * math.sqrt(then + value)
+        few = grown is not None and grown <= SIGMAS * math.sqrt(2 * then + grown)
         return f"as counts do by chance ({SIGMAS:g} standard deviations)" if few else ""
     if metric in ("rmse_rel", "max_abs") and relative is not None and relative <= SMALLEST:
         return f"below {SMALLEST:g} of the output"
