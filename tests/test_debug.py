@@ -20,8 +20,9 @@ from harness.cli import main
 from harness.errors import HarnessError
 from harness.records import Failure, InputSpec
 from harness.runner.client import WorkerFailed
-from harness.runner.debug import Inquiry, investigate
+from harness.runner.debug import investigate
 from harness.runner.findings import Distance, Node, Probe, Spot
+from harness.runner.inquiry import Inquiry
 from harness.runner.minimise import minimise
 from harness.runner.narrow import Narrowing, Question, locate, spread
 from harness.variants.float16 import make
@@ -155,6 +156,21 @@ def test_a_node_is_known_by_the_first_output_that_it_gives(tmp_path):
     assert [tap.maker.tensor for tap in taps(loaded(model, tmp_path))] == ["last"]
 
 
+def test_tensorrt_takes_kept_nodes_in_fp32_under_strong_typing(tmp_path):
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
+    onnx.save(overflowing_net(), tmp_path / "weak.onnx")
+    save(keep("fp16", tmp_path / "weak.onnx", tmp_path / "weak.onnx", ["c1", "r1", "c2"]), tmp_path, "kept")
+    suite, _ = weak_suite(tmp_path, "fp16", "files: {fp16: kept.onnx}", overflowing_net())
+    suite.write_text(suite.read_text().replace("[onnxruntime-cpu]", "[tensorrt-rtx]"))
+
+    main(["run", str(suite), "--artefacts", str(tmp_path / "cache"), "-o", str(tmp_path / "run")])
+
+    record = json.loads((tmp_path / "run" / "run.json").read_text())["records"][0]
+    assert record["attested"]["typing"] == "strong"
+    counts = {(row["kind"], row["storage"]): row["count"] for row in record["attested"]["network"]}
+    assert counts == {("conv", "fp32"): 2, ("conv", "fp16"): 1, ("matmul", "fp16"): 1}
+
+
 def test_what_a_converter_leaves_in_fp32_anyway_cannot_be_kept(tmp_path):
     onnx.save(weak_net(), tmp_path / "m.onnx")
     half, _ = make(tmp_path / "m.onnx", lambda model: [node.name for node in model.graph.node if node.name == "third"])
@@ -221,6 +237,21 @@ def test_a_tensor_whose_marking_hides_the_failure_is_named():
     assert state.hiding == {"c"}
     assert state.first == "d"
     assert any("with 'c' marked as outputs the case no longer fails" in note for note in state.notes)
+
+
+def test_tensors_with_which_no_build_can_be_made_are_told_and_others_are_marked():
+    reads = {"a": [], "b": ["a"], "c": ["b"], "out": ["c"]}
+    healthy = looking({"b", "c", "out"})
+
+    def look(marks):
+        return Probe(7, {}, (), None, "no kernel for node b") if "b" in marks else healthy(marks)
+
+    state = Narrowing(Question("twin", 1.0, "out"), chain(reads), look)
+
+    locate(state)
+
+    assert (state.first, state.hiding) == ("c", {"b"})
+    assert "build 7: cannot be made with 'b' marked as outputs: no kernel for node b" in state.notes
 
 
 def test_marks_are_spread_over_the_graph():
@@ -316,6 +347,26 @@ def test_few_builds_are_enough_for_a_first_answer_and_the_search_says_that_it_st
     assert found.builds == 3
     assert not found.mend.minimal
     assert "stopped after 3 builds" in found.mend.words
+
+
+def test_a_defect_in_fp32_is_told_by_its_node_though_no_precision_can_be_raised(tmp_path, monkeypatch):
+    healthy = Cpu.open
+
+    def opened(self, artefact, spec):
+        if not spec.options:  # neither the reference nor the twin, which run as plainly as they can
+            model = onnx.load(str(artefact.path))
+            weight = next(tensor for tensor in model.graph.initializer if tensor.name == "w4")
+            weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(1.01), "w4"))
+            onnx.save(model, artefact.path.with_suffix(".lame.onnx"))
+            artefact = replace(artefact, path=artefact.path.with_suffix(".lame.onnx"))
+        return healthy(self, artefact, spec)
+
+    monkeypatch.setattr(Cpu, "open", opened)
+
+    found = investigate(inquiry(tmp_path, weak_plan(tmp_path, "fp32")))
+
+    assert (found.cause, found.first, found.ranking[0].tensor) == ("backend", "c4", "c4")
+    assert (found.mend.nodes, found.mend.words) == (None, "it is computed in fp32 already")
 
 
 class Dying(InProcess):

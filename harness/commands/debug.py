@@ -22,8 +22,9 @@ from harness.judge import judge
 from harness.records import LatencyPlan, Plan
 from harness.report.debug import markdown
 from harness.runner.client import WorkerFailed
-from harness.runner.debug import Inquiry, investigate
+from harness.runner.debug import investigate
 from harness.runner.findings import Findings, Slice
+from harness.runner.inquiry import Inquiry
 from harness.runner.runner import Bench, Settings
 
 RELATIVE = ("cosine_min", "sqnr_min_db", "psnr_min_db", "rmse_rel_max")
@@ -33,7 +34,7 @@ UNTIMED = LatencyPlan(enabled=False)
 
 def debug(asked: argparse.Namespace) -> int:
     """Write the bundle and print what was found; exit 0 also when the case turns out to pass."""
-    plan = replace(_plan(asked), latency=UNTIMED)
+    plan = replace(_plan(asked), latency=UNTIMED, builds=1)
     folder = (asked.output or Path("reports") / f"debug-{plan.case.id.replace('/', '-')}").absolute()
     settings = Settings(cache_folder(asked.artefacts), asked.timeout)
     with tempfile.TemporaryDirectory(prefix="trt-harness-debug-") as scratch, Bench(settings) as bench:

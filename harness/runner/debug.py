@@ -3,109 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from time import monotonic
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from harness.codec import decode, encode
-from harness.errors import HarnessError, UsageError
-from harness.judge import first_line
-from harness.judge.accuracy import judge_outputs, judge_task
-from harness.judge.fidelity import judge_fidelity
+from harness.errors import UsageError
+from harness.judge import first_line, judge
 from harness.records import Check, Outcome, Plan
-from harness.runner.client import WorkerFailed
-from harness.runner.findings import SCHEMA, Distance, Findings, Mend, Node, Part, Probe, Survey, Trial
+from harness.runner.findings import SCHEMA, Distance, Findings, Mend, Node, Part, Survey
+from harness.runner.inquiry import Inquiry, failing
 from harness.runner.minimise import minimise
 from harness.runner.narrow import Narrowing, Question, locate, rank, touching
-from harness.runner.runner import Bench
 
+FP32 = ("fp32", "as-is")
+"""Precisions whose file has no other fp32 model to be compared with."""
 PARTED: Mapping[str, float] = {"tf32": 2e-2, "fp16": 3e-2, "bf16": 2e-1, "int8": 0.1, "fp8": 0.32}
 """Relative error at which a tensor is no longer that of the fp32 model, unless half the failing output's is less."""
 
 
-@dataclass
-class Inquiry:
-    """Asks a case's worker, and counts builds and time."""
-
-    bench: Bench
-    plan: Plan
-    folder: Path
-    """For what the worker leaves between steps."""
-    builds: int
-    deadline: float
-    say: Callable[[str], None]
-    batches: tuple[int, ...] = ()
-    used: int = 1
-    trials: list[Trial] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
-    clock: Callable[[], float] = monotonic
-
-    def survey(self) -> Survey:
-        """What is known before any tensor is marked; HarnessError names the step that failed."""
-        found = decode(Survey, self._ask("survey", reference=self.bench.reference(self.plan)))
-        self.batches = found.batches
-        return found
-
-    def allowed(self, most: int) -> bool:
-        """Whether another build fits into a number of builds and into the time."""
-        return self.used < most and self.clock() < self.deadline
-
-    def look(self, most: int) -> Callable[[Sequence[str]], Probe | None]:
-        """A function that makes one build with tensors marked, while fewer than `most` builds were made."""
-
-        def probe(marks: Sequence[str]) -> Probe | None:
-            if not self.allowed(most):
-                return None
-            self.used += 1
-            self.say(f"build {self.used}: looking at {len(marks)} tensors")
-            answer = self._ask("probe", number=self.used, marks=list(marks), batches=list(self.batches))
-            return decode(Probe, answer)
-
-        return probe
-
-    def test(self, kept: Sequence[str], precision: str | None = None) -> bool | None:
-        """Whether the case passes with these nodes in fp32; None when no more builds are allowed."""
-        known = {frozenset(trial.kept): trial.passed for trial in self.trials}
-        if frozenset(kept) in known:
-            return known[frozenset(kept)]
-        if not self.allowed(self.builds):
-            return None
-        self.used += 1
-        trial = self._trial(kept, precision or self.plan.case.precision)
-        self.trials.append(trial)
-        self.say(f"build {self.used}: {len(kept)} nodes in fp32: {'passes' if trial.passed else 'fails'}")
-        return trial.passed
-
-    def _trial(self, kept: Sequence[str], precision: str) -> Trial:
-        try:
-            reference = self.bench.reference(self.plan)
-            answer = self.bench.debug(
-                self.plan, "trial", folder=str(self.folder), number=self.used, kept=list(kept), reference=reference
-            )
-        except WorkerFailed as lost:  # a set that cannot be built does not mend the case
-            return Trial(tuple(kept), False, f"{lost.failure.kind} in {lost.failure.stage}: {first_line(str(lost))}")
-        failed = failing(self.plan, decode(Outcome, answer), precision)
-        return Trial(tuple(kept), not failed, failed[0].reason if failed else "passes")
-
-    def _ask(self, step: str, **arguments: Any) -> Any:
-        try:
-            return self.bench.debug(self.plan, step, folder=str(self.folder), **arguments)
-        except WorkerFailed as lost:
-            told = lost.failure
-            raise HarnessError(
-                f"{self.plan.case.id}: {told.kind} in {told.stage}: {first_line(told.message)}"
-                + (f"\n{told.log}" if told.log else "")
-            ) from lost
-
-
-def failing(plan: Plan, outcome: Outcome, precision: str | None = None) -> list[Check]:
-    """The accuracy checks of a case that fail; `precision` is the one whose rounding is allowed for."""
-    measured = outcome.measurements
-    allowed = replace(plan, case=replace(plan.case, precision=precision or plan.case.precision))
-    checks = (*judge_outputs(plan, measured), *judge_task(plan, measured), *judge_fidelity(allowed, measured))
-    return [check for check in checks if not check.ok]
+UNMENDED: Mapping[str, str] = {
+    "fp32": "it is computed in fp32 already",
+    "tf32": "TF32 is a setting of the whole build",
+}
 
 
 def investigate(inquiry: Inquiry) -> Findings | None:
@@ -116,6 +35,9 @@ def investigate(inquiry: Inquiry) -> Findings | None:
         raise UsageError(f"{plan.case.id}: {_unmeasured(outcome)}; there are no outputs to look into")
     failed = failing(plan, outcome)
     if not failed:
+        verdict = judge(plan, outcome, None, known=False)
+        if verdict.status == "failed":
+            raise UsageError(f"{plan.case.id}: fails, but not by a tensor that is off: {verdict.headline}")
         return None
     survey = inquiry.survey()
     question = _question(plan, survey, failed)
@@ -136,9 +58,10 @@ def investigate(inquiry: Inquiry) -> Findings | None:
         },
     )
     plainly = failing(plan, decode(Outcome, survey.plain))
-    if plainly and question.yardstick == "fp32":
+    if plainly and not any(check.metric.startswith("twin") for check in failed):
         why = f"{plainly[0].name}: {plainly[0].reason}"
-        words = f"no matter of precision or backend: the model in fp32, node by node on the CPU, fails as well ({why})"
+        model = "the file as it is" if plan.case.precision == "as-is" else "the model in fp32"
+        words = f"no matter of precision or backend: {model}, node by node on the CPU, fails as well ({why})"
         told = f"{words}: look at the reference, the inputs and the weights"
         return replace(about, cause="reference", verdict=told, builds=inquiry.used)
     return _narrowed(inquiry, survey, question, about)
@@ -153,7 +76,8 @@ def _unmeasured(outcome: Outcome) -> str:
 def _question(plan: Plan, survey: Survey, failed: Sequence[Check]) -> Question:
     """From what the candidate parts: its precision twin where that is what fails, else the fp32 model."""
     against_twin = [check for check in failed if check.metric.startswith("twin")]
-    yardstick = "twin" if against_twin and survey.untwinned is None else "fp32"
+    own = plan.case.precision in FP32
+    yardstick = "twin" if (against_twin or own) and survey.untwinned is None else "fp32"
     finals = [spot.tensor for spot in survey.spots if spot.final]
     named = [check.output for check in against_twin or failed if check.output in finals]
     if not finals:
@@ -185,9 +109,16 @@ def _narrowed(inquiry: Inquiry, survey: Survey, question: Question, about: Findi
         tensors={name: state.distances[name] for name in state.spots if name in state.distances},
         ranking=tuple(ranking),
         mend=mend,
-        notes=(*([f"there is no precision twin: {survey.untwinned}"] if survey.untwinned else []), *state.notes),
+        notes=(*_limits_of(survey), *state.notes),
         builds=inquiry.used,
     )
+
+
+def _limits_of(survey: Survey) -> list[str]:
+    """What could not be compared."""
+    twin = [f"there is no precision twin: {survey.untwinned}"] if survey.untwinned else []
+    words = "the file names its tensors otherwise than the model: only its outputs are compared with fp32"
+    return twin + ([words] if survey.strange else [])
 
 
 def _verdict(inquiry: Inquiry, survey: Survey, state: Narrowing, mend: Mend) -> tuple[str, str]:
@@ -214,7 +145,9 @@ def _mend(inquiry: Inquiry, survey: Survey, state: Narrowing) -> Mend:
     """The smallest set of nodes found that mends the case in fp32."""
     precision, keepable = inquiry.plan.case.precision, {node.tensor: node for node in survey.keepable}
     if not keepable:
-        return Mend(None, False, f"no node of a {precision} case can be kept in fp32 by its file")
+        return Mend(
+            None, False, UNMENDED.get(precision, "the file has no node in a lower precision that can be raised")
+        )
     if survey.own_file and precision in ("fp16", "bf16") and inquiry.test(()):
         words = f"the {precision} file that the harness converts from the model passes: the fault is in the suite's own"
         return Mend(None, False, f"{words} file, not in the precision", tuple(inquiry.trials))

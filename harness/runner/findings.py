@@ -70,6 +70,8 @@ class Probe:
     parts: tuple[Part, ...]
     changed: float | None
     """How far marking moved the final outputs: the worst distance over its limit; None where that is not known."""
+    refused: str | None = None
+    """Why there is no such build."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,8 @@ class Survey:
     plain: Mapping[str, Any]
     """The outcome of the model in fp32 on the plainest backend."""
     untwinned: str | None = None
+    strange: bool = False
+    """The file names its tensors otherwise than the model, so that only outputs can be compared with fp32."""
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ class Narrowing:
     parts: dict[str, Part] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     hiding: set[str] = field(default_factory=set)
-    """Tensors whose marking alone makes the failure go away."""
+    """Tensors whose marking alone makes the failure go away, or the build impossible."""
     size: int = MARKS
 
     def probe(self, marks: Sequence[str]) -> Probe | None:
@@ -61,13 +61,16 @@ class Narrowing:
         if found is None:
             return None
         told = f"{len(marks)} tensors" if len(marks) > 1 else f"'{marks[0]}'"
+        if found.refused is not None:
+            self._hidden(marks, f"build {found.number}: cannot be made with {told} marked as outputs: {found.refused}")
+            return found
         if found.changed is not None and found.changed > 1:
             self.notes.append(
                 f"build {found.number}: marking {told} as outputs moved the final outputs by {found.changed:.3g} times "
                 "what rounding allows: it changes what the backend fuses"
             )
         if not self.question.parted(found.distances.get(self.question.output)):
-            self._hidden(marks, told, found.number)
+            self._hidden(marks, f"build {found.number}: with {told} marked as outputs the case no longer fails")
             return found
         self.distances |= found.distances
         for part in found.parts:
@@ -77,11 +80,11 @@ class Narrowing:
         return found
 
     def hidden(self, found: Probe) -> bool:
-        """Whether the failure went away in a build."""
+        """Whether the failure went away in a build, or the build could not be made."""
         return not self.question.parted(found.distances.get(self.question.output))
 
-    def _hidden(self, marks: Sequence[str], told: str, number: int) -> None:
-        self.notes.append(f"build {number}: with {told} marked as outputs the case no longer fails")
+    def _hidden(self, marks: Sequence[str], note: str) -> None:
+        self.notes.append(note)
         if len(marks) == 1:
             self.hiding.add(marks[0])
         self.size = max(1, min(self.size, len(marks)) // 2)

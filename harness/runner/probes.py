@@ -51,7 +51,7 @@ class Probes(Steps):
             plainly = plain(inside.fp32_spec(prepared), prepared.feeds.batches)
             measured = compare(plan, expected, plainly) + task_scores(plan.task, expected, plainly)
             made = twin_of(prepared.spec, [feeds[number] for number in chosen], plan)
-            source = plain(inside.fp32_spec(prepared), [feeds[n] for n in chosen]) if map_of.has_fp32 else ()
+            source = plain(inside.fp32_spec(prepared), [feeds[n] for n in chosen])
             finals = inside.distances(plan, made, source, [candidate[n] for n in chosen])
             beyond = _beyond(map_of, [feeds[number] for number in chosen[:1]], Path(folder))
         return Survey(
@@ -62,6 +62,7 @@ class Probes(Steps):
             own_file=plan.case.precision in plan.files,
             plain=encode(Outcome(measurements=measured)),
             untwinned=made.refused,
+            strange=plan.case.precision not in inside.FP32 and not map_of.has_fp32,
         )
 
     def probe(self, plan: Plan, folder: str, number: int, marks: Sequence[str], batches: Sequence[int]) -> Probe:
