@@ -14,7 +14,7 @@ from harness.backends.cuda import Stream, tf32_overridden, why_no_gpu
 from harness.backends.layers import UNKNOWN, Layer, record
 from harness.backends.onnxruntime_graph import CONVOLUTIONS, HEAVY, executed, watch
 from harness.backends.onnxruntime_session import CudaSession, HostSession, attested, translate
-from harness.errors import BuildError, DeviceError, InputError, Unsupported
+from harness.errors import BuildError, CaseError, DeviceError, InputError, Unsupported
 
 LEVELS = {"disable": 0, "basic": 1, "extended": 2, "all": 99}
 
@@ -53,30 +53,38 @@ class Cpu:
     def open(self, artefact: Artefact, spec: BuildSpec) -> Session:
         if spec.precision == "tf32":
             self._refuse_tf32()
+        if not spec.attest:
+            return self._session(self._load(artefact.path, spec, None), {})
         with TemporaryDirectory(prefix="trt-harness-") as place:
             session = self._load(artefact.path, spec, Path(place))
-            session.disable_fallback()
-            self._check_provider(session)
             told = {**attested(session), **self._settings(session)}
             ran = self._ran(session, spec, Path(place), told)
         return self._session(session, {**told, **ran})
 
-    def _load(self, model: Path, spec: BuildSpec, place: Path) -> Any:
-        """A session that wrote its optimised model to a folder, or one that did not where it cannot."""
+    def _load(self, model: Path, spec: BuildSpec, place: Path | None) -> Any:
+        """A session that wrote its optimised model to a folder, or one that did not where it cannot or need not."""
         import onnxruntime
 
         providers = self._providers(spec)
         watched = self._session_options(spec.options)
-        if self.tells:
+        if self.tells and place is not None:
             try:
                 watch(watched, place)
-                return onnxruntime.InferenceSession(str(model), watched, providers=providers)
+                return self._checked(onnxruntime.InferenceSession(str(model), watched, providers=providers))
+            except CaseError:
+                raise
             except Exception:  # noqa: S110 - of the model or of writing it: the next attempt tells which
                 pass
         try:
-            return onnxruntime.InferenceSession(str(model), self._session_options(spec.options), providers=providers)
+            plain = self._session_options(spec.options)
+            return self._checked(onnxruntime.InferenceSession(str(model), plain, providers=providers))
         except Exception as error:
             raise translate(error) from error
+
+    def _checked(self, session: Any) -> Any:
+        session.disable_fallback()
+        self._check_provider(session)
+        return session
 
     def _settings(self, session: Any) -> dict[str, Any]:  # noqa: ARG002 - the GPU providers need it
         """What the provider was allowed, read back from the session."""

@@ -12,6 +12,7 @@ from time import perf_counter
 import numpy as np
 
 from harness.backends.base import Artefact, Backend, BuildSpec, Session, Tensor
+from harness.errors import Unsupported
 from harness.metrics.defaults import is_exact
 from harness.metrics.fidelity import Differences, Noise, differences, distances, noise
 from harness.records import FidelityPlan, Measurement
@@ -24,9 +25,11 @@ PLAIN = {"graph_optimization": "disable", "spinning": False}
 OPSET = {"bf16": 13}
 """The first opset whose Cast knows the type; for others the first whose Clip takes bounds as inputs."""
 ROUNDOFF = {"fp16": 2.0**-11, "bf16": 2.0**-8}
-"""Unit roundoff of what a runtime may leave unrounded in the last output."""
+"""Unit roundoff of what a runtime may leave unrounded in the last output; 2^-24 for the others."""
 FEWEST = 3
 """Noisy evaluations below which nothing can be said about their spread."""
+
+INPUTS_ONLY = "rounding is measured on the inputs alone: ONNX Runtime draws no random numbers for this opset"
 
 Batches = Sequence[Mapping[str, Tensor]]
 
@@ -54,7 +57,12 @@ def evaluate(backend: Backend, spec: BuildSpec, feeds: Batches, plan: FidelityPl
     Raises CaseError or what onnx raises when there is no twin or it cannot run.
     """
     with tempfile.TemporaryDirectory(prefix="trt-harness-twin-") as place, ExitStack() as sessions:
-        plain, noisy = (sessions.enter_context(closing(_open(backend, spec, Path(place), one))) for one in (0.0, 1.0))
+        feeds = [_widened(batch) for batch in feeds]
+        plain = sessions.enter_context(closing(_open(backend, spec, Path(place), 0.0)))
+        try:
+            noisy: Session | _Shaken = sessions.enter_context(closing(_open(backend, spec, Path(place), 1.0)))
+        except Unsupported:  # ONNX Runtime draws no random numbers for this opset
+            noisy = _Shaken(plain, ROUNDOFF.get(spec.precision, 2.0**-24))
         moved, first = (_timed(session, feeds[0]) for session in (noisy, plain))
         cost_s = first[1] + plan.members * moved[1]
         count = min(len(feeds), max(1, int(plan.budget_s / cost_s)))
@@ -63,15 +71,47 @@ def evaluate(backend: Backend, spec: BuildSpec, feeds: Batches, plan: FidelityPl
         spread = _Spread(outputs)
         for _ in range(members):
             spread.add([noisy.infer(batch) for batch in feeds[:count]])
-        by = Yardstick(spread.noise(ROUNDOFF.get(spec.precision, 2.0**-24)), spread.steady)
+        roundoffs = {name: _roundoff(spec, name) for name in outputs[0]}
+        by = Yardstick(spread.noise(roundoffs), spread.steady)
         rows = {move.name: independent(move, outputs[0], plain.infer, by, spec.precision) for move in moves}
     fewer = f"fidelity is judged on {count} of {len(feeds)} batches: more would take over {plan.budget_s:g} s"
+    shaken = [INPUTS_ONLY] if isinstance(noisy, _Shaken) else []
     mixed = [why for _, why in rows.values() if why]
-    notes = (*([fewer] if count < len(feeds) else []), *spread.notes(), *mixed)
+    notes = (*([fewer] if count < len(feeds) else []), *shaken, *spread.notes(), *mixed)
     return Twin(outputs, by.noise, by.steady, notes, {name: held for name, (held, _) in rows.items()})
 
 
-def _timed(session: Session, feed: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], float]:
+def _roundoff(spec: BuildSpec, output: str) -> float:
+    """What one rounding does to an output, in the precision that was asked or in its own type if that is coarser."""
+    types = {"float16": ROUNDOFF["fp16"], "bfloat16": ROUNDOFF["bf16"]}
+    return max(ROUNDOFF.get(spec.precision, 2.0**-24), types.get(spec.dtypes.get(output, ""), 0.0))
+
+
+def _widened(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The batch as a twin takes it: its half types are float32."""
+    half = ("float16", "bfloat16")
+    return {n: value.astype(np.float32) if value.dtype.name in half else value for n, value in batch.items()}
+
+
+class _Shaken:
+    """A session whose float inputs are moved by up to one roundoff: the noise of a twin that can have no other."""
+
+    def __init__(self, session: Session, roundoff: float) -> None:
+        self._session, self._roundoff = session, roundoff
+        self._random = np.random.default_rng(0)
+
+    def infer(self, feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The outputs for moved inputs."""
+        return self._session.infer({name: self._moved(value) for name, value in feeds.items()})
+
+    def _moved(self, value: Tensor) -> Tensor:
+        if value.dtype != np.float32:
+            return value
+        moved = value.astype(np.float64) * (1 + self._random.uniform(-self._roundoff, self._roundoff, value.shape))
+        return moved.astype(np.float32)
+
+
+def _timed(session: Session | _Shaken, feed: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], float]:
     """Outputs and seconds of a second run; the first one of a session also allocates."""
     session.infer(feed)
     start = perf_counter()
@@ -82,7 +122,7 @@ def _open(backend: Backend, spec: BuildSpec, folder: Path, level: float) -> Sess
     model, _ = load_model(spec.model, at_least=OPSET.get(spec.precision, 11))
     name = "noisy" if level else "plain"
     save(twin(model, spec.precision, noise=level), folder, name)
-    own = replace(spec, model=folder / f"{name}.onnx", precision="fp32", options=PLAIN)
+    own = replace(spec, model=folder / f"{name}.onnx", precision="fp32", options=PLAIN, attest=False)
     return backend.open(Artefact(own.model), own)
 
 
@@ -109,10 +149,10 @@ class _Spread:
                 pairs = zip(masks, self._outputs, moved, strict=True)
                 self.steady[name] = [mask & (batch[name] == other[name]) for mask, batch, other in pairs]
 
-    def noise(self, roundoff: float) -> dict[str, Noise]:
+    def noise(self, roundoffs: Mapping[str, float]) -> dict[str, Noise]:
         """The noise of every float output whose shape does not depend on rounding."""
         return {
-            name: noise(found, _of_itself([batch[name] for batch in self._outputs]), roundoff)
+            name: noise(found, _of_itself([batch[name] for batch in self._outputs]), roundoffs[name])
             for name, found in self._differences.items()
             if name not in self._unlike
         }
