@@ -238,6 +238,17 @@ def test_a_run_tells_the_drift_of_its_cases(tmp_path, drifting, capsys):
     assert one.reference == "fake fp32"
 
 
+def test_what_is_read_first_says_how_many_cases_drifted(tmp_path, drifting, capsys):
+    harness(tmp_path, "run", drifting, "-o", "third")
+
+    assert "gate passed: 2 passed; accuracy drifted in 1, inside its limits" in capsys.readouterr().out
+    assert (
+        "Nothing blocks: 2 passed of 2 cases. Inside its limits, accuracy drifted in 1."
+        in (tmp_path / "third/report.html").read_text()
+    )
+    assert "### Passed, accuracy drifted (1)" in (tmp_path / "third/summary.md").read_text()
+
+
 def test_judge_decides_on_drift_again_from_what_was_stored(tmp_path, drifting):
     drifting.write_text(drifting.read_text().replace("defaults:", "defaults:\n  drift: {gate: true}"))
 

@@ -16,6 +16,7 @@ from harness.backends import BACKENDS
 from harness.commands.places import baselines_folder, cache_folder, statuses
 from harness.errors import HarnessError, UsageError, did_you_mean
 from harness.judge import first_line
+from harness.judge.drift import has_drifted
 from harness.judge.gate import EXIT_INTERRUPTED, EXIT_MACHINE
 from harness.records import Outcome, Plan, Record, Run
 from harness.runner.client import WorkerFailed
@@ -156,4 +157,6 @@ def summary_line(result: Run) -> str:
     """The counts and the gate in one line."""
     counts = ", ".join(f"{count} {status}" for status, count in result.gate.counts.items())
     verdict = "passed" if result.gate.passed else f"FAILED (exit {result.gate.exit_status})"
-    return f"gate {verdict}{WHY.get(result.gate.exit_status, '')}: {counts or 'nothing was measured'}"
+    drifted = sum(map(has_drifted, result.records))
+    words = f"; accuracy drifted in {drifted}, inside its limits" if drifted else ""
+    return f"gate {verdict}{WHY.get(result.gate.exit_status, '')}: {counts or 'nothing was measured'}{words}"

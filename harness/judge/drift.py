@@ -45,6 +45,8 @@ PRECISE: Mapping[str, float] = {
 Builds of one fp16 network by TensorRT 8.6 had errors of 2.4e-4 and 7.0e-4: it chose other kernels.
 """
 SIGMAS = 3.0
+DRIFTED = "accuracy drifted"
+"""Begins the headline of a case that passes although an error drifted."""
 BUILDS = "build_variation"
 """The largest difference between several builds of a case, where the suite asks for them."""
 
@@ -180,7 +182,7 @@ def told(found: Sequence[Drift]) -> str:
     if not drifted:
         return ""
     more = f" and {len(drifted) - 1} more" if len(drifted) > 1 else ""
-    return f"accuracy drifted: {drifted[0].words()}{more}, inside its limit"
+    return f"{DRIFTED}: {drifted[0].words()}{more}, inside its limit"
 
 
 def between(then: Accuracy, now: Accuracy, precision: str) -> list[Drift]:
@@ -189,6 +191,11 @@ def between(then: Accuracy, now: Accuracy, precision: str) -> list[Drift]:
         return []
     found = drifts(then, now, precision, 1.0, lambda _: DriftPlan.max_factor)
     return [one for one in found if one.drifted and one.now is not None]
+
+
+def has_drifted(record: Record) -> bool:
+    """Whether a case passes although one of its errors drifted."""
+    return record.headline.startswith(f"{DRIFTED}: ")
 
 
 def accuracy_of(record: Record) -> Accuracy:

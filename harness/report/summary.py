@@ -6,6 +6,7 @@ import html
 import re
 from collections.abc import Iterator, Sequence
 
+from harness.judge.drift import has_drifted
 from harness.records import Run
 from harness.report.format import NONE, change, milliseconds, plain
 from harness.report.rows import Row, rows
@@ -26,6 +27,8 @@ def summary(run: Run) -> str:
     all_rows = rows(run.records)
     lines += _list("Blocking", [row for row in all_rows if row.status.blocks])
     lines += _list("Changed, not blocking", [row for row in all_rows if row.status.name in CHANGED])
+    quiet = [row for row in all_rows if not row.status.blocks and row.status.name not in CHANGED]
+    lines += _list("Passed, accuracy drifted", [row for row in quiet if has_drifted(row.record)])
     return "\n".join(lines) + "\n"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from harness.judge.drift import has_drifted
 from harness.records import GATE_ERROR_KINDS, Run
 from harness.report.statuses import counted
 
@@ -75,7 +76,9 @@ def _reason(run: Run) -> str:
         return f"{blocking} of {total} block."
     if all(status.name == "skipped" for status, _ in counts):
         return f"All of {total} were skipped: nothing was measured."
-    return "Nothing blocks: " + ", ".join(f"{count} {status.name}" for status, count in counts) + f" of {total}."
+    drifted = sum(map(has_drifted, run.records))
+    words = f" Inside its limits, accuracy drifted in {drifted}." if drifted else ""
+    return "Nothing blocks: " + ", ".join(f"{count} {status.name}" for status, count in counts) + f" of {total}.{words}"
 
 
 def _actions(run: Run) -> Iterator[Action]:
