@@ -86,12 +86,12 @@ def difference(pair: Pair, r: Floats, c: Floats, out: Floats) -> None:
 
 def dot(x: Floats, y: Floats) -> float:
     """x.y in blocks, each in the precision of x and y, their sum in float64."""
-    blocks = x.size // BLOCK
-    if not blocks:
-        return float(np.dot(x, y))
-    whole = blocks * BLOCK
-    sums = _by_block(x[:whole].reshape(blocks, BLOCK), y[:whole].reshape(blocks, BLOCK))
-    return float(sums.sum(dtype=np.float64)) + float(np.dot(x[whole:], y[whole:]))
+    whole = x.size - x.size % BLOCK
+    rest = float(np.dot(x[whole:], y[whole:])) if whole < x.size else 0.0
+    if not whole:
+        return rest
+    sums = _by_block(x[:whole].reshape(-1, BLOCK), y[:whole].reshape(-1, BLOCK))
+    return float(np.add.reduce(sums, dtype=np.float64)) + rest
 
 
 def _by_block(x: Floats, y: Floats) -> Floats:
