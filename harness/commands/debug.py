@@ -45,7 +45,7 @@ def debug(asked: argparse.Namespace) -> int:
             return 0
         _empty(folder)
         if found.ranking:
-            found = replace(found, slice=_slice(inquiry, found, folder))
+            found = replace(found, slice=_slice(inquiry, found, folder, settings))
     text = markdown(found)
     (folder / "debug.md").write_text(text, "utf-8")
     (folder / "README.md").write_text(_readme(found), "utf-8")
@@ -86,13 +86,18 @@ def _empty(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
 
-def _slice(inquiry: Inquiry, found: Findings, folder: Path) -> Slice:
-    """The part that adds most error as a suite of its own, written and run once."""
-    part, plan, place = found.ranking[0], inquiry.plan, folder / "slice"
+def _slice(inquiry: Inquiry, found: Findings, folder: Path, settings: Settings) -> Slice:
+    """The part that adds most error, written as a suite of its own and run; with all behind it if alone it is right."""
+    alone = _written(inquiry, found, folder / "slice", settings, through=False)
+    return alone if alone.shows else _written(inquiry, found, folder / "slice", settings, through=True)
+
+
+def _written(inquiry: Inquiry, found: Findings, place: Path, settings: Settings, *, through: bool) -> Slice:
+    part, plan = found.ranking[0], inquiry.plan
     try:
         written = inquiry.bench.debug(
             plan, "slice", folder=str(inquiry.folder), number=part.probe, tensor=part.tensor,
-            inputs=list(part.inputs), batches=list(inquiry.batches), target=str(place),
+            inputs=list(part.inputs), batches=list(inquiry.batches), target=str(place), through=through,
         )  # fmt: skip
     except WorkerFailed as lost:
         raise HarnessError(f"{plan.case.id}: {lost.failure.kind} in {lost.failure.stage}: {lost}") from lost
@@ -100,10 +105,21 @@ def _slice(inquiry: Inquiry, found: Findings, folder: Path) -> Slice:
     suite.write_text(_suite(plan, found, place, fp32=written["fp32"]), "utf-8")
     (place / "settings.json").write_text(json.dumps(_settings(found), indent=1) + "\n", "utf-8")
     own = replace(suites.load([suite])[0], latency=UNTIMED)
-    verdict = judge(own, inquiry.bench.outcome(own), None, known=False)
-    status = "passed" if verdict.status == "new" else verdict.status
-    command = shlex.join(["harness", "run", str(suite)])
-    return Slice(part.tensor, part.nodes, part.inputs, own.case.id, command, status, verdict.headline)
+    with Bench(settings) as bench:  # one of its own: the first slice and the second have the same names
+        verdict = judge(own, bench.outcome(own), None, known=False)
+    failed = [check for check in verdict.checks if not check.ok]
+    shows = any(check.metric.startswith("twin") for check in failed) if found.yardstick == "twin" else bool(failed)
+    return Slice(
+        tensor=part.tensor,
+        nodes=part.nodes,
+        inputs=part.inputs,
+        case=own.case.id,
+        command=shlex.join(["harness", "run", str(suite)]),
+        status="passed" if verdict.status == "new" else verdict.status,
+        headline=verdict.headline,
+        through=through,
+        shows=shows,
+    )
 
 
 def _suite(plan: Plan, found: Findings, place: Path, *, fp32: bool) -> str:

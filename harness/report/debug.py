@@ -36,8 +36,11 @@ def _lines(found: Findings) -> Iterator[str]:
     if found.slice is not None:
         cut = found.slice
         yield ""
-        yield f"The part that makes `{cut.tensor}` alone ({_names(cut.nodes)}) is in `slice/`; run alone it is"
+        more = " with all nodes behind it, without which it is right," if cut.through else " alone"
+        yield f"The part that makes `{cut.tensor}` ({_names(cut.nodes)}){more} is in `slice/`. It runs as"
         yield f"**{cut.status}**: {cut.headline}"
+        if not cut.shows:
+            yield "so it does not show what the case shows: that needs the rest of the model."
         yield ""
         yield f"    {cut.command}"
     if found.notes:

@@ -123,6 +123,10 @@ class Slice:
     command: str
     status: str
     headline: str
+    through: bool
+    """It goes on to the model's outputs, because the part alone does not show what the case shows."""
+    shows: bool
+    """It fails as the case does: by its twin where that is the yardstick."""
 
 
 @dataclass(frozen=True)

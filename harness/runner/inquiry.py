@@ -18,6 +18,8 @@ from harness.runner.client import WorkerFailed
 from harness.runner.findings import Probe, Survey, Trial
 from harness.runner.runner import Bench
 
+HALVES = ("fp16", "bf16")
+"""Precisions in which a model with every node in fp32 is the model itself."""
 REFUSALS = ("build", "unsupported")
 """Kinds of failure of a build with marked tensors after which others are tried."""
 
@@ -86,7 +88,9 @@ class Inquiry:
     def _trial(self, kept: Sequence[str], precision: str) -> Trial:
         try:
             reference = self.bench.reference(self.plan)
-            answer = self._debug("trial", number=self.used, kept=list(kept), reference=reference)
+            whole = precision == "fp32" and self.plan.case.precision in HALVES
+            given = None if whole else list(kept)
+            answer = self._debug("trial", number=self.used, kept=given, reference=reference)
         except WorkerFailed as lost:  # a set that cannot be built does not mend the case
             return Trial(tuple(kept), False, f"{lost.failure.kind} in {lost.failure.stage}: {first_line(str(lost))}")
         failed = failing(self.plan, decode(Outcome, answer), precision)

@@ -91,15 +91,20 @@ class Probes(Steps):
         _drop_models(place)
         return found
 
-    def trial(self, plan: Plan, reference: str | None, folder: str, number: int, kept: Sequence[str]) -> Outcome:
-        """What is measured with some nodes in fp32: against the reference, and where that passes against the twin."""
+    def trial(self, plan: Plan, reference: str | None, folder: str, number: int, kept: Sequence[str] | None) -> Outcome:
+        """What is measured with some nodes in fp32: against the reference, and where that passes against the twin.
+
+        None stands for the whole fp32 model, built as such.
+        """
         place = Path(folder) / f"trial-{number}"
         place.mkdir(parents=True)
         stages, prepared = self._begin(plan, f"trial {number}")
         with stages("prepare"):
-            model = keep(plan.case.precision, prepared.fetched.model, prepared.variant.path, kept)
+            source, precision = prepared.fetched.model, "fp32" if kept is None else plan.case.precision
+            whole = kept is None
+            model = load_model(source)[0] if whole else keep(precision, source, prepared.variant.path, kept or ())
             changed = _changed(prepared, model, place, "kept")
-            changed = replace(changed, spec=replace(changed.spec, typed=True))
+            changed = replace(changed, spec=replace(changed.spec, precision=precision, typed=True))
         outcome = self._tried(plan, changed, stages, Path(reference) if reference else None, place)
         _drop_models(place)
         return outcome
@@ -127,20 +132,26 @@ class Probes(Steps):
         inputs: Sequence[str],
         batches: Sequence[int],
         target: str,
+        through: bool,
     ) -> dict[str, bool]:
-        """Write the part that makes a tensor as a model, with what the candidate fed it and what came out."""
+        """Write the part that makes a tensor as a model, with what the candidate fed it and what came out.
+
+        With `through` the part goes on to the model's outputs.
+        """
         place, out = Path(folder) / f"probe-{number}", Path(target)
         out.mkdir(parents=True, exist_ok=True)
         _, prepared = self._begin(plan, "slice")
         map_of = Map(plan, prepared)
         candidate, local = (tensors.load(place / side)[0][0] for side in ("candidate", "local"))
         given = {**samples(plan, prepared)[batches[0]], **{name: widened(candidate[name]) for name in inputs}}
-        found = widened(candidate[tensor])
-        shapes = {name: list(value.shape) for name, value in {**given, tensor: found}.items()}
+        finals = [tap.tensor for tap in map_of.taps if tap.final and tap.tensor in candidate and tap.tensor != tensor]
+        wanted = [tensor, *finals] if through else [tensor]
+        found = {name: widened(candidate[name]) for name in wanted}
+        shapes = {name: list(value.shape) for name, value in {**given, **found}.items()}
         models = {"model": load_model(prepared.variant.path)[0]} | ({"fp32": map_of.load()} if map_of.has_fp32 else {})
         for name, model in models.items():
-            save(slice_model(model, inputs, tensor, shapes), out, name)
-        arrays = {"inputs": taken(out / "model.onnx", [given])[0], "candidate": {tensor: found}}
+            save(slice_model(model, inputs, wanted, shapes), out, name)
+        arrays = {"inputs": taken(out / "model.onnx", [given])[0], "candidate": found}
         if tensor + LOCAL in local:
             arrays["twin"] = {tensor: local[tensor + LOCAL]}
         for name, held in arrays.items():

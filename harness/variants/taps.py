@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from onnx import TensorProto, helper
 
-from harness.variants.graph import reads
+from harness.variants.graph import reads, subgraphs
 
 FLOATS = frozenset((TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE))
 HALVES = frozenset((TensorProto.FLOAT16, TensorProto.BFLOAT16))
@@ -149,38 +149,54 @@ def prune(model: Any) -> Any:
     return model
 
 
-def slice_model(model: Any, known: Collection[str], tensor: str, shapes: Mapping[str, Sequence[int]]) -> Any:
-    """The part that computes one tensor from known ones as a model of its own, with float inputs and outputs.
+def slice_model(model: Any, known: Collection[str], tensors: Sequence[str], shapes: Mapping[str, Sequence[int]]) -> Any:
+    """The part that computes some tensors from known ones as a model of its own, with float inputs and outputs.
 
-    `shapes` gives the sizes of its inputs and of the tensor. The model is changed in place.
+    `shapes` gives the sizes of its inputs and of the tensors. The model is changed in place.
     """
-    graph = cut(model, known, [tensor]).graph
-    casts = list(_widened_inputs(graph))
-    nodes = [_copy(node) for node in graph.node]
-    made = graph.output[0]
-    kind = made.type.tensor_type.elem_type
-    del graph.output[:], graph.node[:]
-    graph.node.extend([*casts, *nodes, helper.make_node("Cast", [tensor + LOCAL], [tensor], to=_wide(kind))])
-    graph.output.append(helper.make_tensor_value_info(tensor, _wide(kind), list(shapes[tensor])))
+    model.graph.output.extend(_values(model)[name] for name in tensors if name not in _names(model.graph.output))
+    graph = model.graph
+    kinds = {name: value.type.tensor_type.elem_type for name, value in _values(model).items()}
+    del graph.output[:]
+    graph.output.extend(helper.make_tensor_value_info(n, _wide(kinds[n]), list(shapes[n])) for n in tensors)
+    graph.input.extend(helper.make_tensor_value_info(n, _wide(kinds[n]), list(shapes[n])) for n in known)
     for value in graph.input:
         if value.name in shapes:
-            kind = value.type.tensor_type.elem_type
-            value.CopyFrom(helper.make_tensor_value_info(value.name, kind, list(shapes[value.name])))
-    return model
+            value.CopyFrom(
+                helper.make_tensor_value_info(value.name, _wide(kinds[value.name]), list(shapes[value.name]))
+            )
+    _cast_at(graph, {name: kinds[name] for name in kinds if kinds[name] in HALVES}, known, tensors)
+    del graph.value_info[:]
+    return prune(model)
 
 
-def _widened_inputs(graph: Any) -> Iterator[Any]:
-    """Makes inputs of a half type float32; the nodes given back cast them for those who read them."""
-    renamed = {}
-    for value in graph.input:
-        kind = value.type.tensor_type.elem_type
-        if kind in HALVES:
-            renamed[value.name] = f"{value.name}/given"
-            value.type.tensor_type.elem_type = TensorProto.FLOAT
-            yield helper.make_node("Cast", [value.name], [renamed[value.name]], f"{value.name}/cast", to=kind)
+def _cast_at(graph: Any, halves: Mapping[str, int], known: Collection[str], tensors: Collection[str]) -> None:
+    """Names what is known, or wanted in a half type, otherwise inside, and casts it from or to the float outside."""
+    inner = {
+        name: f"{name}/inner" for name in halves if name in tensors or name in known or name in _names(graph.input)
+    }
+    made = {name: f"{name}/unused" for name in known}  # whoever made it before is not needed any more
     for node in graph.node:
-        for position, name in enumerate(node.input):
-            node.input[position] = renamed.get(name, name)
+        _rename(node, inner, {**inner, **made})
+    outside = [name for name in inner if name in _names(graph.input)]
+    casts = [helper.make_node("Cast", [name], [inner[name]], f"{name}/cast", to=halves[name]) for name in outside]
+    last = [helper.make_node("Cast", [inner[name]], [name], f"{name}/cast", to=TensorProto.FLOAT)
+            for name in inner if name in tensors]  # fmt: skip
+    nodes = [_copy(node) for node in graph.node]
+    del graph.node[:]
+    graph.node.extend([*casts, *nodes, *last])
+
+
+def _rename(node: Any, reading: Mapping[str, str], making: Mapping[str, str]) -> None:
+    node.input[:] = [reading.get(name, name) for name in node.input]
+    node.output[:] = [making.get(name, name) for name in node.output]
+    for graph in subgraphs(node):
+        for inside in graph.node:
+            _rename(inside, reading, {})
+
+
+def _names(values: Any) -> set[str]:
+    return {value.name for value in values}
 
 
 def _wide(kind: int) -> int:
