@@ -21,6 +21,8 @@ WHOLE = -1
 """Stands for the one slice that is the whole output."""
 PRIOR = 8.0
 """Degrees of freedom that the typical slice adds to the variance of each (Smyth, 2004: moderated t)."""
+MOST_SAMPLES = 64.0
+"""A signed mean is not expected to shrink further: units that cut instead of rounding err to one side (TF32 does)."""
 BLOCK = 1 << 21
 """Elements that are looked at together, so that memory stays bounded."""
 TINY = 1e-300
@@ -110,6 +112,7 @@ def distances(candidate: Differences, yardstick: Noise) -> dict[str, Distance]:
         variance = np.maximum(_moderated(yardstick.spread[axis], floor, freedom), floor)
         spread.append(_worst(sums.mean_square(), variance, axis))
         means = _moderated(yardstick.drift[axis], variance, np.full_like(variance, yardstick.members))
+        means = np.maximum(means, variance / MOST_SAMPLES)
         drift.append(_worst(np.square(sums.mean()), means + floor / 10, axis))
     least = float(np.sqrt(np.max(yardstick.floor[WHOLE])))
     return {
