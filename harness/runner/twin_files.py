@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,13 @@ def kept(folder: Path) -> tuple[Twin, dict[str, Any]]:
     """The twin in a folder, its outputs mapped, and what else was written about it."""
     if (folder / REFUSED).exists():
         return Twin(refused=(folder / REFUSED).read_text("utf-8")), {}
+    return _read(folder, (folder / "index.json").stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=2)
+def _read(folder: Path, changed_ns: int) -> tuple[Twin, dict[str, Any]]:
+    """The same again for all the questions that one case asks."""
+    del changed_ns  # only part of the memo's key
     outputs, about = tensors.load(folder)
     files = {name: folder / f"noise-{position}.npz" for position, name in enumerate(about["noise"])}
     noise = {name: _noise(files[name], one) for name, one in about["noise"].items()}
