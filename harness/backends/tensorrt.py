@@ -107,7 +107,9 @@ class TensorRT:
         if spec.typed and not strong and spec.precision == "fp16":
             hold_fp32(self._trt(), network)
         config = create_config(builder, network, **self._config(spec, strong, network))
-        return bytes(engine_bytes_from_network((builder, network), config)), told(self._trt(), network, config)
+        cache = str(spec.timing_cache) if spec.timing_cache else None
+        engine = engine_bytes_from_network((builder, network), config, save_timing_cache=cache)
+        return bytes(engine), told(self._trt(), network, config)
 
     def _config(self, spec: BuildSpec, strong: bool, network: Any) -> dict[str, Any]:
         from polygraphy.backend.trt import Profile
@@ -124,6 +126,8 @@ class TensorRT:
         if not strong:
             chosen |= dict.fromkeys(self._weak_precisions(spec.precision, network), True)
             chosen |= {"precision_constraints": "obey"} if spec.typed and spec.precision == "fp16" else {}
+        if spec.timing_cache and spec.timing_cache.is_file():
+            chosen["load_timing_cache"] = str(spec.timing_cache)
         if "optimization_level" in spec.options:
             chosen["builder_optimization_level"] = int(spec.options["optimization_level"])
         if "workspace_mib" in spec.options:

@@ -25,7 +25,7 @@ from typing import Any
 from quality.accuracy import table, tasks
 from quality.accuracy.defects import DEFECTS, Defect
 from quality.accuracy.models import MODELS, models
-from quality.accuracy.paths import CPU, GPU, GPU_HEALTHY, Route
+from quality.accuracy.paths import CPU, GPU, Route
 from quality.accuracy.tasks import Row, Task
 from quality.accuracy.variants import PRECISIONS
 
@@ -104,7 +104,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{len(rows)} runs judged in {time.monotonic() - start:.0f} s", file=sys.stderr)
     print(table.write(rows, folder))
     wrong = [
-        row for row in rows if row["family"] == "healthy" and not row.get("verdicts", {}).get("harness auto", True)
+        row
+        for row in rows
+        if row["family"] == "healthy" and not row.get("verdicts", {}).get("harness auto", True) and not row["unfit"]
     ]
     if wrong:
         print(f"{len(wrong)} healthy runs fail the harness's own rule: table.json names them", file=sys.stderr)
@@ -140,7 +142,7 @@ def _prepare(pool: Pool, place: Path, names: list[str], precisions: list[str]) -
 
 
 def _healthy_routes(backends: str) -> Callable[[str], tuple[Route, ...]]:
-    return lambda precision: CPU[precision] + (GPU_HEALTHY if backends == "gpu" else ())
+    return lambda precision: CPU[precision] + (GPU if backends == "gpu" else ())
 
 
 def _run_healthy(
@@ -178,7 +180,7 @@ def _tasks(place: Path, units: list[tuple[str, str]], asked: argparse.Namespace)
     gpu = asked.backends == "gpu"
     healthy, defective = [], []
     for model, precision in units:
-        ran = [r.name for r in (GPU_HEALTHY if gpu else CPU[precision]) if _ran(place, model, precision, r.name)]
+        ran = [r.name for r in (GPU if gpu else CPU[precision]) if _ran(place, model, precision, r.name)]
         healthy += [Task(model, precision, name) for name in ran]
         chosen = [route.name for route in GPU] if gpu else list(DEFECTIVE[precision][: 1 if asked.reduced else 2])
         for number, defect in enumerate(DEFECTS):

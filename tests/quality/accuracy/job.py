@@ -69,6 +69,11 @@ def budget(one: Job, outputs: Outputs) -> list[Check]:
     return judge_outputs(plan, compare(plan, [one.reference], [outputs]))
 
 
+def unfit(one: Job) -> bool:
+    """Whether the precision is not good enough for the model: its very twin is beyond the default budget."""
+    return one.twin.refused is None and bool(failed(budget(one, dict(one.twin.outputs[0]))))
+
+
 def fidelity(one: Job, outputs: Outputs) -> list[Check]:
     """The harness's checks of structure, and those against the precision twin; no budget."""
     structure = [check for check in budget(one, outputs) if check.question == "fidelity"]

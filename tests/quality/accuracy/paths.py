@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -78,13 +78,15 @@ GPU: tuple[Route, ...] = (
     Route("cuda", "onnxruntime-cuda"),
     Route("trt0", "tensorrt", {"optimization_level": 0}),
 )
-GPU_HEALTHY: tuple[Route, ...] = (*GPU, Route("trt3", "tensorrt", {"optimization_level": 3}))
 REFERENCE = _cpu("reference", "disable")
 """What the harness compares with: the fp32 file, as plainly as it can be run."""
 
 
-def execute(route: Route, model: ModelProto, precision: str, feeds: Feeds) -> Outputs:
-    """The outputs of one run of all rows; raises what the backend raises."""
+def execute(route: Route, model: ModelProto, precision: str, feeds: Feeds, timing_cache: Path | None = None) -> Outputs:
+    """The outputs of one run of all rows; raises what the backend raises.
+
+    Engines of one timing cache are built of the same kernels where their layers are the same.
+    """
     edited = route.edit(model) if route.edit else model
     if route.backend == NUMPY:
         return _numpy(edited, feeds)
@@ -92,13 +94,13 @@ def execute(route: Route, model: ModelProto, precision: str, feeds: Feeds) -> Ou
         folder = Path(place)
         path = folder / "model.onnx"
         path.write_bytes(edited.SerializeToString())
-        return _infer(route, path, precision, feeds)
+        return _infer(route, path, precision, feeds, timing_cache)
 
 
-def _infer(route: Route, path: Path, precision: str, feeds: Feeds) -> Outputs:
+def _infer(route: Route, path: Path, precision: str, feeds: Feeds, timing_cache: Path | None) -> Outputs:
     backend = BACKENDS.load(route.backend)()
     emulated = precision == "tf32" and route.backend == "onnxruntime-cpu"  # which refuses it by name
-    spec = spec_of(route, path, "fp32" if emulated else precision, feeds)
+    spec = replace(spec_of(route, path, "fp32" if emulated else precision, feeds), timing_cache=timing_cache)
     session = backend.open(backend.build(spec, path.parent), spec)
     try:
         return dict(session.infer(feeds))

@@ -23,6 +23,7 @@ CLASSES: dict[str, Callable[[float], bool]] = {
 
 SUMS = {
     "healthy": "healthy failed",
+    "unfit": "unfit failed",
     "above 2": "caught above 2",
     "large": "caught above 2 and above the precision's own error",
     "below 2": "caught below 2",
@@ -42,18 +43,21 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
     """Counts by precision and rule, and by family; pairs are [caught or failed, all]."""
     judged = [row for row in rows if "verdicts" in row]
     rules = list(judged[0]["verdicts"]) if judged else []
-    healthy = [row for row in judged if row["family"] == "healthy"]
+    healthy = [row for row in judged if row["family"] == "healthy" and not row["unfit"]]
+    unfit = [row for row in judged if row["family"] == "healthy" and row["unfit"]]
     defects = [row for row in judged if row["family"] != "healthy" and not row["identical"]]
     precisions = list(dict.fromkeys(row["precision"] for row in judged))
     return {
         "runs": len(rows),
         "healthy": len(healthy),
+        "unfit": len(unfit),
         "defects": len(defects),
         "without effect": sum(row.get("identical", False) and row["family"] != "healthy" for row in judged),
         "not run": len(rows) - len(judged),
         "rules": {
             rule: {
-                precision: _counts(rule, _at(precision, healthy), _at(precision, defects)) for precision in precisions
+                precision: _counts(rule, *(_at(precision, some) for some in (healthy, unfit, defects)))
+                for precision in precisions
             }
             for rule in rules
         },
@@ -62,8 +66,8 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def _counts(rule: str, healthy: list[Row], defects: list[Row]) -> dict[str, list[int]]:
-    found = {"healthy": _caught(rule, healthy)}
+def _counts(rule: str, healthy: list[Row], unfit: list[Row], defects: list[Row]) -> dict[str, list[int]]:
+    found = {"healthy": _caught(rule, healthy), "unfit": _caught(rule, unfit)}
     for name, holds in CLASSES.items():
         found[name] = _caught(rule, (row for row in defects if holds(row["effect"])))
     found["above 2"] = _caught(rule, (row for row in defects if row["effect"] > 2))
@@ -105,7 +109,8 @@ def _named(row: Row) -> str:
 def markdown(found: dict[str, Any]) -> str:
     """The tables for people."""
     words = (
-        f"{found['healthy']} healthy runs; {found['defects']} runs with a defect that changes an output "
+        f"{found['healthy']} healthy runs; {found['unfit']} more of models for which the precision is unfit (its very "
+        f"twin is beyond the default budget); {found['defects']} runs with a defect that changes an output "
         f"({found['without effect']} more change nothing, {found['not run']} could not be run)."
     )
     parts = [words, _overall(found), *(_of_precision(found, precision) for precision in _precisions(found))]
@@ -125,7 +130,7 @@ def _overall(found: dict[str, Any]) -> str:
 
 
 def _of_precision(found: dict[str, Any], precision: str) -> str:
-    columns = ["healthy", "above 2", "large", *CLASSES]
+    columns = ["healthy", "unfit", "above 2", "large", *CLASSES]
     rows = [[rule, *(_pair(counts[precision][key]) for key in columns)] for rule, counts in found["rules"].items()]
     heads = ["rule", *(SUMS.get(column, column) for column in columns)]
     return f"## {precision}\n\n" + _grid(heads, rows)

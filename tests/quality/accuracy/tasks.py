@@ -14,9 +14,9 @@ import numpy as np
 
 from quality.accuracy import measure
 from quality.accuracy.defects import DEFECTS, Defect
-from quality.accuracy.job import Job, failed, fidelity, job
+from quality.accuracy.job import Job, failed, fidelity, job, unfit
 from quality.accuracy.models import models
-from quality.accuracy.paths import CPU, GPU_HEALTHY, Outputs, Route, execute
+from quality.accuracy.paths import CPU, GPU, Outputs, Route, execute
 from quality.accuracy.rules import RULES
 
 Row = dict[str, Any]
@@ -46,7 +46,7 @@ def built_of(name: str) -> Any:
 
 def routes(precision: str) -> dict[str, Route]:
     """Every route of a precision by name."""
-    return {route.name: route for route in (*CPU[precision], *GPU_HEALTHY)}
+    return {route.name: route for route in (*CPU[precision], *GPU)}
 
 
 def prepare(place: str, model: str, precision: str) -> str | None:
@@ -84,7 +84,7 @@ def run_healthy(place: str, task: Task) -> str | None:
     """Writes the outputs of a run without a defect; what went wrong, if it did."""
     one = _job(Path(place) / f"{task.unit}.job")
     try:
-        outputs = execute(routes(task.precision)[task.route], one.variant.model, task.precision, one.built.feeds)
+        outputs = _execute(Path(place), one, task, one.variant.model)
     except Exception as error:
         return f"{task.unit}.{task.route}: {type(error).__name__}: {error}"
     arrays: dict[str, Any] = dict(outputs)
@@ -138,7 +138,12 @@ def _defective(folder: Path, one: Job, task: Task, defect: Defect, healthy: Outp
     changed = defect.apply(one.variant.model, rng)
     if changed is None:
         return None
-    return execute(routes(task.precision)[task.route], changed, task.precision, one.built.feeds)
+    return _execute(folder, one, task, changed)
+
+
+def _execute(folder: Path, one: Job, task: Task, model: Any) -> Outputs:
+    timing_cache = folder / f"{task.unit}.{task.route}.timing"
+    return execute(routes(task.precision)[task.route], model, task.precision, one.built.feeds, timing_cache)
 
 
 def _verdicts(one: Job, outputs: Outputs, healthy: Outputs, spread: dict[str, float]) -> Row:
@@ -152,6 +157,7 @@ def _verdicts(one: Job, outputs: Outputs, healthy: Outputs, spread: dict[str, fl
         "verdicts": {name: rule(one, outputs) for name, rule in RULES.items()},
         "failed": [check.name for check in failed(checks)],
         "distances": {check.name: check.value for check in checks if check.metric.startswith("twin_")},
+        "unfit": unfit(one),
         "statistics": measure.statistics(one, outputs),
     }
 

@@ -137,7 +137,7 @@ def test_the_table_counts_failed_healthy_runs_and_caught_defects():
     def row(family, effect, passes):
         verdicts = {"rule": passes}
         effects = {"effect": effect, "cost_times": effect, "identical": effect == 0}
-        about = {"model": "m", "precision": "fp16", "path": "all", "strength": "", "failed": []}
+        about = {"model": "m", "precision": "fp16", "path": "all", "strength": "", "failed": [], "unfit": False}
         return {**about, **effects, "family": family, "verdicts": verdicts}
 
     rows = [row("healthy", 1, True), row("healthy", 1, False), row("bias", 5, False), row("bias", 1, True)]
@@ -145,7 +145,7 @@ def test_the_table_counts_failed_healthy_runs_and_caught_defects():
     counts = found["rules"]["rule"]["fp16"]
     assert (counts["healthy"], counts["above 2"], counts["below 2"]) == ([1, 2], [1, 1], [0, 1])
     assert (found["without effect"], found["not run"]) == (1, 1)
-    assert "| rule | 1/2 | 1/1 | 1/1 | 0/1 |" in table.markdown(found)
+    assert "| rule | 1/2 | - | 1/1 | 1/1 | 0/1 |" in table.markdown(found)
 
 
 @pytest.mark.parametrize("name", ["attention", "digits"])
