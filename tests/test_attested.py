@@ -10,13 +10,17 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from debugging import overflowing_net
 from harness.backends import BACKENDS, inspector
 from harness.backends.base import BuildSpec
 from harness.backends.kernels import compute_of, storage_of
 from harness.backends.layers import MOST_ROWS, Layer, record
-from harness.backends.tensorrt_network import told
+from harness.backends.tensorrt import kept_of
+from harness.backends.tensorrt_network import constrain, told
 from harness.backends.tensorrt_session import TensorRTSession
 from harness.store import read_run
+from harness.variants.graph import save as save_model
+from harness.variants.keep import keep
 from models import attention, conv_net
 from toy import harness
 
@@ -170,6 +174,92 @@ def test_tf32_is_off_where_the_environment_says_so(monkeypatch):
     trt, config = flagged({"FP16", "TF32"}, {"TF32"})
 
     assert told(trt, SimpleNamespace(), config)["tf32"] is False
+
+
+def test_constraints_are_read_back_too():
+    trt, config = flagged({"FP16", "PREFER_PRECISION_CONSTRAINTS"}, {"FP16", "PREFER_PRECISION_CONSTRAINTS"})
+
+    assert told(trt, SimpleNamespace(), config)["precision_constraints"] == "prefer"
+
+
+class AskedLayer:
+    """A layer of a weakly typed TensorRT network, whose tensors are floats until it is told otherwise."""
+
+    def __init__(self, kind, name, reads, makes, dtype="FLOAT", metadata=""):
+        self.type, self.name, self.metadata = SimpleNamespace(name=kind), name, metadata
+        self.num_inputs, self.num_outputs, self.asked = 1, 1, {}
+        self._read, self._made = SimpleNamespace(name=reads), SimpleNamespace(name=makes, dtype=trt_type(dtype))
+
+    def get_input(self, _):
+        return self._read
+
+    def get_output(self, _):
+        return self._made
+
+    def set_output_type(self, _, dtype):
+        self.asked["output"] = dtype
+
+    @property
+    def precision(self):
+        raise AssertionError("a precision is asked for, never read")
+
+    @precision.setter
+    def precision(self, dtype):
+        self.asked["precision"] = dtype
+
+
+def trt_type(name):
+    return SimpleNamespace(name=name)
+
+
+@pytest.fixture
+def kept_file(tmp_path):
+    """overflowing_net in fp16, with its first convolution kept in fp32."""
+    onnx.save(overflowing_net(), tmp_path / "net.onnx")
+    save_model(keep("fp16", tmp_path / "net.onnx", tmp_path / "net.onnx", ["c1"]), tmp_path, "kept")
+    return tmp_path / "kept.onnx"
+
+
+@pytest.mark.parametrize(
+    ("layer", "both", "fp32_only"),
+    [
+        (AskedLayer("CONVOLUTION", "first", "image", "c1/kept"), "fp32", "fp32"),  # named as its node
+        (AskedLayer("CONVOLUTION", "third_2", "r2", "x", metadata="[ONNX Layer: third]"), "fp16", None),
+        (AskedLayer("SHUFFLE", "(Unnamed Layer* 7) [Shuffle]", "w4", "(Unnamed Layer* 7)_out"), "fp16", None),
+        (AskedLayer("ELEMENTWISE", "(Unnamed Layer* 9)", "unheard of", "logits"), "fp32", "fp32"),  # an output's type
+        (AskedLayer("ELEMENTWISE", "nobody's", "unheard of", "unheard of as well"), None, None),
+        (AskedLayer("NORMALIZATION", "third", "r2", "n"), None, None),  # sums in fp32
+        (AskedLayer("CONSTANT", "w4", "", "w4"), None, None),
+        (AskedLayer("CONVOLUTION", "third", "r2", "indices", dtype="INT32"), None, None),
+    ],
+    ids=lambda value: f"{value.type.name} {value.name}" if isinstance(value, AskedLayer) else str(value),
+)
+def test_each_layer_is_asked_for_the_precision_that_its_node_has_in_the_file(kept_file, layer, both, fp32_only):
+    trt = SimpleNamespace(float32="fp32", float16="fp16")
+    network = SimpleNamespace(num_layers=1, get_layer=lambda _: layer)
+
+    for held, wanted in ((("fp32",), fp32_only), (("fp32", "fp16"), both)):
+        layer.asked.clear()
+        constrain(trt, network, kept_file, held)
+        assert layer.asked == ({"precision": wanted, "output": wanted} if wanted else {})
+
+
+@pytest.mark.parametrize(
+    ("precision", "typed", "option", "held", "constraints"),
+    [
+        ("fp16", False, None, (), None),
+        ("fp16", False, "prefer", ("fp32", "fp16"), "prefer"),
+        ("bf16", False, "obey", ("fp32", "bf16"), "obey"),
+        ("fp16", True, None, ("fp32",), "obey"),
+        ("fp16", True, "prefer", ("fp32", "fp16"), "obey"),
+        *[(precision, False, "obey", (), None) for precision in ("fp32", "tf32", "int8", "fp8", "as-is")],
+    ],
+)
+def test_constraints_are_for_precisions_that_the_types_of_the_file_decide(precision, typed, option, held, constraints):
+    options = {"precision_constraints": option} if option else {}
+    spec = BuildSpec("case", Path("m.onnx"), precision, {}, {}, options, typed)
+
+    assert kept_of(spec) == (held, constraints)
 
 
 @pytest.mark.parametrize(

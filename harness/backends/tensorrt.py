@@ -11,13 +11,13 @@ from typing import Any
 
 from harness.backends.base import Artefact, BuildSpec, Session
 from harness.backends.cuda import why_no_gpu
-from harness.backends.tensorrt_network import WEAK_FLAGS, hold_fp32, told
+from harness.backends.tensorrt_network import WEAK_FLAGS, constrain, told
 from harness.errors import BuildError, CaseError, DeviceError, InputError, OutOfMemory, Unsupported
 from harness.sources.digest import file_digest
 
 
 class TensorRT:
-    """NVIDIA TensorRT; options `optimization_level` (0 to 5) and `workspace_mib`."""
+    """NVIDIA TensorRT; options `optimization_level` (0 to 5), `workspace_mib` and `precision_constraints`."""
 
     device = "cuda"
     module = "tensorrt"
@@ -104,8 +104,9 @@ class TensorRT:
 
         made = network_from_onnx_path(str(spec.model), strongly_typed=strong)
         builder, network = made[0], made[1]
-        if spec.typed and not strong and spec.precision == "fp16":
-            hold_fp32(self._trt(), network)
+        held, _ = kept_of(spec)
+        if held and not strong:
+            constrain(self._trt(), network, spec.model, held)
         config = create_config(builder, network, **self._config(spec, strong, network))
         cache = str(spec.timing_cache) if spec.timing_cache else None
         engine = engine_bytes_from_network((builder, network), config, save_timing_cache=cache)
@@ -125,7 +126,7 @@ class TensorRT:
         }
         if not strong:
             chosen |= dict.fromkeys(self._weak_precisions(spec.precision, network), True)
-            chosen |= {"precision_constraints": "obey"} if spec.typed and spec.precision == "fp16" else {}
+            chosen["precision_constraints"] = kept_of(spec)[1]
         if spec.timing_cache and spec.timing_cache.is_file():
             chosen["load_timing_cache"] = str(spec.timing_cache)
         if "optimization_level" in spec.options:
@@ -155,6 +156,17 @@ class TensorRTRTX(TensorRT):
 
     def _strongly_typed(self) -> bool:
         return True
+
+
+def kept_of(spec: BuildSpec) -> tuple[tuple[str, ...], str | None]:
+    """The precisions of the file that a weakly typed network must keep, and whether that is to `prefer` or to `obey`.
+
+    At int8 and fp8 the file's Q/DQ pairs decide; fp32 and tf32 allow nothing shorter.
+    """
+    option = spec.options.get("precision_constraints")
+    if spec.precision not in ("fp16", "bf16") or not (option or spec.typed):
+        return (), None
+    return ("fp32", spec.precision) if option else ("fp32",), "obey" if spec.typed else str(option)
 
 
 def _listener(trt: Any, words: deque[str]) -> Any:

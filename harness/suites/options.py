@@ -15,6 +15,14 @@ GraphOptimization = Annotated[
 OptimizationLevel = Annotated[int, Field(ge=0, le=5, description="TensorRT's builder optimisation level, 0 to 5.")]
 Workspace = Annotated[Size, Field(description="Memory in MiB that the builder may use.")]
 
+Constraints = Annotated[
+    Literal["prefer", "obey"],
+    Field(
+        description="TensorRT before 10, at fp16 and bf16: layers run in the precision that the file's tensors have; "
+        "prefer: where there is a kernel for it; obey: or the build fails. Default: whichever precision is faster."
+    ),
+]
+
 
 class NoOptions(Strict):
     """A backend without options."""
@@ -46,6 +54,7 @@ class TensorRT(Strict):
 
     optimization_level: OptimizationLevel | None = None
     workspace_mib: Workspace | None = None
+    precision_constraints: Constraints | None = None
 
 
 class TensorRTRTX(Strict):
