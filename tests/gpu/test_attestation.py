@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from debugging import overflowing_net
 from harness import suites
 from harness.backends import BACKENDS, worker_variables
 from harness.backends.base import BuildSpec
@@ -24,6 +26,8 @@ from harness.judge.attestation import judge_attestation
 from harness.records import Outcome
 from harness.sources import SOURCES
 from harness.sources.inspect import inspect
+from harness.variants.graph import save
+from harness.variants.keep import keep
 from harness.variants.prepare import prepare
 from models import attention
 
@@ -57,15 +61,15 @@ def file_of(plan, cache):
     return prepare(plan, fetched, inspect(fetched.model), cache).path
 
 
-def attest(name, backend, plan, model, folder, level=1):
+def attest(name, backend, plan, model, folder, typed=False, **options):
     """Checks on a case that was built, fed with ones and asked what it ran; what was attested, beside them."""
     info = inspect(model)
     sizes = {"n": 16, "seq": 32}
     shapes = {t.name: tuple(sizes.get(dim, dim) for dim in t.dims) for t in info.inputs}
     dtypes = {t.name: t.dtype for t in (*info.inputs, *info.outputs)}
     profile = {key: (shape,) * 3 for key, shape in shapes.items()}
-    options = {"optimization_level": level} if isinstance(backend, TensorRT) else {}
-    spec = BuildSpec(name, model, plan.case.precision, profile, dtypes, options)
+    options = {"optimization_level": 1, **options} if isinstance(backend, TensorRT) else {}
+    spec = BuildSpec(name, model, plan.case.precision, profile, dtypes, options, typed)
     session = backend.open(backend.build(spec, folder), spec)
     try:
         session.infer({t.name: np.ones(shapes[t.name], t.dtype) for t in info.inputs})
@@ -107,11 +111,41 @@ def failed(checks):
 def test_healthy_engines_of_the_digits_suite_pass(precision, cache, tmp_path):
     plan = PLANS["tensorrt", precision]
 
-    checks, told = attest(f"tensorrt-{precision}", TensorRT(), plan, file_of(plan, cache), tmp_path)
+    checks, told = attest(f"tensorrt-{precision}", TensorRT(), plan, file_of(plan, cache), tmp_path, **plan.options)
 
     assert failed(checks) == set()
     assert "untold" not in told
     assert told["rows"]
+
+
+@pytest.mark.parametrize("constraints", ["prefer", "obey"])
+def test_all_layers_of_an_fp16_file_run_in_it_where_its_types_are_kept(constraints, cache, tmp_path):
+    plan = PLANS["tensorrt", "fp16"]
+    plan = replace(plan, attestation=replace(plan.attestation, min_share=1.0))
+    name, model = f"tensorrt-fp16-{constraints}", file_of(plan, cache)
+
+    checks, told = attest(name, TensorRT(), plan, model, tmp_path, precision_constraints=constraints)
+
+    assert failed(checks) == set()
+    assert told["typing"] == "strong" or told["precision_constraints"] == constraints
+
+
+@pytest.mark.parametrize("options", [{}, {"precision_constraints": "obey"}], ids=["typed", "typed-obey"])
+def test_nodes_that_a_file_keeps_in_fp32_run_in_it(options, tmp_path, request):
+    onnx.save(overflowing_net(), tmp_path / "net.onnx")
+    kept = keep("fp16", tmp_path / "net.onnx", tmp_path / "net.onnx", ["c1", "r1", "c2"])
+    save(kept, tmp_path, "kept")
+    name = f"tensorrt-kept-{request.node.callspec.id}"
+
+    _, told = attest(
+        name, TensorRT(), PLANS["tensorrt", "fp16"], tmp_path / "kept.onnx", tmp_path, typed=True, **options
+    )
+
+    ran = Counter()
+    for group in told["layers"]:
+        ran[group["storage"] if group["compute"] == "unknown" else group["compute"]] += group["count"]
+    assert ran["fp32"] >= 2
+    assert not options or ran == {"fp32": 2, "fp16": 2}  # without the option the builder chooses for the others
 
 
 @pytest.mark.skipif(CUDA_ABSENT is not None, reason=str(CUDA_ABSENT))

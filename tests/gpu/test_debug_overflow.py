@@ -31,7 +31,10 @@ OPTIONS = {"tensorrt": "options: {tensorrt: {optimization_level: 0}}"}
 
 @pytest.fixture(params=BACKENDS_HERE)
 def found(request, tmp_path, monkeypatch):
-    """What the command found, on a backend that really overflowed; otherwise the test tells what ran instead."""
+    """What the command found, on a backend where the case fails; otherwise the test tells what ran instead.
+
+    The outputs need not show the overflow: a Relu may turn the NaN that comes of it into 0.
+    """
     backend = request.param
     if reason := BACKENDS.load(backend)().why_not():
         pytest.skip(reason)
@@ -42,9 +45,7 @@ def found(request, tmp_path, monkeypatch):
     cache = ["--artefacts", str(tmp_path / "cache")]
     main(["run", "suite.yaml", *cache, "-o", "run"])
     record = json.loads((tmp_path / "run" / "run.json").read_text())["records"][0]
-    if record["status"] == "passed" or not any(
-        m["metric"] == "nonfinite" and m["value"] for m in record["measurements"]
-    ):
+    if record["status"] in ("passed", "new"):
         pytest.skip(f"{backend} did not overflow ({record['status']}: {record['headline']}): {record['attested']}")
     assert main(["debug", record["case"]["id"], "--run", "run", *cache, "-o", "debug"]) == 0
     return json.loads((tmp_path / "debug" / "debug.json").read_text())
@@ -55,7 +56,8 @@ def test_the_layer_that_overflows_is_named_with_the_nodes_that_mend_it(found, ca
     assert found["first_node"]["name"] == "first"
     assert found["ranking"][0]["added"]["overflowed"] > 0
     assert "first" in [node["name"] for node in found["ranking"][0]["nodes"]]
-    assert {"first", "second"} <= {node["name"] for node in found["mend"]["nodes"]}
+    # `second` reads values beyond fp16 too, but a builder that fuses it with what is kept in fp32 mends it on the way
+    assert "first" in {node["name"] for node in found["mend"]["nodes"]}
     assert found["mend"]["minimal"]
 
 
