@@ -336,6 +336,34 @@ def test_a_convolution_that_overflows_is_mended_with_all_that_its_values_go_thro
     assert [node.name for node in found.mend.nodes] == ["first", "relu1", "second"]
 
 
+def test_an_overflow_whose_nan_a_relu_turns_into_0_is_told_by_the_layer_that_makes_it(tmp_path, monkeypatch, halves):
+    half = Cpu.open
+
+    def opened(self, artefact, spec):  # as the Relu of a GPU's kernels
+        model = onnx.load(str(artefact.path))
+        model.graph.initializer.append(numpy_helper.from_array(np.float32(0), "nought"))
+        relus = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "Relu"}
+        for name, read in relus.items() if spec.precision == "fp16" else ():
+            position = next(i for i, node in enumerate(model.graph.node) if name in node.output)
+            model.graph.node[position].CopyFrom(helper.make_node("Where", [f"{name}/on", read, "nought"], [name]))
+            model.graph.node.insert(position, helper.make_node("Greater", [read, "nought"], [f"{name}/on"]))
+        onnx.save(model, artefact.path.with_suffix(".quiet.onnx"))
+        return half(self, replace(artefact, path=artefact.path.with_suffix(".quiet.onnx")), spec)
+
+    monkeypatch.setattr(Cpu, "open", opened)
+    plan = weak_plan(tmp_path, "fp16", overflowing_net(), inputs={"image": InputSpec("normal", range=(0, 40), seed=3)})
+    bench = InProcess(tmp_path)
+
+    measured = {m.metric: m.value for m in bench.outcome(plan).measurements}
+    found = investigate(inquiry(tmp_path, plan, bench))
+
+    assert measured["nonfinite"] == 0
+    assert measured["cosine"] < 0.6
+    assert (found.cause, found.first_node.name) == ("precision", "first")
+    assert found.ranking[0].added.overflowed > 0
+    assert [node.name for node in found.mend.nodes] == ["first", "relu1", "second"]
+
+
 def test_a_case_that_passes_has_nothing_to_look_into(tmp_path):
     assert investigate(inquiry(tmp_path, weak_plan(tmp_path, "fp16"))) is None
 
