@@ -73,6 +73,19 @@ def test_products_are_found_among_compiled_layers_in_the_newer_dialect():
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "heavy"),
+    [
+        ("h200_v8_int8.json", [("conv", "int8", "int8")] * 5),  # products ran as convolutions of 1x1
+        ("h200_v8_fp16_chose_fp32.json", [("conv", "fp32", "fp32")] * 5),  # Winograd and cuBLAS kernels among them
+        ("h200_v8_tf32.json", [("conv", "fp32", "tf32")]),  # between layers that only move values
+        ("h200_v8_myelin_fp16.json", [("fused", "fp32", "unknown")]),  # a block of attention: only its ends are told
+    ],
+)
+def test_layers_that_tensorrt_8_told_on_a_gpu_are_read(name, heavy):
+    assert [layer for layer in told_by(name) if layer[0] != "other"] == heavy
+
+
 @pytest.mark.parametrize("text", ["", "no JSON", "[]", '{"Bindings": []}', '{"Layers": {}}'])
 def test_what_is_no_inspector_output_is_a_value_error(text):
     with pytest.raises(ValueError, match=r"."):
