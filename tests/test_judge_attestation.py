@@ -94,6 +94,32 @@ def test_a_precision_of_which_nothing_is_seen_fails_and_says_what_to_do(precisio
     assert verdict(precision, told, *groups, unknown="pass")[1] == []
 
 
+@pytest.mark.parametrize(
+    ("precision", "told", "backend", "words"),
+    [
+        ("fp16", {"typing": "weak", "allowed": ["fp16"]}, "tensorrt", "{precision_constraints: obey}}"),
+        ("fp16", {"typing": "weak", "allowed": ["fp16"], "precision_constraints": "prefer"}, "tensorrt", "obey}}"),
+        ("fp16", {"typing": "weak", "allowed": ["fp16"], "precision_constraints": "obey"}, "tensorrt", None),
+        ("fp16", {"typing": "strong", "allowed": []}, "tensorrt", None),
+        ("int8", {"typing": "weak", "allowed": ["int8"]}, "tensorrt", None),
+        ("fp16", {}, "onnxruntime-cuda", None),
+    ],
+)
+def test_a_runtime_that_took_another_precision_fails_with_the_ways_out(precision, told, backend, words):
+    reason = verdict(precision, told, group("conv", "fp32", "fp32", 5), backend=backend)[1][-1]
+
+    assert "`attestation: {min_share: 0}`" in reason
+    assert words in reason if words else "precision_constraints" not in reason
+
+
+@pytest.mark.parametrize("groups", [[group("conv", "fp32", "fp32", 5)], [group("fused", "fp32", "unknown")]])
+def test_a_share_of_0_lets_a_runtime_choose_but_not_switch_the_precision_off(groups):
+    allowed = WEAK | {"allowed": ["fp16"]}
+
+    assert verdict("fp16", allowed, *groups, min_share=0.0)[1] == []
+    assert verdict("fp16", WEAK | {"allowed": []}, *groups, min_share=0.0)[1] != []
+
+
 def test_unknown_that_passes_excuses_no_layer_that_tells():
     groups = [group("conv", "fp32", "fp32", 20), group("fused", "fp16", "unknown")]
 
@@ -193,13 +219,13 @@ def test_a_suite_says_what_must_be_seen_and_a_model_refines_it(tmp_path):
     for name in ("a", "b"):
         onnx.save(conv_net(), tmp_path / f"{name}.onnx")
     (tmp_path / "suite.yaml").write_text(
-        "suite: s\ndefaults: {attestation: {min_share: 0.9}}\nmodels:\n"
+        "suite: s\ndefaults: {attestation: {min_share: 0}}\nmodels:\n"
         "  - {name: a, source: a.onnx}\n  - {name: b, source: b.onnx, attestation: {unknown: pass}}\n"
     )
 
     found = {made.case.model: made.attestation for made in suites.load([tmp_path / "suite.yaml"], tmp_path)}
 
-    assert found == {"a": AttestationPlan(0.9, "fail"), "b": AttestationPlan(0.9, "pass")}
+    assert found == {"a": AttestationPlan(0, "fail"), "b": AttestationPlan(0, "pass")}
 
 
 def test_what_must_be_seen_can_change_without_measuring_again():

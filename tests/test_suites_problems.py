@@ -202,6 +202,14 @@ def test_a_case_of_two_files_names_both_places(tmp_path: Path) -> None:
         ("latency: null", "models[0].latency: has no value"),
         ("options: {tensort: {}}", "models[0].options.tensort: unknown key 'tensort', did you mean 'tensorrt'?"),
         ("options: {tensorrt: {level: 3}}", "models[0].options.tensorrt.level: unknown key 'level'"),
+        (
+            "options: {tensorrt: {precision_constraints: none}}",
+            "models[0].options.tensorrt.precision_constraints: must be 'prefer' or 'obey', not 'none'",
+        ),
+        (
+            "options: {tensorrt-rtx: {precision_constraints: obey}}",
+            "models[0].options.tensorrt-rtx: 'precision_constraints' means nothing here: TensorRT for RTX is always",
+        ),
         ("options: {fake: {script: f.yaml}}", "models[0].options.fake.script: no such file: 'f.yaml'"),
         ("exclude: [{backend: fake}]", "models[0].exclude[0].reason: the required key 'reason' is missing"),
         ("sha256: abc", "models[0].sha256: must be 64 hexadecimal digits, not 3 characters 'abc'"),

@@ -14,6 +14,8 @@ REDUCED = ("fp16", "bf16", "int8", "fp8")
 FLOATS = ("fp32", "tf32", "bf16", "fp16")
 UNKNOWN = "unknown"
 WHAT = "convolutions and matrix products"
+FREE = "`attestation: {min_share: 0}` in the suite lets a runtime choose"
+KEEP = "`options: {tensorrt: {precision_constraints: obey}}` makes TensorRT keep the file's types"
 ADVICE = "profile the case to see its kernels, or go without this proof: `attestation: {unknown: pass}` in the suite"
 
 
@@ -75,7 +77,7 @@ def _as_it_can(asked: str, told: Mapping[str, Any]) -> Check:
 
 
 def _reduced(plan: Plan, told: Mapping[str, Any]) -> Check:
-    """fp16, bf16, int8 and fp8: some layer must have run in it, or as many as the suite says."""
+    """fp16, bf16, int8 and fp8: some layer must have run in it, or as many as the suite says; with 0 it may be none."""
     asked, limit = plan.case.precision, plan.attestation.min_share
     ran, source = _evidence(told)
     hidden, lenient = ran[UNKNOWN], plan.attestation.unknown == "pass"
@@ -86,7 +88,8 @@ def _reduced(plan: Plan, told: Mapping[str, Any]) -> Check:
     if not ran or (hidden and not ran[asked] and not (lenient and known)):
         reason = f"{asked} was asked for, but {_untold(told) or f'in what {hidden} {WHAT} ran is not told'}"
         reason += f" ({_words(ran)})" if known else ""
-        return _check("layers", None, limit, lenient, reason if lenient else f"{reason}; {ADVICE}")
+        ok = lenient or limit == 0
+        return _check("layers", None, limit, ok, reason if ok else f"{reason}; {ADVICE}")
     share = ran[asked] / (known if lenient else ran.total())
     ok = share >= limit if limit is not None else share > 0
     simulated = _simulated(asked, told)
@@ -94,7 +97,16 @@ def _reduced(plan: Plan, told: Mapping[str, Any]) -> Check:
         words = f"{simulated} have {asked} values and multiply them in floats, which is all that this provider has"
         return _check("layers", share, limit, True, f"{reason}; {words}")
     told_limit = f" (at least {limit:.0%})" if limit is not None else ""
-    return _check("layers", share, limit, ok, reason + told_limit)
+    return _check("layers", share, limit, ok, reason + told_limit + ("" if ok else f"; {_ways_out(plan, told)}"))
+
+
+def _ways_out(plan: Plan, told: Mapping[str, Any]) -> str:
+    """What a user can do where a runtime was allowed the precision and took another one."""
+    asked = plan.case.precision
+    weak = plan.case.backend == "tensorrt" and asked in told.get("allowed", ())  # strong typing needs no allowing
+    if weak and asked in ("fp16", "bf16") and told.get("precision_constraints") != "obey":
+        return f"the builder takes what is faster: {KEEP}, {FREE}"
+    return FREE
 
 
 def _evidence(told: Mapping[str, Any]) -> tuple[Counter[str], str]:

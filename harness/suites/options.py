@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, create_model
+from pydantic import Field, create_model, model_validator
 
 from harness.backends import BACKENDS
 from harness.suites.fields import ScriptFile, Size, Strict
@@ -61,6 +61,16 @@ class TensorRTRTX(Strict):
     """Options of tensorrt-rtx."""
 
     workspace_mib: Workspace | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_strongly_typed(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "precision_constraints" in value:
+            raise ValueError(
+                "'precision_constraints' means nothing here: TensorRT for RTX is always strongly typed and keeps the "
+                "types of the file; leave it out"
+            )
+        return value
 
 
 class Fake(Strict):
