@@ -78,6 +78,7 @@ def test_products_are_found_among_compiled_layers_in_the_newer_dialect():
     [
         ("h200_v8_int8.json", [("conv", "int8", "int8")] * 5),  # products ran as convolutions of 1x1
         ("h200_v8_fp16_chose_fp32.json", [("conv", "fp32", "fp32")] * 5),  # Winograd and cuBLAS kernels among them
+        ("h200_v8_obey.json", [("conv", "fp16", "fp16")] * 5),  # beside a cast that the compiler of fused regions made
         ("h200_v8_tf32.json", [("conv", "fp32", "tf32")]),  # between layers that only move values
         ("h200_v8_myelin_fp16.json", [("fused", "fp32", "unknown")]),  # a block of attention: only its ends are told
     ],

@@ -49,6 +49,8 @@ def _kind_of_bare(name: str) -> str:
 
 
 def _kind(name: str, layer_type: str, parameter_type: str, kernel: str) -> str:
+    if layer_type.endswith("Reformat"):  # a cast or a copy, also where the compiler of fused regions makes it
+        return "other"
     if _OPAQUE.search(layer_type) or name.startswith("{ForeignNode["):
         return "fused"
     if layer_type.lower() in _COMPILED:

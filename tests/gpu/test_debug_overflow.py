@@ -56,8 +56,10 @@ def test_the_layer_that_overflows_is_named_with_the_nodes_that_mend_it(found, ca
     assert found["first_node"]["name"] == "first"
     assert found["ranking"][0]["added"]["overflowed"] > 0
     assert "first" in [node["name"] for node in found["ranking"][0]["nodes"]]
-    # `second` reads values beyond fp16 too, but a builder that fuses it with what is kept in fp32 mends it on the way
-    assert "first" in {node["name"] for node in found["mend"]["nodes"]}
+    # any of the nodes that make or read values beyond fp16 may do: a builder fuses its neighbours with it
+    mending = {node["name"] for node in found["mend"]["nodes"]}
+    assert mending
+    assert mending <= {"first", "relu1", "second"}
     assert found["mend"]["minimal"]
 
 
