@@ -12,12 +12,14 @@ from harness.backends.base import Artefact
 from harness.backends.onnxruntime import Cpu
 from harness.backends.onnxruntime_session import HostSession
 from harness.judge import judge
+from harness.metrics.plugins import installed
 from harness.records import LatencyPlan, Measurement, Source
 from harness.runner.builds import variation, worst
 from harness.runner.steps import Steps
 from harness.store import read_run
 from models import conv_net
 from plans import plan
+from test_metric_plugins import GOOD, distribution
 from toy import harness
 
 SUITE = """
@@ -118,6 +120,16 @@ def test_the_worst_number_is_the_largest_error_the_lowest_agreement_and_what_is_
     assert {name: (m.value, m.settings["build"]) for name, m in found.items()} == {
         "max_abs": (0.3, 2.0), "cosine": (0.8, 3.0), "ulp": (None, 2.0),
     }  # fmt: skip
+
+
+def test_the_worst_of_a_metric_of_ones_own_is_the_lowest_where_higher_is_better(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(distribution(tmp_path, GOOD, evenness="EVEN"))
+    installed.cache_clear()
+
+    (found,) = worst([[Measurement("y", "evenness", value)] for value in (0.9, 0.2, 0.5)])
+    installed.cache_clear()
+
+    assert (found.value, found.settings["build"]) == (0.2, 2.0)
 
 
 def test_builds_that_agree_are_not_told_apart():

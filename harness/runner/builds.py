@@ -14,6 +14,7 @@ from harness.judge.stability import BUILD, BUILDS
 from harness.metrics import METRICS, TASKS
 from harness.metrics.defaults import is_exact
 from harness.metrics.fidelity import TINY, WHOLE, Noise, differences
+from harness.metrics.plugins import installed
 from harness.records import Measurement
 from harness.runner.prepared import Batches
 
@@ -42,9 +43,15 @@ def _badness(measured: Measurement) -> float:
     """Larger is worse; what could not be measured is the worst."""
     if measured.value is None:
         return inf
-    table = METRICS if measured.metric in METRICS else TASKS
-    higher = measured.metric in table and table.load(measured.metric).better == "higher"
-    return -measured.value if higher else measured.value
+    return -measured.value if _better(measured.metric) == "higher" else measured.value
+
+
+def _better(metric: str) -> str:
+    """Which way a metric is better, those of installed distributions too; what is no metric counts something bad."""
+    for table in (METRICS, TASKS):
+        if metric in table:
+            return str(table.load(metric).better)
+    return installed()[metric].better if metric in installed() else "lower"
 
 
 @dataclass(frozen=True)
