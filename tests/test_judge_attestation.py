@@ -230,3 +230,25 @@ def test_a_suite_says_what_must_be_seen_and_a_model_refines_it(tmp_path):
 
 def test_what_must_be_seen_can_change_without_measuring_again():
     assert plan_digest(plan()) == plan_digest(plan(attestation=AttestationPlan(0.5, "pass")))
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({}, True),
+        ({"fuzzed": True}, False),
+        ({"shapes": ({"n": 4}, {"n": 8})}, False),
+        ({"profile": {"n": (1, 4, 8)}}, False),
+        ({"shapes": ({"n": 2}, {"n": 4})}, False),
+    ],
+)
+def test_measurements_hold_only_for_the_engine_and_the_batches_they_were_taken_on(changes, same):
+    before = plan(dimensions={"n": 4}, shapes=({"n": 4},))
+
+    assert (plan_digest(before) == plan_digest(replace(before, **changes))) == same
+
+
+def test_shapes_inside_a_profile_of_the_suites_own_leave_its_engine_as_it_is():
+    before = plan(dimensions={"n": 4}, shapes=({"n": 4},), profile={"n": (1, 4, 8)})
+
+    assert plan_digest(before) == plan_digest(replace(before, shapes=({"n": 4}, {"n": 8})))

@@ -181,6 +181,8 @@ def plan_digest(plan: Plan) -> str:
     parts = (
         replace(plan.source, sha256=None),
         plan.profile,
+        _ranges(plan),
+        plan.fuzzed,
         plan.files,
         plan.dimensions,
         plan.inputs,
@@ -193,6 +195,15 @@ def plan_digest(plan: Plan) -> str:
     )
     text = json.dumps([_beside_suite(encode(part), suite) for part in parts], sort_keys=True)
     return sha256(text.encode()).hexdigest()
+
+
+def _ranges(plan: Plan) -> dict[str, tuple[int, int, int]]:
+    """Smallest, last and largest size of every dimension without a profile of the suite's: the engine's range."""
+    sizes: dict[str, list[int]] = {}
+    for shape in plan.shapes:
+        for dim in shape.keys() - (plan.profile or {}).keys():
+            sizes.setdefault(dim, []).append(shape[dim])
+    return {dim: (min(found), found[-1], max(found)) for dim, found in sizes.items()}
 
 
 def _beside_suite(value: Any, suite: Path) -> Any:
