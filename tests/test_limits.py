@@ -231,6 +231,26 @@ def test_judging_again_needs_the_outputs_for_what_was_not_measured(limits, lacks
     assert not unmeasured(again, compare(again, [{"y": NORMAL}], [{"y": NOISY}]))
 
 
+@pytest.mark.parametrize(
+    ("dtype", "limits", "changed"),
+    [
+        ("float32", {"exact": True}, True),
+        ("float32", {"max_abs": 1}, False),
+        ("int64", {"max_abs": 1}, True),
+        ("bool", {"max_abs": 0}, True),
+        ("int64", {"mismatch_share_max": 0.5}, False),
+        ("int64", {"exact": True}, False),
+        ("object", {"max_abs": 1}, False),
+    ],
+)
+def test_equality_of_floats_and_numbers_of_integers_are_measured_again_where_limits_ask(dtype, limits, changed):
+    values = [{"y": np.zeros(4).astype(dtype)}]
+    again = plan(output_limits={"y": limits})
+
+    assert changed_tolerances(again, compare(plan(), values, values)) == (["y"] if changed else [])
+    assert changed_tolerances(again, compare(again, values, values)) == []
+
+
 def test_judging_again_knows_the_conditioning():
     measured = compare(plan(), [{"y": NORMAL}], [{"y": NOISY}], {"y": 0.25})
 

@@ -76,7 +76,7 @@ def _again(record: Record, plan: Plan, judged: Judged, outputs: Path) -> Record:
         return judged.record(plan, excluded(plan.excluded))
     if record.plan_digest is not None and record.plan_digest != plan_digest(plan):
         raise UsageError(
-            f"{record.case.id}: its inputs, reference, labels, files or options changed since it was measured: "
+            f"{record.case.id}: its shapes, inputs, reference, labels, files or options changed since it was measured: "
             "only limits can be judged again, so run it again"
         )
     outcome = Outcome(
@@ -103,8 +103,8 @@ def _measurements(record: Record, plan: Plan, outputs: Path) -> tuple[Measuremen
     if not were_kept:
         names = ", ".join(changed)
         raise UsageError(
-            f"{record.case.id}: the element-wise limits of {names} changed, and no outputs were kept: "
-            "run again with --keep-outputs, or leave atol, rtol and rule as they were"
+            f"{record.case.id}: the limits of {names} changed to what was not measured, and no outputs were "
+            "kept: run again with --keep-outputs, or leave atol, rtol, rule and exact as they were"
         )
     expected = tensors.load(outputs / "reference")[0]
     others = sorted(outputs.glob("candidate-*"), key=lambda folder: int(folder.name.rpartition("-")[2]))

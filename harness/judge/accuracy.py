@@ -179,11 +179,31 @@ def conditioning(measurements: Sequence[Measurement]) -> dict[str, float]:
 
 
 def changed_tolerances(plan: Plan, measurements: Sequence[Measurement]) -> list[str]:
-    """Outputs whose element-wise limits are not those that were measured."""
+    """Outputs whose element-wise limits are not those that were measured, or whose numbers were not measured at all."""
     stored = {m.output: m.settings for m in measurements if m.metric == "tolerance_ratio" and m.output}
     exact = exact_outputs(measurements)
     outputs = {m.output for m in measurements if m.metric == "dtype_mismatches" and m.output}
-    return sorted(o for o in outputs if not _same_tolerance(plan, o, stored.get(o), exact=o in exact))
+    changed = {o for o in outputs if not _same_tolerance(plan, o, stored.get(o), exact=o in exact)}
+    return sorted(changed | _of_the_other_kind(plan, measurements))
+
+
+def _of_the_other_kind(plan: Plan, measurements: Sequence[Measurement]) -> set[str]:
+    """Outputs with limits that are measured only where a limit asks: equality of floats, numbers of integers."""
+    found = {(m.output, m.metric) for m in measurements}
+    dtypes = {
+        m.output: str(m.settings["expected"])
+        for m in measurements
+        if m.metric == "dtype_mismatches" and m.output and not m.value
+    }
+    lacking = set()
+    for output, dtype in dtypes.items():
+        limits = explicit_limits(plan, output, exact=is_exact(dtype))
+        numbers = any(map(bound, limits)) and dtype.startswith(("int", "uint", "bool"))
+        if (limits.get("exact") and (output, "mismatches") not in found) or (
+            numbers and (output, "nonfinite") not in found
+        ):
+            lacking.add(output)
+    return lacking
 
 
 def unmeasured(plan: Plan, measurements: Sequence[Measurement]) -> bool:
