@@ -174,6 +174,24 @@ def test_noise_beyond_what_the_precision_allows_excuses_no_change_of_classes():
     assert agreement("argmax_agreement", scores, garbage, noise_share=1e-4).value == pytest.approx(0.1, abs=0.05)
 
 
+@pytest.mark.parametrize("offset", [0.0, 20.0, 1000.0])
+def test_an_offset_of_all_classes_excuses_no_change_of_them(offset):
+    scores = np.random.default_rng(0).standard_normal((500, 10)) + offset
+
+    found = agreement("argmax_agreement", scores, np.roll(scores, 1, axis=0), noise_share=0.03)
+
+    assert found.value == pytest.approx(0.1, abs=0.06)
+
+
+def test_classes_that_are_masked_out_excuse_no_change_of_the_others():
+    scores = np.random.default_rng(0).standard_normal((500, 10))
+    scores[:, :2] = -np.inf
+
+    found = agreement("argmax_agreement", scores, np.roll(scores, 1, axis=0), noise_share=0.03)
+
+    assert found.value == pytest.approx(1 / 8, abs=0.06)
+
+
 def test_one_bad_row_is_not_excused_by_its_own_error():
     scores = np.tile([5.0, 1.0, 0.0], (100, 1))
     broken = scores + 1e-3

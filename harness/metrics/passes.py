@@ -24,17 +24,17 @@ class Asked:
     limits: Limits
     allowance: Allowance | None
     noise_share: float = 0.0
-    """Largest noise, as a share of the reference's root mean square, that may swap classes; see `_margin`."""
+    """Largest noise, as a share of the spread within the reference's rows, that may swap classes; see `_margin`."""
 
     def settings(self, metric: Metric) -> dict[str, float | str]:
         """The settings of a metric that limits set."""
         return {key: float(self.limits[key]) for key in metric.settings if key in self.limits}
 
-    def arguments(self, metric: Metric, moments: Moments) -> dict[str, Any]:
+    def arguments(self, metric: Metric, moments: Moments, row_spread: float) -> dict[str, Any]:
         """What a metric is called with: its settings, and the margin where none is set."""
         settings: dict[str, Any] = self.settings(metric)
         if "margin" in metric.settings:
-            settings.setdefault("margin", _margin(moments, self.noise_share))
+            settings.setdefault("margin", _margin(moments, self.noise_share * row_spread))
         return settings
 
 
@@ -52,7 +52,9 @@ def whole(pairs: Sequence[Pair], asked: Asked) -> tuple[Moments, list[Value]]:
     """The moments of an output and every metric that applies to it, in the order asked for."""
     metrics = [metric for metric in asked.metrics if metric.applies(pairs[0][0])]
     moments, folded = _elements(pairs, asked.allowance, [metric for metric in metrics if metric.of == "pieces"])
-    arguments = {metric.name: asked.arguments(metric, moments) for metric in metrics}
+    ranked = moments.rms > 0 and any("margin" in metric.settings for metric in metrics)
+    row_spread = _row_spread(pairs) if ranked else 0.0
+    arguments = {metric.name: asked.arguments(metric, moments, row_spread) for metric in metrics}
     by_row = _rows(pairs, [metric for metric in metrics if metric.of == "rows"], arguments, finite=moments.all_finite)
     values = []
     for metric in metrics:
@@ -125,13 +127,38 @@ def _fold(metric: Metric, folded: dict[str, Any], more: Any) -> None:
     folded[metric.name] = metric.fold(folded[metric.name], more) if metric.name in folded else more
 
 
-def _margin(moments: Moments, noise_share: float) -> float:
+def _row_spread(pairs: Sequence[Pair]) -> float:
+    """The root mean square of r less the mean of its row: an offset of all classes tells none of them apart.
+
+    Of finite elements: that classes are masked out with -inf says nothing about how far the others are apart.
+    """
+
+    def work(pieces: Iterator[Piece]) -> list[tuple[int, float, int]]:
+        return [(piece.offset, *_squares_within(piece.load()[0])) for piece in pieces]
+
+    found = sorted(one for share in spread(rows(pairs), work) for one in share)
+    count = sum(size for *_, size in found)
+    return float(np.sqrt(sum(squares for _, squares, _ in found) / count)) if count else 0.0
+
+
+def _squares_within(reference: Tensor) -> tuple[float, int]:
+    """sum (r - mean of its row)^2 and the number of finite elements."""
+    r = reference.astype(np.float64)
+    finite = np.isfinite(r)
+    r[~finite] = 0
+    counts = finite.sum(axis=1, keepdims=True)
+    r -= r.sum(axis=1, keepdims=True) / np.maximum(counts, 1)
+    r[~finite] = 0
+    return float(np.einsum("ij,ij->", r, r)), int(counts.sum())
+
+
+def _margin(moments: Moments, most: float) -> float:
     """How much lower than another class one may be in the reference, and yet take its place: 2 RMS(c - r).
 
     That is what the noise of two classes adds up to, about. It is measured, but an output that is all wrong shall not
-    excuse itself: the noise counts only up to what the precision's defaults allow.
+    excuse itself: the noise counts only up to `most`, what the precision's defaults allow of the spread within rows.
     """
-    return 2 * min(moments.rms, noise_share * moments.reference_rms)
+    return 2 * min(moments.rms, most)
 
 
 def _rows(
