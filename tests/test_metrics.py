@@ -228,6 +228,37 @@ def test_detections_match_in_any_order_and_only_once():
     assert measured("box_iou", np.zeros((1, 3, 4)), np.zeros((1, 3, 4))) == 1
 
 
+def test_padding_is_no_box_that_agrees():
+    reference, candidate = np.zeros((2, 1, 100, 4))
+    reference[0, 0], candidate[0, 0] = [0, 0, 2, 2], [1, 0, 3, 2]
+
+    assert measured("box_iou", reference, candidate) == pytest.approx(1 / 3)
+
+
+def test_a_box_too_many_counts_as_one_that_is_missed():
+    boxes = np.zeros((1, 10, 4))
+    boxes[0, :3] = [[0, 0, 2, 2], [5, 5, 6, 6], [8, 8, 9, 9]]
+    more = boxes.copy()
+    more[0, 3] = [20, 20, 21, 21]
+
+    assert measured("box_iou", boxes, more) == 3 / 4
+    assert measured("box_iou", more, boxes) == 3 / 4
+    assert measured("box_iou", np.zeros((1, 10, 4)), more) == 0
+
+
+def test_a_box_that_overlaps_none_takes_no_partner_from_another():
+    reference = np.array([[[30, 30, 31, 31], [0, 0, 1, 1]]])
+
+    assert measured("box_iou", reference, np.array([[[0, 0, 1, 1], [0, 0, 0, 0]]])) == 1 / 2
+
+
+def test_corners_in_another_order_are_still_compared():
+    boxes = np.array([[[5.0, 5.0, 2.0, 2.0]]])
+
+    assert measured("box_iou", boxes, boxes) == 1
+    assert measured("box_iou", boxes, boxes + 1) == 0
+
+
 def test_a_quantile_is_at_most_0_8_percent_above_the_true_one():
     rng = np.random.default_rng(0)
     reference = rng.standard_normal(100_000, dtype=np.float32)
