@@ -1,8 +1,8 @@
 """Agreement of the best entries along the last axis, for scores of classes.
 
 Where two classes are so close in the reference that rounding may swap them, a swap is no defect. How close is the
-`margin`, in the unit of the output: `defaults.margin` says what it is where no limit sets it. With margin 0 the
-agreement is the raw one.
+`margin`, in the unit of the output: `passes.py` says what it is where no limit sets it. With margin 0 the agreement is
+the raw one.
 """
 
 import numpy as np

@@ -11,7 +11,6 @@ from harness.metrics.base import Metric, Tensor
 if TYPE_CHECKING:
     from harness.metrics.moments import Moments
 
-_SIGN_AND_MAGNITUDE = ("float16", "bfloat16", "float32", "float64", "float8_e3", "float8_e4", "float8_e5")
 _INTEGER = {1: np.int8, 2: np.int16, 4: np.int32, 8: np.int64}
 _MAGNITUDE = {size: (1 << (8 * size - 1)) - 1 for size in _INTEGER}
 """All bits but the sign."""
