@@ -422,3 +422,31 @@ def test_a_model_in_half_precision_is_refused_by_name(shop, precision):
         Unsupported, match=f"cannot make the {precision} variant: the model already has float16 tensors"
     ):
         shop.make(half, precision, {"n": 4})
+
+
+def _adder(dtype: int):
+    values = [helper.make_tensor_value_info(name, dtype, ["n", 4]) for name in ("x", "y")]
+    made = helper.make_graph([helper.make_node("Add", ["x", "x"], ["y"])], "adder", values[:1], values[1:])
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+@pytest.mark.parametrize("dtype", [TensorProto.DOUBLE, TensorProto.INT64])
+def test_a_model_without_a_float32_tensor_has_nothing_to_convert(shop, precision, dtype):
+    with pytest.raises(Unsupported, match=f"cannot make the {precision} variant: .* no float32 .* use precision as-is"):
+        shop.make(_adder(dtype), precision)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32"])
+def test_half_precision_in_the_file_is_told_where_fp32_is_asked_for(shop, precision):
+    note = "the file holds float16 tensors: they stay"
+
+    assert shop.make(_adder(TensorProto.FLOAT16), precision).notes == (note,)
+    assert shop.make(_adder(TensorProto.FLOAT), precision).notes == ()
+    assert shop.make(_adder(TensorProto.FLOAT16), "as-is").notes == ()
+
+
+def test_a_file_in_half_precision_is_its_own_fp16_variant(shop):
+    made = shop.make(_adder(TensorProto.FLOAT16), "fp16")
+
+    assert inspect(made.path).inputs[0].dtype == "float16"

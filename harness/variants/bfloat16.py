@@ -17,7 +17,16 @@ from harness.sources import Fetched
 from harness.sources.inspect import ModelInfo, opset, tensors
 from harness.variants import Variant
 from harness.variants.float16 import convert
-from harness.variants.graph import finish, graphs, kept_in_fp32, load_model, nodes, refuse_half, refusing
+from harness.variants.graph import (
+    finish,
+    graphs,
+    kept_in_fp32,
+    load_model,
+    nodes,
+    refuse_half,
+    refuse_without,
+    refusing,
+)
 from harness.variants.store import Made, kept
 
 CAST_OPSET = 13
@@ -28,7 +37,7 @@ COMPLETE_OPSET = 22
 
 def bfloat16(plan: Plan, fetched: Fetched, info: ModelInfo, cache: Path) -> Variant:  # noqa: ARG001
     """The model in bf16 where ONNX defines the operator for it; the rest stays in fp32 (noted)."""
-    return kept(plan.case.precision, (fetched.sha256, "bf16/1"), cache, lambda: make(fetched.model))
+    return kept(plan.case.precision, (fetched.sha256, "bf16/2"), cache, lambda: make(fetched.model))
 
 
 def make(path: Path, kept_names: Callable[[Any], list[str]] = lambda _: []) -> Made:
@@ -37,6 +46,7 @@ def make(path: Path, kept_names: Callable[[Any], list[str]] = lambda _: []) -> M
     if opset(original) < COMPLETE_OPSET and _refusing(original):
         original, notes = load_model(path, COMPLETE_OPSET)
     refuse_half("bf16", original)
+    refuse_without("bf16", original, TensorProto.FLOAT)
     model = convert(deepcopy(original), _refusing(original) + kept_names(original))
     _retype_weights(model, original)
     _retype_graph(model)

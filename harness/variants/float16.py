@@ -15,7 +15,7 @@ from harness.records import Plan
 from harness.sources import Fetched
 from harness.sources.inspect import ModelInfo, tensors
 from harness.variants import Variant
-from harness.variants.graph import finish, kept_in_fp32, load_model, refusing
+from harness.variants.graph import finish, kept_in_fp32, load_model, refuse_without, refusing
 from harness.variants.store import Made, kept
 
 LARGEST = 65504.0
@@ -24,12 +24,13 @@ LARGEST = 65504.0
 
 def float16(plan: Plan, fetched: Fetched, info: ModelInfo, cache: Path) -> Variant:  # noqa: ARG001
     """The model converted by onnxruntime, which leaves a few operators in fp32 (noted)."""
-    return kept(plan.case.precision, (fetched.sha256, "fp16/1"), cache, lambda: make(fetched.model))
+    return kept(plan.case.precision, (fetched.sha256, "fp16/2"), cache, lambda: make(fetched.model))
 
 
 def make(path: Path, kept_names: Callable[[Any], list[str]] = lambda _: []) -> Made:
     """The fp16 model of an fp32 file, and notes on it; `kept_names` gives nodes that stay in fp32 besides."""
     model, notes = load_model(path)
+    refuse_without("fp16", model, onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
     clipped = _beyond_range(model)
     model = convert(model, refusing(model, "float16") + kept_names(model))
     finish(model, path)

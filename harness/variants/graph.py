@@ -237,11 +237,28 @@ def reads(node: Any) -> Iterator[str]:
 
 def refuse_half(precision: str, model: Any) -> None:
     """Raises Unsupported for a model that has float16 tensors: only an fp32 one can be converted."""
-    values = (value for graph in graphs(model.graph) for value in (*graph.input, *graph.output, *graph.value_info))
-    if any(value.type.tensor_type.elem_type == TensorProto.FLOAT16 for value in values) or any(
-        tensor.data_type == TensorProto.FLOAT16 for tensor in tensors(model)
-    ):
+    if holds(model, TensorProto.FLOAT16):
         raise Unsupported(
             f"cannot make the {precision} variant: the model already has float16 tensors; start from the fp32 model, "
             "or use precision as-is"
         )
+
+
+def refuse_without(precision: str, model: Any, *dtypes: int) -> None:
+    """Raises Unsupported for a model without a tensor of these ONNX types: the conversion would change nothing."""
+    if not any(holds(model, dtype) for dtype in dtypes):
+        raise Unsupported(
+            f"cannot make the {precision} variant: the model has no float32 tensor that could be converted; start from "
+            "an fp32 model, or use precision as-is"
+        )
+
+
+def holds(model: Any, dtype: int) -> bool:
+    """Whether a tensor of an ONNX element type is stored in a model, or told or cast to in its graphs."""
+    values = (value for graph in graphs(model.graph) for value in (*graph.input, *graph.output, *graph.value_info))
+    casts = (attribute.i for node in nodes(model) for attribute in node.attribute if attribute.name == "to")
+    return (
+        any(value.type.tensor_type.elem_type == dtype for value in values)
+        or any(tensor.data_type == dtype for tensor in tensors(model))
+        or dtype in casts
+    )
