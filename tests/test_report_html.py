@@ -21,6 +21,7 @@ from harness.report.rows import rows
 from harness.report.sections import SECTIONS, Page
 from harness.report.sections.cases import INLINE
 from harness.report.statuses import STATUS
+from harness.report.verdict import verdict
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -177,3 +178,32 @@ def test_reporting_imports_neither_numpy_nor_pandas_nor_a_runtime() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("questions", "advice", "commands"),
+    [
+        (["fidelity"], ["does not compute what the file says"], ["harness debug CASE"]),
+        (["budget", "fidelity"], ["does not compute what the file says"], ["harness debug CASE"]),
+        (["budget", "attestation"], ["not the precision asked for"], [""]),
+        (["budget"], ["fix the model, its variant or the limit"], [""]),
+        (["latency"], ["fix the model, its variant or the limit"], [""]),
+        ([], ["fix the model, its variant or the limit"], [""]),
+    ],
+)
+def test_the_advice_on_a_failed_case_follows_from_the_question_that_failed(questions, advice, commands):
+    checks = (check(), *(check(question=question, ok=False) for question in questions))
+
+    actions = verdict(run(record(status="failed", checks=checks))).actions
+
+    assert [action.command for action in actions] == commands
+    assert all(words in action.text for words, action in zip(advice, actions, strict=True))
+
+
+def test_failures_of_several_kinds_get_the_advice_of_each_once():
+    cases = [
+        record(f"s/m{n}/b/fp16/n", "failed", checks=(check(question=question, ok=False),))
+        for n, question in enumerate(["budget", "fidelity", "budget"])
+    ]
+
+    assert [action.command for action in verdict(run(*cases)).actions] == ["harness debug CASE", ""]

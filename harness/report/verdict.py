@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.judge.drift import has_drifted
-from harness.records import GATE_ERROR_KINDS, Run
+from harness.records import GATE_ERROR_KINDS, Record, Run
 from harness.report.statuses import counted
 
 _TITLES = {
@@ -31,11 +31,21 @@ _ERROR = Action("error", "The case holds the message, the log excerpt and the co
 _MACHINE = Action(
     "error", "The machine failed: run again; if it stays, see what this machine can run.", "harness doctor"
 )
-_BLOCKING = (
-    Action(
+_FAILED = {
+    "fidelity": Action(
         "failed",
-        "Read the check that does not hold, then fix the model, its variant or the limit.",
+        "The backend does not compute what the file says, whatever the limits: find the operator where it goes wrong.",
+        "harness debug CASE",
     ),
+    "attestation": Action(
+        "failed",
+        "What ran is not the precision asked for: see which layers ran otherwise, then mend the variant or the "
+        "backend's options, or set attestation to what shall do.",
+    ),
+    "budget": Action("failed", "Read the check that does not hold, then fix the model, its variant or the limit."),
+}
+"""What to do by the question that failed, the first of these that did; "budget" stands for all the others."""
+_BLOCKING = (
     Action(
         "regressed",
         "Look for what differs under digests and environment, or accept the new time.",
@@ -89,5 +99,13 @@ def _actions(run: Run) -> Iterator[Action]:
         yield _ERROR
     if kinds - GATE_ERROR_KINDS:
         yield _MACHINE
-    blocking = [action for action in _BLOCKING if action.status in names]
+    asked = {_question(record) for record in run.records if record.status == "failed"}
+    blocking = [action for question, action in _FAILED.items() if question in asked]
+    blocking += [action for action in _BLOCKING if action.status in names]
     yield from blocking or ([] if kinds else [action for action in _OTHER if action.status in names])
+
+
+def _question(record: Record) -> str:
+    """The first question that a failed case failed: what computes something else or otherwise may miss limits too."""
+    failed = {check.question for check in record.checks if not check.ok}
+    return next((question for question in _FAILED if question in failed), "budget")
