@@ -142,3 +142,13 @@ def test_a_metric_that_fails_is_an_error_of_the_case_that_names_it(tmp_path, har
     assert record.error.kind == "input"
     assert record.error.message.startswith("the metric 'mine' of my-metrics 1.2 ")
     assert record.error.message.endswith("failed: ZeroDivisionError: division by zero")
+
+
+def test_the_example_of_the_documentation_runs_as_it_stands(tmp_path, harness):
+    text = (Path(__file__).parents[1] / "docs/extending.md").read_text()
+    example = text.partition("```python\n")[2].partition("```")[0]
+    distribution(tmp_path / "site", example, sign_changes="SIGN_CHANGES")
+
+    done = harness("run", suite(tmp_path, "sign_changes_max: 0"), "-o", tmp_path / "out", "--artefacts", tmp_path / "c")
+
+    assert done.returncode == 0, done.stderr
