@@ -28,8 +28,6 @@ class BuildSpec:
     options: Mapping[str, Any]
     typed: bool = False
     """fp32 tensors of the file are computed in fp32 also where the precision would allow a runtime to lower them."""
-    timing_cache: Path | None = None
-    """Where a builder finds how fast kernels were, and adds what it measures; None: it measures all of them anew."""
     attest: bool = True
     """Whether the session tells what ran; of a reference or a twin nobody asks."""
 

@@ -108,9 +108,7 @@ class TensorRT:
         if held and not strong:
             constrain(self._trt(), network, spec.model, held)
         config = create_config(builder, network, **self._config(spec, strong, network))
-        cache = str(spec.timing_cache) if spec.timing_cache else None
-        engine = engine_bytes_from_network((builder, network), config, save_timing_cache=cache)
-        return bytes(engine), told(self._trt(), network, config)
+        return bytes(engine_bytes_from_network((builder, network), config)), told(self._trt(), network, config)
 
     def _config(self, spec: BuildSpec, strong: bool, network: Any) -> dict[str, Any]:
         from polygraphy.backend.trt import Profile
@@ -127,8 +125,6 @@ class TensorRT:
         if not strong:
             chosen |= dict.fromkeys(self._weak_precisions(spec.precision, network), True)
             chosen["precision_constraints"] = kept_of(spec)[1]
-        if spec.timing_cache and spec.timing_cache.is_file():
-            chosen["load_timing_cache"] = str(spec.timing_cache)
         if "optimization_level" in spec.options:
             chosen["builder_optimization_level"] = int(spec.options["optimization_level"])
         if "workspace_mib" in spec.options:

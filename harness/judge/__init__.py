@@ -45,7 +45,8 @@ def judge(
 
 
 def _headline(failed: Sequence[Check]) -> str:
-    """Which question failed, by what, and how many other checks did."""
+    """Which question failed, by what, and how many other checks did; a broken backend comes before its budget."""
+    failed = sorted(failed, key=lambda check: check.question != "fidelity")
     first = failed[0]
     question = "" if first.name.startswith(f"{first.question}/") else f"{first.question}: "
     counts = Counter(check.question for check in failed[1:])

@@ -23,12 +23,25 @@ NONE_ALLOWED: Mapping[str, str] = {
 }
 
 
+NOTHING = "not checked, the precision twin overflows at every element that is finite here: the budget decides alone"
+
+
 def judge_fidelity(plan: Plan, measurements: Sequence[Measurement]) -> list[Check]:
     """Checks of every output against the precision twin; none where fidelity was not measured."""
-    limits = limits_at(plan.case.precision, plan.fidelity.slack)
     checks = [_twin(plan.fidelity, m) for m in measurements if m.metric == "twin"]
     checks += [_none_allowed(m) for m in measurements if m.metric in NONE_ALLOWED]
-    return checks + [_times(m, limits[m.metric]) for m in measurements if m.metric in limits]
+    return checks + [_times(m, _limit(plan, m), plan.fidelity) for m in measurements if m.metric in LIMITS]
+
+
+def _limit(plan: Plan, measured: Measurement) -> float:
+    """The limit on one distance; an fp32 or as-is file that holds less than float32 is judged by the common ones."""
+    limits = limits_at(plan.case.precision, plan.fidelity.slack)
+    coarse = measured.settings.get("fine", 1.0) == 0.0
+    return (
+        min(limits[measured.metric], LIMITS[measured.metric] * plan.fidelity.slack)
+        if coarse
+        else limits[measured.metric]
+    )
 
 
 def limits_at(precision: str, slack: float = 1.0) -> dict[str, float]:
@@ -42,7 +55,8 @@ def _twin(plan: FidelityPlan, measured: Measurement) -> Check:
         reason = f"not checked, there is no precision twin ({measured.detail}): the budget decides alone"
         return Check("twin", "fidelity", None, "twin", None, None, None, not plan.required, reason)
     reason = f"compared on {measured.settings['batches']:g} batches" + (f"; {measured.detail}" * bool(measured.detail))
-    return Check("twin", "fidelity", None, "twin", 1.0, None, None, ok=True, reason=reason)
+    ok = not (plan.required and "is not judged" in measured.detail)
+    return Check("twin", "fidelity", None, "twin", 1.0, None, None, ok, reason)
 
 
 def _none_allowed(measured: Measurement) -> Check:
@@ -53,11 +67,11 @@ def _none_allowed(measured: Measurement) -> Check:
     return Check(name, "fidelity", measured.output, measured.metric, measured.value, 0.0, None, ok, reason)
 
 
-def _times(measured: Measurement, limit: float) -> Check:
-    value = measured.value
-    ok = value is not None and value <= limit
+def _times(measured: Measurement, limit: float, plan: FidelityPlan) -> Check:
+    value, name = measured.value, f"{measured.output}/{measured.metric}"
+    if value is None:
+        return Check(name, "fidelity", measured.output, measured.metric, None, limit, None, not plan.required, NOTHING)
     where = f" ({measured.detail})" if measured.detail else ""
-    reason = f"{WORDS[measured.metric]}{where} is {value:.4g} times" if value is not None else "not measured, against"
     noise = f"what rounding does to this file here (limit {limit:g}; noise RMS {measured.settings['noise_rms']:.3g})"
-    name = f"{measured.output}/{measured.metric}"
-    return Check(name, "fidelity", measured.output, measured.metric, value, limit, None, ok, f"{reason} {noise}")
+    reason = f"{WORDS[measured.metric]}{where} is {value:.4g} times {noise}"
+    return Check(name, "fidelity", measured.output, measured.metric, value, limit, None, value <= limit, reason)

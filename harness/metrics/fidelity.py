@@ -25,6 +25,8 @@ MOST_SAMPLES = 64.0
 """A signed mean is not expected to shrink further: units that cut instead of rounding err to one side (TF32 does)."""
 BLOCK = 1 << 21
 """Elements that are looked at together, so that memory stays bounded."""
+BEYOND = 1e30
+"""Stands for a distance that is not finite."""
 TINY = 1e-300
 """Keeps a ratio finite where neither noise nor values are there; any difference is then far beyond it."""
 
@@ -70,6 +72,8 @@ class Noise:
     floor: Mapping[int, Array]
     """Axis to the mean square of what one rounding of the twin's own values makes."""
     largest: float
+    fine: bool = True
+    """Whether only float32 rounding makes it."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ def differences(twin: Sequence[Tensor], other: Sequence[Tensor]) -> Differences:
     return _joined([_block(t, o) for pair in zip(twin, other, strict=True) for t, o in _blocks(*pair)])
 
 
-def noise(members: Sequence[Differences], twin: Differences, roundoff: float) -> Noise:
+def noise(members: Sequence[Differences], twin: Differences, roundoff: float, *, fine: bool = True) -> Noise:
     """The noise of each slice; `twin` holds the sums of the twin itself, `roundoff` is that of the precision."""
     whole = float(twin.axes[WHOLE].mean_square()[0])
     return Noise(
@@ -96,6 +100,7 @@ def noise(members: Sequence[Differences], twin: Differences, roundoff: float) ->
         # evenly spread over one rounding; 2^-24 of the whole where a slice is all zero
         floor={axis: sums.mean_square() * roundoff**2 / 3 + whole * 2.0**-48 for axis, sums in twin.axes.items()},
         largest=max(m.largest for m in members),
+        fine=fine,
     )
 
 
@@ -128,7 +133,7 @@ def _times(distance: Distance) -> float:
 
 
 def _worst(squares: Array, variances: Array, axis: int) -> Distance:
-    times = np.sqrt(squares / np.maximum(variances, TINY))
+    times = np.nan_to_num(np.sqrt(squares / np.maximum(variances, TINY)), nan=BEYOND, posinf=BEYOND)
     index = int(np.argmax(times))
     return Distance(float(times[index]), axis, index)
 

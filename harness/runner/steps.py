@@ -77,7 +77,8 @@ class Steps:
     def reference(self, plan: Plan, folder: Path) -> None:
         """Write the outputs of the plan's backend reference to a folder, with the digest of the feeds."""
         asked = replace(plan.case, backend=plan.reference.backend, precision=plan.reference.precision)
-        plain = replace(plan, case=asked, options=REFERENCE_OPTIONS.get(asked.backend, {}))
+        files = {precision: file for precision, file in plan.files.items() if precision != "fp32"}  # that is `source`
+        plain = replace(plan, case=asked, options=REFERENCE_OPTIONS.get(asked.backend, {}), files=files)
         backend = _backend(asked.backend)
         stages = Stages(self._announce_reference, self._gpu(backend))
         if reason := backend.why_not() or backend.why_not_run():
@@ -100,7 +101,9 @@ class Steps:
         prepared = self._prepare(plan, stages)
         with stages("twin"):
             moved = moves(prepared.info, prepared.feeds.batches[0]) if plan.fidelity.batch else ()
-            made = twins.evaluate(_backend(TWIN_BACKEND), prepared.spec, samples(plan, prepared), plan.fidelity, moved)
+            made = twins.evaluate(
+                _backend(TWIN_BACKEND), prepared.spec, samples(plan, prepared), plan.fidelity, moved, self._scratch
+            )
             twin_files.keep(folder, made, inputs=prepared.feeds.digest)
 
     def measure(self, plan: Plan, reference: Path | None, twin: Path | None, keep: Path | None) -> Outcome:

@@ -27,7 +27,9 @@ def keep(folder: Path, made: Twin, **about: Any) -> None:
         np.savez(folder / f"noise-{position}.npz", **arrays)
     batches = [{name: made.steady[name][number] for name in made.steady} for number in range(len(made.outputs))]
     tensors.save(folder / "steady", batches)
-    about["noise"] = {name: {"members": one.members, "largest": one.largest} for name, one in made.noise.items()}
+    about["noise"] = {
+        name: {"members": one.members, "largest": one.largest, "fine": one.fine} for name, one in made.noise.items()
+    }
     tensors.save(folder, made.outputs, notes=made.notes, independent=made.independent, **about)
 
 
@@ -51,9 +53,9 @@ def _read(folder: Path, changed_ns: int) -> tuple[Twin, dict[str, Any]]:
 
 
 def noise_rms(folder: Path | None) -> dict[str, float]:
-    """The RMS over every output of what rounding does to it, in its unit; empty where there is no twin."""
+    """What float32 rounding does to every output, as RMS in its unit; none where it is rounded to less, or no twin."""
     noise = kept(folder)[0].noise if folder else {}
-    return {name: math.sqrt(one.spread[WHOLE][0]) for name, one in noise.items()}
+    return {name: math.sqrt(one.spread[WHOLE][0]) for name, one in noise.items() if one.fine}
 
 
 def _noise(file: Path, about: Mapping[str, Any]) -> Noise:
@@ -62,4 +64,4 @@ def _noise(file: Path, about: Mapping[str, Any]) -> Noise:
             kind: {int(name.removeprefix(kind)): arrays[name] for name in arrays.files if name.startswith(kind)}
             for kind in KINDS
         }
-    return Noise(members=about["members"], largest=about["largest"], **parts)
+    return Noise(members=about["members"], largest=about["largest"], fine=about["fine"], **parts)

@@ -14,11 +14,11 @@ import numpy as np
 from harness.backends.base import Artefact, Backend, BuildSpec, Session, Tensor
 from harness.errors import Unsupported
 from harness.metrics.defaults import is_exact
-from harness.metrics.fidelity import Differences, Noise, differences, distances, noise
+from harness.metrics.fidelity import WHOLE, Differences, Noise, differences, distances, noise
 from harness.records import FidelityPlan, Measurement
 from harness.runner.invariance import Move, Yardstick, independent
 from harness.variants.graph import load_model, save
-from harness.variants.twin import twin
+from harness.variants.twin import coarse, twin
 
 PLAIN = {"graph_optimization": "disable", "spinning": False}
 """The twin runs node by node: nothing is fused, no Cast is dropped. Threads that spin cost small models most of it."""
@@ -26,6 +26,8 @@ OPSET = {"bf16": 13}
 """The first opset whose Cast knows the type; for others the first whose Clip takes bounds as inputs."""
 ROUNDOFF = {"fp16": 2.0**-11, "bf16": 2.0**-8}
 """Unit roundoff of what a runtime may leave unrounded in the last output; 2^-24 for the others."""
+FINE = ("fp32", "as-is")
+"""Precisions at which a file may be computed in float32 alone."""
 FEWEST = 3
 """Noisy evaluations below which nothing can be said about their spread."""
 
@@ -50,18 +52,28 @@ class Twin:
     """Why there is no twin."""
 
 
-def evaluate(backend: Backend, spec: BuildSpec, feeds: Batches, plan: FidelityPlan, moves: Sequence[Move] = ()) -> Twin:
+def evaluate(
+    backend: Backend,
+    spec: BuildSpec,
+    feeds: Batches,
+    plan: FidelityPlan,
+    moves: Sequence[Move] = (),
+    scratch: Path | None = None,
+) -> Twin:
     """The twin of the variant in `spec` on as many of the feeds as the plan's time allows, the first at least.
 
-    `moves` of the first batch tell of which outputs the rows are independent.
+    `moves` of the first batch tell of which outputs the rows are independent. Files go to `scratch` for as long as
+    this takes.
     Raises CaseError or what onnx raises when there is no twin or it cannot run.
     """
-    with tempfile.TemporaryDirectory(prefix="trt-harness-twin-") as place, ExitStack() as sessions:
+    with tempfile.TemporaryDirectory(prefix="trt-harness-twin-", dir=scratch) as place, ExitStack() as sessions:
         feeds = [_widened(batch) for batch in feeds]
         plain = sessions.enter_context(closing(_open(backend, spec, Path(place), 0.0)))
         try:
             noisy: Session | _Shaken = sessions.enter_context(closing(_open(backend, spec, Path(place), 1.0)))
         except Unsupported:  # ONNX Runtime draws no random numbers for this opset
+            if not any(value.dtype == np.float32 for value in feeds[0].values()):
+                raise
             noisy = _Shaken(plain, ROUNDOFF.get(spec.precision, 2.0**-24))
         moved, first = (_timed(session, feeds[0]) for session in (noisy, plain))
         cost_s = first[1] + plan.members * moved[1]
@@ -72,7 +84,8 @@ def evaluate(backend: Backend, spec: BuildSpec, feeds: Batches, plan: FidelityPl
         for _ in range(members):
             spread.add([noisy.infer(batch) for batch in feeds[:count]])
         roundoffs = {name: _roundoff(spec, name) for name in outputs[0]}
-        by = Yardstick(spread.noise(roundoffs), spread.steady)
+        touched = coarse(load_model(spec.model)[0]) if spec.precision in FINE else {*outputs[0]}
+        by = Yardstick(spread.noise(roundoffs, touched), spread.steady)
         rows = {move.name: independent(move, outputs[0], plain.infer, by, spec.precision) for move in moves}
     fewer = f"fidelity is judged on {count} of {len(feeds)} batches: more would take over {plan.budget_s:g} s"
     shaken = [INPUTS_ONLY] if isinstance(noisy, _Shaken) else []
@@ -149,10 +162,11 @@ class _Spread:
                 pairs = zip(masks, self._outputs, moved, strict=True)
                 self.steady[name] = [mask & (batch[name] == other[name]) for mask, batch, other in pairs]
 
-    def noise(self, roundoffs: Mapping[str, float]) -> dict[str, Noise]:
+    def noise(self, roundoffs: Mapping[str, float], coarse: set[str]) -> dict[str, Noise]:
         """The noise of every float output whose shape does not depend on rounding."""
+        twins = {name: _of_itself([batch[name] for batch in self._outputs]) for name in self._differences}
         return {
-            name: noise(found, _of_itself([batch[name] for batch in self._outputs]), roundoffs[name])
+            name: noise(found, twins[name], roundoffs[name], fine=name not in coarse)
             for name, found in self._differences.items()
             if name not in self._unlike
         }
@@ -194,10 +208,15 @@ def _output(made: Twin, name: str, expected: list[Tensor], found: list[Tensor]) 
         )
         return [shape, Measurement(name, "twin_flips", float(flips), detail="where noisy evaluations agree")]
     yardstick, difference = made.noise[name], differences(expected, found)
-    settings = {"members": float(yardstick.members), "noise_rms": float(np.sqrt(yardstick.spread[-1][0]))}
+    settings = {
+        "members": float(yardstick.members),
+        "noise_rms": float(np.sqrt(yardstick.spread[-1][0])),
+        "fine": float(yardstick.fine),
+    }
     masked = f"{difference.masked} elements are not finite in the twin" if difference.masked else ""
     measured = [shape, Measurement(name, "twin_nonfinite", float(difference.nonfinite), detail=masked)]
+    compared = difference.axes[WHOLE].count[0] > 0 or not difference.masked
     for kind, far in distances(difference, yardstick).items():
         where = f"axis {far.axis} index {far.index}" if far.axis >= 0 else ""
-        measured.append(Measurement(name, f"twin_{kind}", far.times, settings, where))
+        measured.append(Measurement(name, f"twin_{kind}", far.times if compared else None, settings, where))
     return measured

@@ -9,7 +9,7 @@ it is rounded: what it gives differs from the twin as healthy evaluations of the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from typing import Any
 
@@ -20,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from harness.errors import Unsupported
 from harness.sources.inspect import tensors
-from harness.variants.graph import STANDARD, graphs, nodes, subgraphs
+from harness.variants.graph import STANDARD, graphs, nodes, reads, subgraphs
 
 FLOAT, FLOAT16, BFLOAT16 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16
 ROUNDOFF: dict[int, float] = {FLOAT: 2.0**-24, FLOAT16: 2.0**-11, BFLOAT16: 2.0**-8}
@@ -33,6 +33,8 @@ SPLITTER = 2.0**13 + 1
 """Dekker's constant that leaves 11 of float32's 24 bits."""
 RANDOM_OPSET = 21
 """Later opsets changed the types that operators take, and ONNX Runtime has no random numbers for them yet."""
+LEAST_NORMAL = 2.0**-14
+"""Of fp16."""
 LARGE = 1e38
 """Noise is added to at most this much, so that an infinity stays one."""
 
@@ -88,10 +90,8 @@ def twin(model: Any, precision: str, *, noise: float = 0.0) -> Any:
     half type cannot be told.
     """
     _refuse_unknown(model)
-    quantised = any(node.op_type in QUANTISERS for node in nodes(model))
-    floats = QUANTISED_ROUNDOFF if quantised else ROUNDOFF[FLOAT]
-    still = _decides_shapes(model)
-    rounding = _Rounding(_types(model), precision, noise, floats, still)
+    quantised = _behind_any(model, lambda node: node.op_type in QUANTISERS)
+    rounding = _Rounding(_types(model), precision, noise, quantised, _decides_shapes(model), _folded(model))
     _widen(model)
     for graph in graphs(model.graph):
         rounding.apply(graph)
@@ -101,12 +101,44 @@ def twin(model: Any, precision: str, *, noise: float = 0.0) -> Any:
     return model
 
 
+def coarse(model: Any) -> set[str]:
+    """Tensors that rounding to less than float32 has touched: half types, and what comes from quantised values."""
+    half = {name for name, kind in _types(model).items() if kind in (FLOAT16, BFLOAT16)}
+    return half | _behind_any(
+        model, lambda node: node.op_type in QUANTISERS or bool(half & {*node.input, *node.output})
+    )
+
+
+def _behind_any(model: Any, starts: Callable[[Any], bool]) -> set[str]:
+    """What such nodes give, and everything that is computed from it."""
+    found: set[str] = set()
+    for graph in graphs(model.graph):
+        for node in graph.node:  # each stands behind those it needs
+            if starts(node) or not found.isdisjoint(reads(node)):
+                found.update(filter(None, node.output))
+    return found
+
+
+def _folded(model: Any) -> set[str]:
+    """Names of products whose weights a runtime may multiply with a normalisation behind them, and round again."""
+    normalised = {node.input[0] for node in nodes(model) if node.op_type == "BatchNormalization"}
+    return {node.name for node in nodes(model) if node.op_type in PRODUCTS and node.output[0] in normalised}
+
+
 class _Rounding:
     """Puts rounding, and noise where asked, behind the nodes of a graph; tensor types are those before widening."""
 
-    def __init__(self, types: dict[str, int], precision: str, noise: float, floats: float, still: set[str]) -> None:
-        self._types, self._precision, self._noise, self._still = types, precision, noise, still
-        self._roundoff = {**ROUNDOFF, FLOAT: floats}
+    def __init__(
+        self,
+        types: dict[str, int],
+        precision: str,
+        noise: float,
+        quantised: set[str],
+        still: set[str],
+        folded: set[str],
+    ) -> None:
+        self._types, self._precision, self._noise = types, precision, noise
+        self._quantised, self._still, self._folded = quantised, still, folded
         self._seeds = count(1)
 
     def apply(self, graph: Any) -> None:
@@ -115,6 +147,8 @@ class _Rounding:
         for node in list(graph.node):
             if self._precision == "tf32" and node.op_type in PRODUCTS:
                 made += self._shorten(node)
+            if self._noise and node.name in self._folded:
+                made += self._shake_weights(node)
             after = [new for position, name in enumerate(node.output) for new in self._behind(node, position, name)]
             made += [node, *after]
         del graph.node[:]
@@ -135,33 +169,51 @@ class _Rounding:
         kind = self._types.get(name)
         if not name or kind not in ROUNDOFF or (node.op_type in EXACT and not _makes_half(node, kind)):
             return
-        shaken = self._noise and name not in self._still and node.op_type not in EXACT
+        shaken = self._noise and name not in self._still  # also a Cast to half, which a runtime may leave out
         if kind == FLOAT and not shaken:
             return
         node.output[position] = last = f"{name}/exact"
         if shaken:
             to = name if kind == FLOAT else f"{name}/moved"
-            yield from self._shake(last, to, self._size(node.op_type, kind))
+            yield from self._shake(last, to, self._size(node.op_type, name), kind)
             last = to
         if kind != FLOAT:
             yield helper.make_node("Cast", [last], [f"{name}/half"], f"{name}/round", to=kind)
             yield helper.make_node("Cast", [f"{name}/half"], [name], f"{name}/widen", to=FLOAT)
 
-    def _size(self, op: str, kind: int) -> float:
+    def _size(self, op: str, name: str) -> float:
         """The roundoff of what an operator gives."""
+        plain = max(ROUNDOFF[self._types[name]], QUANTISED_ROUNDOFF if name in self._quantised else 0.0)
         if op in RECURRENT:
-            return 2 * max(FAST_ROUNDOFF, self._roundoff[kind])  # they also round the state that they keep
-        return max(FAST_ROUNDOFF if op in TRANSCENDENTAL else 0.0, self._roundoff[kind])
+            return 2 * max(FAST_ROUNDOFF, plain)  # they also round the state that they keep
+        return max(FAST_ROUNDOFF if op in TRANSCENDENTAL else 0.0, plain)
 
-    def _shake(self, source: str, target: str, roundoff: float) -> Iterator[Any]:
-        """target = source + clip(source) * uniform(-roundoff, roundoff)."""
+    def _shake_weights(self, node: Any) -> list[Any]:
+        """Noise on the weights of a product, which a runtime may fold with what follows and round once more."""
+        name, to = node.input[1], f"{node.name}/weights"
+        kind = self._types.get(name)
+        if kind not in ROUNDOFF:
+            return []
+        node.input[1] = to
+        return [*self._shake(name, to, ROUNDOFF[kind], kind)]
+
+    def _shake(self, source: str, target: str, roundoff: float, kind: int = FLOAT) -> Iterator[Any]:
+        """target = source + max(|clip(source)|, least normal number) * uniform(-roundoff, roundoff).
+
+        Below the least normal number of fp16 the distance between numbers no longer shrinks with them.
+        """
         size = self._noise * roundoff
         seed = float(next(self._seeds))
         yield _constant(f"{target}/low", -LARGE)
         yield _constant(f"{target}/high", LARGE)
         yield _node("Clip", [source, f"{target}/low", f"{target}/high"], f"{target}/bounded")
         yield _node("RandomUniformLike", [source], f"{target}/random", low=-size, high=size, seed=seed, dtype=FLOAT)
-        yield _node("Mul", [f"{target}/bounded", f"{target}/random"], f"{target}/noise")
+        bounded = f"{target}/bounded"
+        if kind == FLOAT16:
+            yield _constant(f"{target}/least", LEAST_NORMAL)
+            yield _node("Abs", [bounded], f"{target}/size")
+            yield _node("Max", [f"{target}/size", f"{target}/least"], bounded := f"{target}/scale")
+        yield _node("Mul", [bounded, f"{target}/random"], f"{target}/noise")
         yield _node("Add", [source, f"{target}/noise"], target)
 
     def _shorten(self, node: Any) -> list[Any]:
@@ -224,9 +276,12 @@ def _rename_reads(node: Any, renamed: dict[str, str]) -> None:
 def _types(model: Any) -> dict[str, int]:
     found: dict[str, int] = {}
     for graph in graphs(model.graph):
-        found |= {tensor.name: tensor.data_type for tensor in graph.initializer}
-        for value in (*graph.value_info, *graph.input, *graph.output):
-            found[value.name] = value.type.tensor_type.elem_type
+        told = {tensor.name: tensor.data_type for tensor in graph.initializer}
+        told |= {v.name: v.type.tensor_type.elem_type for v in (*graph.value_info, *graph.input, *graph.output)}
+        clash = sorted(name for name, kind in told.items() if kind and found.get(name, kind) not in (kind, 0))
+        if clash:
+            raise Unsupported(f"inner graphs use the name '{clash[0]}' for tensors of several types")
+        found |= told
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -82,11 +82,8 @@ REFERENCE = _cpu("reference", "disable")
 """What the harness compares with: the fp32 file, as plainly as it can be run."""
 
 
-def execute(route: Route, model: ModelProto, precision: str, feeds: Feeds, timing_cache: Path | None = None) -> Outputs:
-    """The outputs of one run of all rows; raises what the backend raises.
-
-    Engines of one timing cache are built of the same kernels where their layers are the same.
-    """
+def execute(route: Route, model: ModelProto, precision: str, feeds: Feeds) -> Outputs:
+    """The outputs of one run of all rows; raises what the backend raises."""
     edited = route.edit(model) if route.edit else model
     if route.backend == NUMPY:
         return _numpy(edited, feeds)
@@ -94,13 +91,13 @@ def execute(route: Route, model: ModelProto, precision: str, feeds: Feeds, timin
         folder = Path(place)
         path = folder / "model.onnx"
         path.write_bytes(edited.SerializeToString())
-        return _infer(route, path, precision, feeds, timing_cache)
+        return _infer(route, path, precision, feeds)
 
 
-def _infer(route: Route, path: Path, precision: str, feeds: Feeds, timing_cache: Path | None) -> Outputs:
+def _infer(route: Route, path: Path, precision: str, feeds: Feeds) -> Outputs:
     backend = BACKENDS.load(route.backend)()
     emulated = precision == "tf32" and route.backend == "onnxruntime-cpu"  # which refuses it by name
-    spec = replace(spec_of(route, path, "fp32" if emulated else precision, feeds), timing_cache=timing_cache)
+    spec = spec_of(route, path, "fp32" if emulated else precision, feeds)
     session = backend.open(backend.build(spec, path.parent), spec)
     try:
         return dict(session.infer(feeds))

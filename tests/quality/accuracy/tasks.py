@@ -84,7 +84,7 @@ def run_healthy(place: str, task: Task) -> str | None:
     """Writes the outputs of a run without a defect; what went wrong, if it did."""
     one = _job(Path(place) / f"{task.unit}.job")
     try:
-        outputs = _execute(Path(place), one, task, one.variant.model)
+        outputs = _execute(one, task, one.variant.model)
     except Exception as error:
         return f"{task.unit}.{task.route}: {type(error).__name__}: {error}"
     arrays: dict[str, Any] = dict(outputs)
@@ -138,12 +138,11 @@ def _defective(folder: Path, one: Job, task: Task, defect: Defect, healthy: Outp
     changed = defect.apply(one.variant.model, rng)
     if changed is None:
         return None
-    return _execute(folder, one, task, changed)
+    return _execute(one, task, changed)
 
 
-def _execute(folder: Path, one: Job, task: Task, model: Any) -> Outputs:
-    timing_cache = folder / f"{task.unit}.{task.route}.timing"
-    return execute(routes(task.precision)[task.route], model, task.precision, one.built.feeds, timing_cache)
+def _execute(one: Job, task: Task, model: Any) -> Outputs:
+    return execute(routes(task.precision)[task.route], model, task.precision, one.built.feeds)
 
 
 def _verdicts(one: Job, outputs: Outputs, healthy: Outputs, spread: dict[str, float]) -> Row:
