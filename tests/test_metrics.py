@@ -7,7 +7,7 @@ import math
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -335,6 +335,7 @@ def test_measuring_in_pieces_agrees_with_the_formulas_in_float64(seed, size, uni
     }
     reference = (values[shape] * unit).astype(dtype)
     candidate = (reference * (1 + noise * (0.5 + rng.random(size)))).astype(dtype)
+    assume((reference != candidate).any())  # noise may round away
     allowance = Allowance("sum", 1e-3 * unit, 1e-3)
     expected, off = plainly(reference, candidate, allowance)
 
