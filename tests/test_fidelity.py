@@ -12,11 +12,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from harness.backends.onnxruntime_session import HostSession
+from harness.judge import judge
 from harness.judge.accuracy import judge_outputs
 from harness.judge.fidelity import judge_fidelity
 from harness.metrics.compare import compare
 from harness.metrics.fidelity import differences, distances, noise
-from harness.records import FidelityPlan, LatencyPlan, Measurement, Source
+from harness.records import FidelityPlan, LatencyPlan, Measurement, Outcome, Source
 from harness.runner import REFUSED, twin_files
 from harness.runner.steps import Steps
 from harness.runner.twins import Twin, measure
@@ -311,3 +312,12 @@ def test_an_error_to_one_side_that_is_small_beside_the_spread_is_no_drift_howeve
     cut = expected + RNG.normal(0, 1e-3, expected.shape) + 0.3e-3
 
     assert distances(differences([expected], [cut]), measured)["drift"].times < 9
+
+
+def test_the_headline_of_a_case_without_a_twin_says_that_fidelity_was_not_checked(tmp_path):
+    onnx.save(conv_net(), tmp_path / "m.onnx")
+    made = plan("fp32", source=Source("file", str(tmp_path / "m.onnx")), latency=LatencyPlan(enabled=False))
+    equal = {"logits": np.ones((4, 10), np.float32)}
+    outcome = Outcome(measurements=compare(made, [equal], [equal]) + measure(Twin(refused="timeout: 600 s"), []))
+
+    assert "fidelity was not checked" in judge(made, outcome, None, known=False).headline

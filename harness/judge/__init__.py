@@ -41,6 +41,8 @@ def judge(
         return Verdict("failed", _headline(failed), checks)
     untimed_before = baseline is None and outcome.latency is not None
     words = f"{drifted}; {words}" if drifted else words
+    if any(check.metric == "twin" and check.value is None for check in accuracy):
+        words += "; fidelity was not checked"
     return Verdict(_status(change, known=known and not untimed_before), words, checks)
 
 

@@ -88,9 +88,16 @@ def evaluate(
         by = Yardstick(spread.noise(roundoffs, touched), spread.steady)
         rows = {move.name: independent(move, outputs[0], plain.infer, by, spec.precision) for move in moves}
     fewer = f"fidelity is judged on {count} of {len(feeds)} batches: more would take over {plan.budget_s:g} s"
+    over = f"one batch takes about {cost_s:.0f} s, more than budget_s: {plan.budget_s:g}"
     shaken = [INPUTS_ONLY] if isinstance(noisy, _Shaken) else []
     mixed = [why for _, why in rows.values() if why]
-    notes = (*([fewer] if count < len(feeds) else []), *shaken, *spread.notes(), *mixed)
+    notes = (
+        *([fewer] if count < len(feeds) else []),
+        *([over] if cost_s > plan.budget_s else []),
+        *shaken,
+        *spread.notes(),
+        *mixed,
+    )
     return Twin(outputs, by.noise, by.steady, notes, {name: held for name, (held, _) in rows.items()})
 
 
