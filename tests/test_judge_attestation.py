@@ -252,3 +252,9 @@ def test_shapes_inside_a_profile_of_the_suites_own_leave_its_engine_as_it_is():
     before = plan(dimensions={"n": 4}, shapes=({"n": 4},), profile={"n": (1, 4, 8)})
 
     assert plan_digest(before) == plan_digest(replace(before, shapes=({"n": 4}, {"n": 8})))
+
+
+@pytest.mark.parametrize("backend", ["tensorrt", "onnxruntime-cuda"])
+def test_an_fp32_record_without_a_word_about_what_ran_fails(backend):
+    assert verdict("fp32", {}, backend=backend)[1]
+    assert verdict("fp32", WEAK | {"allowed": []}, backend=backend)[1] == []

@@ -19,6 +19,10 @@ KEEP = "`options: {tensorrt: {precision_constraints: obey}}` makes TensorRT keep
 ADVICE = "profile the case to see its kernels, or go without this proof: `attestation: {unknown: pass}` in the suite"
 
 
+TOLD = frozenset(("layers", "network", "tf32", "allowed", "untold"))
+"""Keys of which a record has one where the backend told anything of what it may do or did."""
+
+
 def judge_attestation(plan: Plan, outcome: Outcome) -> list[Check]:
     """Checks on what a GPU backend was allowed and what it ran; of a CPU provider only what was seen is told.
 
@@ -58,7 +62,10 @@ def _whole(plan: Plan, told: Mapping[str, Any]) -> Check:
     less = sum(count for precision, count in ran.items() if precision not in fine)
     if not ran:
         words = _untold(told) or f"there are no {WHAT}"
-        return _check("layers", None, None, True, f"{words}: nothing is known to have run in less than {asked}")
+        ok = bool(TOLD & told.keys())  # a record without a word about what ran is no evidence
+        return _check(
+            "layers", None, None, told_anything, f"{words}: nothing is known to have run in less than {asked}"
+        )
     reason = f"{asked} was asked for, and {less or 'none'} of {ran.total()} {WHAT} ran in less: {_words(ran)}{source}"
     return _check("layers", 1 - less / ran.total(), 1.0, less == 0, reason)
 
