@@ -62,10 +62,8 @@ def _whole(plan: Plan, told: Mapping[str, Any]) -> Check:
     less = sum(count for precision, count in ran.items() if precision not in fine)
     if not ran:
         words = _untold(told) or f"there are no {WHAT}"
-        ok = bool(TOLD & told.keys())  # a record without a word about what ran is no evidence
-        return _check(
-            "layers", None, None, told_anything, f"{words}: nothing is known to have run in less than {asked}"
-        )
+        told_of = bool(TOLD & told.keys())  # a record without a word about what ran is no evidence
+        return _check("layers", None, None, told_of, f"{words}: nothing is known to have run in less than {asked}")
     reason = f"{asked} was asked for, and {less or 'none'} of {ran.total()} {WHAT} ran in less: {_words(ran)}{source}"
     return _check("layers", 1 - less / ran.total(), 1.0, less == 0, reason)
 
