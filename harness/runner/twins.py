@@ -74,7 +74,7 @@ def evaluate(
         except Unsupported:  # ONNX Runtime draws no random numbers for this opset
             if not any(value.dtype == np.float32 for value in feeds[0].values()):
                 raise
-            noisy = _Shaken(plain, ROUNDOFF.get(spec.precision, 2.0**-24))
+            noisy = _Shaken(plain, max(_roundoff(spec, name) for name in spec.dtypes))
         moved, first = (_timed(session, feeds[0]) for session in (noisy, plain))
         cost_s = first[1] + plan.members * moved[1]
         count = min(len(feeds), max(1, int(plan.budget_s / cost_s)))
