@@ -30,10 +30,10 @@ def judge_fidelity(plan: Plan, measurements: Sequence[Measurement]) -> list[Chec
     """Checks of every output against the precision twin; none where fidelity was not measured."""
     checks = [_twin(plan.fidelity, m) for m in measurements if m.metric == "twin"]
     checks += [_none_allowed(m) for m in measurements if m.metric in NONE_ALLOWED]
-    return checks + [_times(m, _limit(plan, m), plan.fidelity) for m in measurements if m.metric in LIMITS]
+    return checks + [_times(m, limit_of(plan, m), plan.fidelity) for m in measurements if m.metric in LIMITS]
 
 
-def _limit(plan: Plan, measured: Measurement) -> float:
+def limit_of(plan: Plan, measured: Measurement) -> float:
     """The limit on one distance; an fp32 or as-is file that holds less than float32 is judged by the common ones."""
     limits = limits_at(plan.case.precision, plan.fidelity.slack)
     coarse = measured.settings.get("fine", 1.0) == 0.0

@@ -12,7 +12,7 @@ import numpy as np
 
 from harness.backends import BACKENDS, TWIN_BACKEND
 from harness.backends.base import Artefact, Backend, BuildSpec, Tensor
-from harness.judge.fidelity import FP32_LIMITS, LIMITS
+from harness.judge.fidelity import LIMITS, limit_of
 from harness.metrics.fidelity import WHOLE, differences
 from harness.records import Plan
 from harness.runner import tensors, twins
@@ -112,25 +112,25 @@ def relative(expected: Sequence[Tensor], found: Sequence[Tensor]) -> tuple[float
 
 def distances(plan: Plan, made: twins.Twin, source: Batches, candidate: Batches) -> dict[str, Distance]:
     """The distance of every float tensor that the candidate gave."""
-    limits = FP32_LIMITS if plan.case.precision in FP32 else LIMITS
     measured: dict[str, dict[str, float]] = {}
+    over: dict[str, list[float]] = {}
     if made.refused is None:
         for one in twins.measure(made, candidate[: len(made.outputs)]):
             if one.output is not None and one.value is not None:
                 measured.setdefault(one.output, {})[one.metric] = one.value
+                if one.metric in LIMITS:
+                    over.setdefault(one.output, []).append(one.value / limit_of(plan, one))
     names = [name for name, value in candidate[0].items() if value.dtype.kind in "fV"]
     sides = (source, candidate, made.outputs)
-    return {name: _distance(name, measured.get(name, {}), limits, plan, sides) for name in names}
+    return {name: _distance(name, measured.get(name, {}), over.get(name, []), sides) for name in names}
 
 
 def _distance(
     name: str,
     measured: Mapping[str, float],
-    limits: Mapping[str, float],
-    plan: Plan,
+    over: Sequence[float],
     sides: tuple[Batches, Batches, Batches],
 ) -> Distance:
-    over = [measured[metric] / (limit * plan.fidelity.slack) for metric, limit in limits.items() if metric in measured]
     source, candidate, twin = sides
     fp32, file = (_against(name, source, other) for other in (candidate, twin))
     relative, cost = (pair[1] if pair else None for pair in (fp32, file))
