@@ -5,6 +5,8 @@ from __future__ import annotations
 from harness.records import Check, Latency, LatencyPlan, Quantiles
 
 MIN_SAMPLES = 6
+STORED_REGRESSION = 0.05
+"""The limit against a stored window, where the suite states none."""
 RULE = "ratio of medians beyond the limit, 95 % intervals of the medians apart, and more than the floor"
 
 
@@ -60,23 +62,24 @@ def _too_few(now: Quantiles, then: Quantiles) -> str | None:
 
 def _change(plan: LatencyPlan, now: Quantiles, then: Quantiles) -> tuple[Check, str, str]:
     """Regressed, improved, inconclusive or passed, by RULE."""
+    limit = STORED_REGRESSION if plan.regression is None else plan.regression
     ratio = now.p50_ms / then.p50_ms
     above_floor = abs(now.p50_ms - then.p50_ms) * 1e3 > plan.floor_us
-    slower = above_floor and ratio > 1 + plan.regression
-    faster_ratio = ratio < 1 / (1 + plan.regression)
+    slower = above_floor and ratio > 1 + limit
+    faster_ratio = ratio < 1 / (1 + limit)
     faster = above_floor and faster_ratio
     apart = now.ci95_ms[0] > then.ci95_ms[1] or now.ci95_ms[1] < then.ci95_ms[0]
     status = "improved" if faster and apart else "passed"
     if slower:
         status = "regressed" if apart else "inconclusive"
     reason = (
-        f"p50 {now.p50_ms:.4g} ms against {then.p50_ms:.4g} ms ({ratio - 1:+.1%}, limit +{plan.regression:.1%}; "
+        f"p50 {now.p50_ms:.4g} ms against {then.p50_ms:.4g} ms ({ratio - 1:+.1%}, limit +{limit:.1%}; "
         f"intervals [{now.ci95_ms[0]:.4g}, {now.ci95_ms[1]:.4g}] and [{then.ci95_ms[0]:.4g}, {then.ci95_ms[1]:.4g}] ms)"
     )
-    if (ratio > 1 + plan.regression or faster_ratio) and not above_floor:
+    if (ratio > 1 + limit or faster_ratio) and not above_floor:
         reason += f"; a difference of {abs(now.p50_ms - then.p50_ms) * 1e3:.2g} us is within floor_us {plan.floor_us:g}"
     check = Check(
-        "latency/regression", "latency", None, "p50_ms", now.p50_ms, then.p50_ms * (1 + plan.regression), then.p50_ms,
+        "latency/regression", "latency", None, "p50_ms", now.p50_ms, then.p50_ms * (1 + limit), then.p50_ms,
         status != "regressed", f"{reason}; rule: {RULE}",
     )  # fmt: skip
     return check, status, reason

@@ -51,7 +51,7 @@ class _Schema(GenerateJsonSchema):
             return super().default_schema(schema)
         inner = self.generate_inner(schema["schema"])
         written = [kind for kind in inner.get("anyOf", []) if kind != {"type": "null"}]
-        return written[0] if len(written) == 1 else inner
+        return written[0] if len(written) == 1 else {"anyOf": written} if written else inner
 
 
 def schema() -> dict[str, Any]:

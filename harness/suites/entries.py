@@ -123,7 +123,9 @@ class LatencyEntry(Strict):
     """How a case is timed and when a change counts."""
 
     enabled: bool = Field(LatencyPlan.enabled, description="false: accuracy only.")
-    regression: Percent = Field(LatencyPlan.regression, description="Relative change that fails, 2% or 0.02.")
+    regression: Percent | None = Field(
+        None, description="Relative change that fails; by default 2% where both sides are timed in turns, else 5%."
+    )
     floor_us: float = Field(LatencyPlan.floor_us, ge=0, description="Smaller changes never count.")
     budget: BudgetEntry | None = Field(None, description="Absolute limits.")
     min_time_s: float = Field(LatencyPlan.min_time_s, gt=0, description="Time at least this long.")

@@ -1,33 +1,10 @@
-"""The frozen records that pass between the stages; `harness.codec` gives them their JSON form.
-
-Suite files become `Plan`s (one per case); a worker turns a plan into an `Outcome`; the judge turns an outcome
-into a `Verdict`; case, outcome and verdict make a `Record`; records make a `Run`, which is `run.json`.
-"""
+"""What is to be measured: suite files become one `Plan` a case."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-
-SCHEMA = "harness.run/1"
-PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8", "fp8", "as-is")
-STATUSES = (
-    "error",
-    "failed",
-    "regressed",
-    "missing",
-    "inconclusive",
-    "new",
-    "improved",
-    "passed",
-    "acknowledged",
-    "skipped",
-)
-BLOCKING = frozenset({"error", "failed", "regressed", "missing"})
-ERROR_KINDS = ("build", "unsupported", "input", "crash", "timeout", "out-of-memory", "device", "harness")
-GATE_ERROR_KINDS = frozenset({"build", "unsupported", "input"})
-"""Kinds of error that speak against the code under test (exit 1); the others speak against the machine (exit 3)."""
 
 Limits = Mapping[str, float | bool | str]
 """Limit name to value, for example {"atol": 1e-5, "rtol": 1e-4, "cosine_min": 0.9999}."""
@@ -122,8 +99,8 @@ class LatencyPlan:
     """How a case is timed and when a change counts."""
 
     enabled: bool = True
-    regression: float = 0.05
-    """Relative change that the gate decides on."""
+    regression: float | None = None
+    """Relative change that the gate decides on; None: 2 % between interleaved sides, 5 % against a stored window."""
     floor_us: float = 5.0
     """Changes below this many microseconds never count."""
     budget: Mapping[str, float] = field(default_factory=dict)
@@ -209,172 +186,3 @@ class Plan:
     drift: DriftPlan = DriftPlan()
     output_drift: Mapping[str, DriftPlan] = field(default_factory=dict)
     """Of outputs that have settings of their own; they replace `drift`."""
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One measured number about one output."""
-
-    output: str | None
-    metric: str
-    value: float | None
-    """None where the number is not finite or could not be computed; that never passes."""
-    settings: Mapping[str, float | str] = field(default_factory=dict)
-    detail: str = ""
-
-
-@dataclass(frozen=True)
-class Quantiles:
-    """A latency distribution in milliseconds; the interval is the 95 % one of the median."""
-
-    p50_ms: float
-    p90_ms: float
-    p99_ms: float
-    mean_ms: float
-    ci95_ms: tuple[float, float]
-    samples: int
-
-
-@dataclass(frozen=True)
-class Latency:
-    """What one timing window measured; `decided_on` names the clock that the gate uses."""
-
-    host: Quantiles
-    gpu: Quantiles | None
-    decided_on: str
-    settings: Mapping[str, Any]
-    baseline_digest: str | None = None
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a case could not be measured."""
-
-    kind: str
-    stage: str
-    message: str
-    log: str = ""
-
-
-@dataclass(frozen=True)
-class Digests:
-    """SHA-256 of what was used, in hexadecimal."""
-
-    model: str | None = None
-    variant: str | None = None
-    engine: str | None = None
-    inputs: str | None = None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What was measured for one case; nothing is judged yet."""
-
-    measurements: tuple[Measurement, ...] = ()
-    latency: Latency | None = None
-    measures: Mapping[str, float | None] = field(default_factory=dict)
-    stages: Mapping[str, float] = field(default_factory=dict)
-    attested: Mapping[str, Any] = field(default_factory=dict)
-    digests: Digests = Digests()
-    notes: tuple[str, ...] = ()
-    error: Failure | None = None
-    skipped: str | None = None
-    attempts: int = 1
-
-
-@dataclass(frozen=True)
-class Check:
-    """One decision: a value against a limit, and why."""
-
-    name: str
-    question: str
-    """"fidelity", "budget", "task", "attestation", "latency" or "resource"."""
-    output: str | None
-    metric: str
-    value: float | None
-    limit: float | None
-    baseline: float | None
-    ok: bool
-    reason: str
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The status of a case, one sentence that says why, and the checks behind it."""
-
-    status: str
-    headline: str
-    checks: tuple[Check, ...] = ()
-
-
-@dataclass(frozen=True)
-class Record:
-    """One case in `run.json`."""
-
-    case: Case
-    environment: str
-    status: str
-    headline: str
-    checks: tuple[Check, ...]
-    latency: Latency | None
-    measures: Mapping[str, float | None]
-    stages: Mapping[str, float]
-    attested: Mapping[str, Any]
-    digests: Digests
-    error: Failure | None
-    attempts: int
-    reproduce: str
-    measurements: tuple[Measurement, ...] = ()
-    notes: tuple[str, ...] = ()
-    baseline: Latency | None = None
-    """The accepted latency this one was compared with."""
-    plan_digest: str | None = None
-    """SHA-256 of inputs, reference, labels and options; `judge` decides again only where it is the same."""
-    reference: str | None = None
-    """What the outputs were compared with, in words."""
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """One GPU of a machine."""
-
-    name: str
-    uuid: str
-    driver: str
-    compute_capability: str
-    memory_mib: int
-
-
-@dataclass(frozen=True)
-class Environment:
-    """One machine with one set of installed versions; `fingerprint` is the machine class."""
-
-    host: str
-    cpu: str
-    gpus: tuple[Gpu, ...]
-    versions: Mapping[str, str]
-    fingerprint: str
-
-
-@dataclass(frozen=True)
-class Gate:
-    """The decision on a whole run."""
-
-    passed: bool
-    exit_status: int
-    counts: Mapping[str, int]
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished run: the content of `run.json`."""
-
-    schema: str
-    id: str
-    started: str
-    finished: str
-    command: str
-    commit: str | None
-    gate: Gate
-    environments: Mapping[str, Environment]
-    records: tuple[Record, ...]

@@ -1,0 +1,77 @@
+"""The frozen records that pass between the stages; `harness.codec` gives them their JSON form.
+
+Suite files become `Plan`s (one per case); a worker turns a plan into an `Outcome`; the judge turns an outcome
+into a `Verdict`; case, outcome and verdict make a `Record`; records make a `Run`, which is `run.json`.
+"""
+
+from harness.records.duels import Admission, Duel, Evidence, Launch
+from harness.records.outcomes import Digests, Failure, Latency, Measurement, Outcome, Quantiles
+from harness.records.plans import (
+    AttestationPlan,
+    Calibration,
+    Case,
+    DriftPlan,
+    FidelityPlan,
+    InputSpec,
+    LatencyPlan,
+    Limits,
+    Location,
+    Plan,
+    Reference,
+    Source,
+    Task,
+)
+from harness.records.runs import (
+    BLOCKING,
+    ERROR_KINDS,
+    GATE_ERROR_KINDS,
+    PRECISIONS,
+    SCHEMA,
+    STATUSES,
+    Check,
+    Environment,
+    Gate,
+    Gpu,
+    Record,
+    Run,
+    Verdict,
+)
+
+__all__ = [
+    "BLOCKING",
+    "ERROR_KINDS",
+    "GATE_ERROR_KINDS",
+    "PRECISIONS",
+    "SCHEMA",
+    "STATUSES",
+    "Admission",
+    "AttestationPlan",
+    "Calibration",
+    "Case",
+    "Check",
+    "Digests",
+    "DriftPlan",
+    "Duel",
+    "Environment",
+    "Evidence",
+    "Failure",
+    "FidelityPlan",
+    "Gate",
+    "Gpu",
+    "InputSpec",
+    "Latency",
+    "LatencyPlan",
+    "Launch",
+    "Limits",
+    "Location",
+    "Measurement",
+    "Outcome",
+    "Plan",
+    "Quantiles",
+    "Record",
+    "Reference",
+    "Run",
+    "Source",
+    "Task",
+    "Verdict",
+]

@@ -1,0 +1,78 @@
+"""What was measured: a worker turns a plan into an `Outcome`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One measured number about one output."""
+
+    output: str | None
+    metric: str
+    value: float | None
+    """None where the number is not finite or could not be computed; that never passes."""
+    settings: Mapping[str, float | str] = field(default_factory=dict)
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Quantiles:
+    """A latency distribution in milliseconds; the interval is the 95 % one of the median."""
+
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    mean_ms: float
+    ci95_ms: tuple[float, float]
+    samples: int
+
+
+@dataclass(frozen=True)
+class Latency:
+    """What one timing window measured; `decided_on` names the clock that the gate uses."""
+
+    host: Quantiles
+    gpu: Quantiles | None
+    decided_on: str
+    settings: Mapping[str, Any]
+    baseline_digest: str | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a case could not be measured."""
+
+    kind: str
+    stage: str
+    message: str
+    log: str = ""
+
+
+@dataclass(frozen=True)
+class Digests:
+    """SHA-256 of what was used, in hexadecimal."""
+
+    model: str | None = None
+    variant: str | None = None
+    engine: str | None = None
+    inputs: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was measured for one case; nothing is judged yet."""
+
+    measurements: tuple[Measurement, ...] = ()
+    latency: Latency | None = None
+    measures: Mapping[str, float | None] = field(default_factory=dict)
+    stages: Mapping[str, float] = field(default_factory=dict)
+    attested: Mapping[str, Any] = field(default_factory=dict)
+    digests: Digests = Digests()
+    notes: tuple[str, ...] = ()
+    error: Failure | None = None
+    skipped: str | None = None
+    attempts: int = 1

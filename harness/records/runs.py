@@ -1,0 +1,132 @@
+"""What was decided: cases, outcomes and verdicts make records, and records make a `Run`, which is `run.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from harness.records.duels import Admission, Duel
+from harness.records.outcomes import Digests, Failure, Latency, Measurement
+from harness.records.plans import Case
+
+SCHEMA = "harness.run/1"
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8", "fp8", "as-is")
+STATUSES = (
+    "error",
+    "failed",
+    "regressed",
+    "missing",
+    "inconclusive",
+    "new",
+    "improved",
+    "passed",
+    "acknowledged",
+    "skipped",
+)
+BLOCKING = frozenset({"error", "failed", "regressed", "missing"})
+ERROR_KINDS = ("build", "unsupported", "input", "crash", "timeout", "out-of-memory", "device", "harness")
+GATE_ERROR_KINDS = frozenset({"build", "unsupported", "input"})
+"""Kinds of error that speak against the code under test (exit 1); the others speak against the machine (exit 3)."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One decision: a value against a limit, and why."""
+
+    name: str
+    question: str
+    """"fidelity", "budget", "task", "attestation", "latency" or "resource"."""
+    output: str | None
+    metric: str
+    value: float | None
+    limit: float | None
+    baseline: float | None
+    ok: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The status of a case, one sentence that says why, and the checks behind it."""
+
+    status: str
+    headline: str
+    checks: tuple[Check, ...] = ()
+
+
+@dataclass(frozen=True)
+class Record:
+    """One case in `run.json`."""
+
+    case: Case
+    environment: str
+    status: str
+    headline: str
+    checks: tuple[Check, ...]
+    latency: Latency | None
+    measures: Mapping[str, float | None]
+    stages: Mapping[str, float]
+    attested: Mapping[str, Any]
+    digests: Digests
+    error: Failure | None
+    attempts: int
+    reproduce: str
+    measurements: tuple[Measurement, ...] = ()
+    notes: tuple[str, ...] = ()
+    baseline: Latency | None = None
+    """The accepted latency this one was compared with."""
+    plan_digest: str | None = None
+    """SHA-256 of inputs, reference, labels and options; `judge` decides again only where it is the same."""
+    reference: str | None = None
+    """What the outputs were compared with, in words."""
+    duel: Duel | None = None
+    """The launches in which the case was timed against what was accepted, in turns."""
+    admission: Admission | None = None
+    """What can be seen of this case on this machine class, as the baseline holds it."""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU of a machine."""
+
+    name: str
+    uuid: str
+    driver: str
+    compute_capability: str
+    memory_mib: int
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One machine with one set of installed versions; `fingerprint` is the machine class."""
+
+    host: str
+    cpu: str
+    gpus: tuple[Gpu, ...]
+    versions: Mapping[str, str]
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The decision on a whole run."""
+
+    passed: bool
+    exit_status: int
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: the content of `run.json`."""
+
+    schema: str
+    id: str
+    started: str
+    finished: str
+    command: str
+    commit: str | None
+    gate: Gate
+    environments: Mapping[str, Environment]
+    records: tuple[Record, ...]
