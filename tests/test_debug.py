@@ -297,6 +297,63 @@ def test_a_backend_that_computes_one_node_wrong_is_told_by_that_node(tmp_path, l
     assert found.mend.minimal
 
 
+def choosing_net():
+    """The weak network that gives nothing but which logit is largest, and beside it a float of another branch."""
+    model = weak_net()
+    model.graph.node.append(helper.make_node("ReduceMean", ["image"], ["aside"], "aside", axes=[1, 2, 3], keepdims=0))
+    model.graph.node.append(helper.make_node("ArgMax", ["logits"], ["label"], "choose", axis=1, keepdims=0))
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_tensor_value_info("aside", TensorProto.FLOAT, ["n"]))
+    model.graph.output.append(helper.make_tensor_value_info("label", TensorProto.INT64, ["n"]))
+    return model
+
+
+def wrong_in_fp16(monkeypatch, weight, factor):
+    """onnxruntime-cpu multiplies a weight of fp16 files."""
+    healthy = Cpu.open
+
+    def opened(self, artefact, spec):
+        model = onnx.load(str(artefact.path))
+        for tensor in model.graph.initializer if spec.precision == "fp16" else ():
+            if tensor.name == weight and tensor.data_type == TensorProto.FLOAT16:
+                tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float16(factor), weight))
+        onnx.save(model, artefact.path.with_suffix(".wrong.onnx"))
+        return healthy(self, replace(artefact, path=artefact.path.with_suffix(".wrong.onnx")), spec)
+
+    monkeypatch.setattr(Cpu, "open", opened)
+
+
+def test_an_integer_output_is_looked_into_by_the_floats_that_it_is_computed_from(tmp_path, monkeypatch):
+    wrong_in_fp16(monkeypatch, "w4", -1)
+
+    found = investigate(inquiry(tmp_path, weak_plan(tmp_path, "fp16", choosing_net())))
+
+    assert found.headline.startswith("label/")
+    assert (found.cause, found.first) == ("backend", "c4")
+    assert [node.name for node in found.mend.nodes] == ["third"]
+    words = "'label' holds no floats: looked into are the nearest float tensors that it is computed from, 'logits'"
+    assert words in found.notes
+
+
+def test_an_index_that_is_chosen_wrong_from_right_floats_is_told_as_that(tmp_path, monkeypatch):
+    healthy = Cpu.open
+
+    def opened(self, artefact, spec):
+        model = onnx.load(str(artefact.path))
+        for node in model.graph.node if spec.precision == "fp16" and spec.case else ():
+            if node.op_type == "ArgMax":
+                node.op_type = "ArgMin"
+        onnx.save(model, artefact.path.with_suffix(".wrong.onnx"))
+        return healthy(self, replace(artefact, path=artefact.path.with_suffix(".wrong.onnx")), spec)
+
+    monkeypatch.setattr(Cpu, "open", opened)
+
+    found = investigate(inquiry(tmp_path, weak_plan(tmp_path, "fp16", choosing_net())))
+
+    assert (found.cause, found.first, found.mend) == ("unknown", None, None)
+    assert "'label' fails though 'logits', of which it is computed, is within what rounding does" in found.verdict
+
+
 @pytest.fixture
 def halves(monkeypatch):
     """onnxruntime-cpu rounds to halves after every node, as a GPU does."""

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from harness.codec import decode, encode
 from harness.errors import UsageError
 from harness.judge import first_line, judge
-from harness.records import Check, Outcome, Plan
+from harness.records import Outcome
 from harness.runner.findings import SCHEMA, Distance, Findings, Mend, Node, Part, Survey
 from harness.runner.inquiry import Inquiry, failing
 from harness.runner.minimise import minimise
-from harness.runner.narrow import Narrowing, Question, locate, rank, touching
-
-FP32 = ("fp32", "as-is")
-"""Precisions whose file has no other fp32 model to be compared with."""
-PARTED: Mapping[str, float] = {"tf32": 2e-2, "fp16": 3e-2, "bf16": 2e-1, "int8": 0.1, "fp8": 0.32}
-"""Relative error at which a tensor is no longer that of the fp32 model, unless half the failing output's is less."""
-
+from harness.runner.narrow import MARKS, Narrowing, Question, locate, rank, touching
+from harness.runner.question import IS_RIGHT, WITHIN, asked, farthest, settled
 
 UNMENDED: Mapping[str, str] = {
     "fp32": "it is computed in fp32 already",
@@ -40,7 +34,7 @@ def investigate(inquiry: Inquiry) -> Findings | None:
             raise UsageError(f"{plan.case.id}: fails, but not by a tensor that is off: {verdict.headline}")
         return None
     survey = inquiry.survey()
-    question = _question(plan, survey, failed)
+    question, notes = asked(plan, survey, failed)
     about = Findings(
         schema=SCHEMA,
         case=plan.case.id,
@@ -50,6 +44,7 @@ def investigate(inquiry: Inquiry) -> Findings | None:
         cause="unknown",
         verdict="",
         yardstick=question.yardstick,
+        notes=notes,
         settings={
             "environment": encode(inquiry.bench.environment()),
             "options": dict(plan.options),
@@ -73,27 +68,20 @@ def _unmeasured(outcome: Outcome) -> str:
     return f"skipped: {first_line(outcome.skipped or '')}"
 
 
-def _question(plan: Plan, survey: Survey, failed: Sequence[Check]) -> Question:
-    """From what the candidate parts: its precision twin where that is what fails, else the fp32 model."""
-    against_twin = [check for check in failed if check.metric.startswith("twin")]
-    own = plan.case.precision in FP32
-    yardstick = "twin" if (against_twin or own) and survey.untwinned is None else "fp32"
-    finals = [spot.tensor for spot in survey.spots if spot.final]
-    named = [check.output for check in against_twin or failed if check.output in finals]
-    if not finals:
-        raise UsageError(f"{plan.case.id}: has no float output that is computed in its graph: nothing to look into")
-    output = str(named[0] if named else finals[0])
-    plain = Question(yardstick, 0.0, output)
-    size = plain.far(survey.finals.get(output))
-    if yardstick == "twin":
-        return replace(plain, threshold=max(1.0, math.sqrt(size)) if math.isfinite(size) else 1.0)
-    return replace(plain, threshold=min(PARTED.get(plan.case.precision, 1e-4), size / 2 or math.inf))
-
-
 def _narrowed(inquiry: Inquiry, survey: Survey, question: Question, about: Findings) -> Findings:
     half = max(2, inquiry.builds // 2)
-    state = Narrowing(question, {spot.tensor: spot for spot in survey.spots}, inquiry.look(half))
-    state.distances |= survey.finals
+    look = inquiry.look(half)
+    finals = dict(survey.finals)
+    if question.stands_for is not None:
+        probe = look(survey.above[question.stands_for][:MARKS])
+        finals |= probe.distances if probe else {}
+        question = farthest(question, survey, finals)
+        if question.far(finals.get(question.output)) <= WITHIN[question.yardstick]:
+            why = probe.refused if probe is not None else "no build was left"
+            return replace(about, verdict=_unparted(question, survey, why), builds=inquiry.used)
+    question = settled(question, inquiry.plan.case.precision, finals)
+    state = Narrowing(question, {spot.tensor: spot for spot in survey.spots}, look)
+    state.distances |= finals
     locate(state)
     rank(state, lambda: inquiry.allowed(half))
     ranking = state.ranking()
@@ -109,8 +97,19 @@ def _narrowed(inquiry: Inquiry, survey: Survey, question: Question, about: Findi
         tensors={name: state.distances[name] for name in state.spots if name in state.distances},
         ranking=tuple(ranking),
         mend=mend,
-        notes=(*_limits_of(survey), *state.notes),
+        notes=(*about.notes, *_limits_of(survey), *state.notes),
         builds=inquiry.used,
+    )
+
+
+def _unparted(question: Question, survey: Survey, refused: str | None) -> str:
+    """Why nothing is searched for an output without floats."""
+    names = ", ".join(f"'{name}'" for name in survey.above[question.stands_for or ""][:MARKS])
+    if refused is not None:
+        return f"'{question.stands_for}' fails, and {names}, of which it is computed, cannot be looked at: {refused}"
+    return (
+        f"'{question.stands_for}' fails though {names}, of which it is computed, {IS_RIGHT[question.yardstick]}: "
+        "either it chooses between values so near each other that rounding decides, or what stands between is wrong"
     )
 
 
@@ -126,7 +125,7 @@ def _verdict(inquiry: Inquiry, survey: Survey, state: Narrowing, mend: Mend) -> 
     where = f"first at '{state.first}' ({node.op} {node.name})"
     if state.question.yardstick == "twin":
         words = f"{plan.case.backend} does not compute what the {plan.case.precision} file says, {where}"
-        return "backend", words + _also_the_file(survey.finals.get(state.question.output))
+        return "backend", words + _also_the_file(state.distances.get(state.question.output))
     if survey.own_file and mend.nodes is None:
         return "file", f"the suite's own {plan.case.precision} file is not the model, {where}"
     return "precision", (

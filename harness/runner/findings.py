@@ -89,6 +89,8 @@ class Survey:
     untwinned: str | None = None
     strange: bool = False
     """The file names its tensors otherwise than the model, so that only outputs can be compared with fp32."""
+    above: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The nearest float tensors that outputs are computed from which are none themselves: integers, booleans, text."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from harness.runner import tensors, twins
 from harness.runner.findings import Distance, Node, Part
 from harness.runner.prepared import Batches, Prepared
 from harness.variants.graph import load_model, save
-from harness.variants.taps import FLOATS, LOCAL, Maker, Tap, between, cut, mark, taps, types
+from harness.variants.taps import FLOATS, LOCAL, Maker, Tap, between, cut, hangs_on, mark, taps, types
 
 FP32 = ("fp32", "as-is")
 """Precisions whose file is its own fp32 model, or that have none."""
@@ -48,6 +48,12 @@ class Map:
     def load(self) -> Any:
         """The graph itself."""
         return load_model(self.path)[0]
+
+    def above(self) -> dict[str, tuple[str, ...]]:
+        """The nearest taps that outputs hang on which are no taps themselves."""
+        model, known = self.load(), {tap.tensor: None for tap in self.taps}
+        found = {value.name: hangs_on(model, value.name, known) for value in model.graph.output}
+        return {name: hung for name, hung in found.items() if hung and name not in known}
 
 
 def _only(named: Sequence[Tap], shared: set[str]) -> tuple[Tap, ...]:

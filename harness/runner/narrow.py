@@ -25,7 +25,9 @@ class Question:
     """"twin": in units of the limits of rounding; "fp32": relative to the fp32 model."""
     threshold: float
     output: str
-    """The final output that fails."""
+    """The final output that fails, or the float tensor above it that stands for it."""
+    stands_for: str | None = None
+    """The output that fails, where it holds no floats: `output` is then marked in every build."""
 
     def far(self, distance: Distance | None) -> float:
         """The distance as one number; infinite where there are elements that should be finite."""
@@ -57,7 +59,8 @@ class Narrowing:
 
     def probe(self, marks: Sequence[str]) -> Probe | None:
         """One build; what it shows counts unless marking made the failure go away."""
-        found = self.look(marks)
+        always = [self.question.output] if self.question.stands_for and self.question.output not in marks else []
+        found = self.look([*marks, *always])
         if found is None:
             return None
         told = f"{len(marks)} tensors" if len(marks) > 1 else f"'{marks[0]}'"

@@ -63,6 +63,7 @@ class Probes(Steps):
             plain=encode(Outcome(measurements=measured)),
             untwinned=made.refused,
             strange=plan.case.precision not in inside.FP32 and not map_of.has_fp32,
+            above=map_of.above(),
         )
 
     def probe(self, plan: Plan, folder: str, number: int, marks: Sequence[str], batches: Sequence[int]) -> Probe:
@@ -194,9 +195,8 @@ def _worst_first(plan: Plan, expected: Batches, candidate: Batches) -> list[int]
     """The batch with the largest error, then the first ones, until there are rows enough."""
 
     def badness(number: int) -> tuple[float, float]:
-        errors = [relative([expected[number][name]], [candidate[number][name]]) for name in expected[number]
-                  if name in candidate[number]]  # fmt: skip
-        return max(((error or (0.0, 0.0)) for error in errors), default=(0.0, 0.0))
+        shared = expected[number].keys() & candidate[number].keys()
+        return max((_off(expected[number][name], candidate[number][name]) for name in shared), default=(0.0, 0.0))
 
     worst = max(range(len(expected)), key=badness)
     chosen, rows = [worst], _rows(candidate[worst])
@@ -207,6 +207,13 @@ def _worst_first(plan: Plan, expected: Batches, candidate: Batches) -> list[int]
             chosen.append(number)
             rows += _rows(candidate[number])
     return chosen
+
+
+def _off(expected: Tensor, found: Tensor) -> tuple[float, float]:
+    """Non-finite elements and the relative error; of integers the share that differs."""
+    if expected.dtype.kind not in "fV" and expected.shape == found.shape:
+        return 0.0, float(np.mean(expected != found)) if expected.size else 0.0
+    return relative([expected], [found]) or (0.0, 0.0)
 
 
 def _rows(outputs: Mapping[str, Tensor]) -> int:

@@ -61,6 +61,19 @@ def taps(model: Any) -> tuple[Tap, ...]:
     return tuple(found)
 
 
+def hangs_on(model: Any, name: str, known: Collection[str]) -> tuple[str, ...]:
+    """The nearest of the known tensors that a tensor is computed from, in the order of the graph."""
+    made, found, seen = makers(model), set(), {name}
+    waiting = [name]
+    while waiting:
+        node = made.get(waiting.pop())
+        read = set(reads(node)) - seen if node is not None else set()
+        seen |= read
+        found |= read & set(known)
+        waiting += read - set(known)
+    return tuple(one for one in known if one in found)
+
+
 def first_output(node: Any) -> str:
     """The first output that a node gives; a recurrent one may leave out those before."""
     return next(filter(None, node.output), "")
