@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import random
 import shutil
 import sys
@@ -40,11 +41,16 @@ DEFECTIVE = {
 """The routes on which defects run without a GPU; the reduced count takes the first."""
 
 
+HELD: list[Any] = []
+"""What a process of the pool keeps alive."""
+
+
 class Pool:
     """Processes that run steps until a deadline; a step that kills its process is lost, and said so."""
 
-    def __init__(self, jobs: int) -> None:
-        self._jobs = jobs
+    def __init__(self, jobs: int, gpus: int) -> None:
+        self._jobs, self._gpus = jobs, gpus
+        self._context = multiprocessing.get_context("spawn")
         self._executor = self._start()
 
     def map(self, steps: Iterable[Callable[[], Any]], deadline: float = float("inf")) -> Iterator[Any]:
@@ -64,7 +70,8 @@ class Pool:
         self._executor.shutdown(cancel_futures=True)
 
     def _start(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(self._jobs, mp_context=multiprocessing.get_context("spawn"))
+        started = self._context.Value("i", 0)
+        return ProcessPoolExecutor(self._jobs, self._context, settle, (started, self._gpus))
 
     def _submit(self, step: Callable[[], Any]) -> Future[Any]:
         try:
@@ -83,6 +90,18 @@ class Pool:
                 print("a process died: what it ran is lost", file=sys.stderr)
 
 
+def settle(started: Any, gpus: int) -> None:
+    """Gives a process of the pool its GPU, and a TensorRT builder that lives on: without one, each build loads anew."""
+    if not gpus:
+        return
+    with started.get_lock():
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(started.value % gpus)
+        started.value += 1
+    import tensorrt
+
+    HELD.append(tensorrt.Builder(tensorrt.Logger(tensorrt.Logger.ERROR)))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the count that the command line asks for."""
     asked = _parser().parse_args(arguments)
@@ -92,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     place.mkdir(parents=True)
     names = _models(asked)
     precisions = asked.precisions.split(",")
-    pool = Pool(asked.jobs)
+    pool = Pool(asked.jobs, asked.gpus if asked.backends == "gpu" else 0)
     try:
         units = _prepare(pool, place, names, precisions)
         _run_healthy(pool, place, units, _healthy_routes(asked.backends))
@@ -122,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--draws", type=int, default=1, help="that many places for each defect")
     parser.add_argument("--reduced", action="store_true", help="six models, one route a defect")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--gpus", type=int, default=1, help="spread the processes over that many GPUs")
     parser.add_argument("--budget", type=float, default=float("inf"), help="seconds after which no run is started")
     parser.add_argument("--keep", action="store_true", help="keep all outputs, and what they are judged by")
     parser.add_argument("-o", "--output", required=True)
