@@ -178,6 +178,17 @@ def test_k_matches_ids_and_tags(folder, pytester, expression, count):
     assert sum(line.startswith("toy.yaml::") for line in result.outlines) == count
 
 
+def test_a_suite_that_makes_every_accepted_case_has_one_item_a_case(folder, pytester):
+    accept(folder, fake_suite(folder))
+
+    result = run(pytester, "--collect-only", "-q")
+
+    assert [line for line in result.outlines if line.startswith("toy.yaml::")] == [
+        "toy.yaml::toy/small/fake/fp32/n-1",
+        "toy.yaml::toy/small/fake/fp32/n-3",
+    ]
+
+
 def test_an_accepted_case_passes_and_a_slower_one_is_regressed(folder, pytester):
     suite = fake_suite(folder)
     accept(folder, suite)
@@ -185,7 +196,7 @@ def test_an_accepted_case_passes_and_a_slower_one_is_regressed(folder, pytester)
 
     result = run(pytester)
 
-    result.assert_outcomes(passed=2, failed=1)
+    result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["FAILED toy.yaml::toy/small/fake/fp32/n-3 - regressed: *"])
 
 

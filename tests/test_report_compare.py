@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from builders import check, environment, every_status, latency, record, run
@@ -33,6 +35,27 @@ def test_a_case_that_vanished_is_worse() -> None:
     found = compare(run(record()), run())
     assert found.worse
     assert "vanished" in found.changes[0].words[0]
+
+
+@pytest.mark.parametrize(
+    ("command", "worse"),
+    [
+        ("harness run suites -k fp32", False),
+        ("harness run suites -k 'not fp16'", False),
+        ("harness run suites -k fp16", True),
+        ("harness run suites", True),
+        ("pytest suites -k fp32", False),
+        ("pytest suites/vision.yaml::vision/m/fake/fp32/static", False),
+        ("pytest suites", True),
+    ],
+)
+def test_a_case_that_the_later_command_did_not_ask_for_is_counted_and_not_worse(command: str, worse: bool) -> None:
+    other = record("vision/m/fake/fp32/static")
+
+    found = compare(run(record(), other), replace(run(other), command=command))
+
+    assert (found.worse, found.deselected) == (worse, int(not worse))
+    assert ("1 not asked for in the later run" in compare_text(found)) == (not worse)
 
 
 def test_a_skip_is_worse_only_where_the_case_was_measured() -> None:

@@ -545,3 +545,19 @@ def test_each_root_misses_its_own_cases_of_a_suite_that_two_roots_name(folder):
     assert harness(folder, "run", *suites, "-o", "second") == 1
 
     assert statuses(folder / "second")["toy/other/fake/fp32/n-3"] == "missing"
+
+
+def test_a_task_metric_on_an_output_that_the_model_lacks_is_an_error_that_names_those_there_are(folder):
+    import numpy as np
+
+    suite = fake_suite(folder)
+    np.savez(folder / "labels.npz", t=np.zeros(1, np.int64))
+    task = "{metric: top1, output: z, labels: {file: labels.npz, key: t}, min: 0.5}"
+    suite.write_text(suite.read_text().replace("{n: 3}]}", "{n: 3}], accuracy: {task: " + task + "}}"))
+
+    assert harness(folder, "run", suite, "-o", "out", "-k", "n-1") == 1
+
+    record = read_run(folder / "out").records[0]
+    assert record.error.kind == "input"
+    assert "accuracy.task.output: the model has no output 'z'" in record.error.message
+    assert record.error.message.endswith("its outputs are y")

@@ -27,6 +27,16 @@ STRUCTURE = {
     "nonfinite": "{value:g} elements are NaN or infinite where the reference is not ({detail})",
 }
 """Measurements that must be 0, and what to say when they are not."""
+HOLDS = {
+    "batches": "all batches were measured, {detail}",
+    "missing_outputs": "every output of the reference is there",
+    "extra_outputs": "no output that the reference lacks",
+    "shape_mismatches": "the reference's shape, {detail}",
+    "dtype_mismatches": "the reference's type, {detail}",
+    "nothing_finite": "there are numbers to compare",
+    "nonfinite": "no element is NaN or infinite where the reference is not",
+}
+"""And what when they are."""
 
 
 def judge_outputs(plan: Plan, measurements: Sequence[Measurement]) -> list[Check]:
@@ -56,7 +66,8 @@ def _structure(measured: Measurement) -> Check:
     ok = measured.value == 0
     where = measured.output or "outputs"
     words = STRUCTURE[measured.metric].format(value=measured.value or 0, detail=measured.detail)
-    reason = measured.detail if ok else words
+    holds = measured.detail if measured.metric == "nonfinite" else ""
+    reason = (holds or HOLDS[measured.metric].format(detail=measured.detail).rstrip(", ")) if ok else words
     return Check(
         f"{where}/{measured.metric}",
         "fidelity",

@@ -53,7 +53,9 @@ def exact(output: str, found: dict[str, Measurement]) -> Check:
     """Every element must be equal."""
     measured = found.get("mismatches")
     value = measured.value if measured else None
-    reason = f"{value:g} differ, {measured.detail}" if measured and value is not None else not_measured("mismatches")
+    reason = not_measured("mismatches")
+    if measured and value is not None:
+        reason = f"{value:g} differ, {measured.detail}" if value else f"all are equal, {measured.detail}"
     if value:
         reason += _instead_of_exact(found)
     return Check(f"{output}/exact", "budget", output, "mismatches", value, 0.0, None, value == 0, reason)

@@ -21,8 +21,12 @@ NONE_ALLOWED: Mapping[str, str] = {
     "twin_nonfinite": "{value:g} elements are NaN or infinite where the precision twin is finite",
     "twin_flips": "{value:g} elements differ where every healthy evaluation agrees",
 }
-
-
+HOLDS: Mapping[str, str] = {
+    "twin_shapes": "every batch has the shape of the precision twin's",
+    "twin_nonfinite": "no element is NaN or infinite where the precision twin is finite",
+    "twin_flips": "no element differs where every healthy evaluation agrees",
+}
+"""What to say where there are none."""
 NOTHING = "not checked, the precision twin overflows at every element that is finite here: the budget decides alone"
 
 
@@ -63,7 +67,7 @@ def _none_allowed(measured: Measurement) -> Check:
     ok = measured.value == 0
     words = NONE_ALLOWED[measured.metric].format(value=measured.value or 0)
     name = f"{measured.output}/{measured.metric}"
-    reason = (measured.detail or "none") if ok else words
+    reason = (measured.detail or HOLDS[measured.metric]) if ok else words
     return Check(name, "fidelity", measured.output, measured.metric, measured.value, 0.0, None, ok, reason)
 
 
@@ -72,6 +76,7 @@ def _times(measured: Measurement, limit: float, plan: FidelityPlan) -> Check:
     if value is None:
         return Check(name, "fidelity", measured.output, measured.metric, None, limit, None, not plan.required, NOTHING)
     where = f" ({measured.detail})" if measured.detail else ""
-    noise = f"what rounding does to this file here (limit {limit:g}; noise RMS {measured.settings['noise_rms']:.3g})"
+    alone = f"rounding alone moves the output by {measured.settings['noise_rms']:.3g}"
+    noise = f"what rounding does to this file here (limit {limit:g}; {alone})"
     reason = f"{WORDS[measured.metric]}{where} is {value:.4g} times {noise}"
     return Check(name, "fidelity", measured.output, measured.metric, value, limit, None, value <= limit, reason)

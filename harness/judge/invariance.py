@@ -34,7 +34,8 @@ def _check(measured: Measurement, name: str, limit: float) -> Check:
     elif measured.metric.endswith(FLIPS):
         reason = f"{run} {value:g} other elements" if value else f"{run} the same"
     else:
-        noise = f"(limit {limit:g}; noise RMS {measured.settings['noise_rms']:.3g})"
+        alone = f"rounding alone moves the output by {measured.settings['noise_rms']:.3g}"
+        noise = f"(limit {limit:g}; {alone})"
         reason = f"{run} rows that differ by {value:.4g} times what rounding does to this file here {noise}"
         reason += f", most at {measured.detail}" if value else ""
     return Check(

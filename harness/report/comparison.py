@@ -9,6 +9,7 @@ from harness.judge.drift import accuracy_of, between
 from harness.records import Check, Environment, Quantiles, Record, Run
 from harness.report.format import change, milliseconds, number, plain
 from harness.report.rows import ACCURACY, higher_is_better, label, on_clock
+from harness.report.scope import deselected
 from harness.report.statuses import STATUS, Status
 
 _UNMEASURED = frozenset({"error", "missing", "skipped"})
@@ -34,6 +35,8 @@ class Comparison:
     changes: tuple[Change, ...]
     unchanged: int
     environments: tuple[str, ...]
+    deselected: int = 0
+    """Cases of the earlier run that the later one's command left out."""
 
     @property
     def worse(self) -> bool:
@@ -46,6 +49,8 @@ def compare(a: Run, b: Run) -> Comparison:
     before = {record.case.id: record for record in a.records}
     after = {record.case.id: record for record in b.records}
     pairs = [(before.get(id_), after.get(id_)) for id_ in dict.fromkeys([*after, *before])]
+    left_out = deselected(b, [*before.values(), *after.values()]) - after.keys()
+    pairs = [(old, new) for old, new in pairs if new is not None or old is None or old.case.id not in left_out]
     changes = [found for pair in pairs if (found := _case(*pair))]
     changes.sort(key=lambda change: (not change.worse, change.after.rank if change.after else -1))
     return Comparison(
@@ -54,6 +59,7 @@ def compare(a: Run, b: Run) -> Comparison:
         changes=tuple(changes),
         unchanged=len(pairs) - len(changes),
         environments=tuple(_environments(a, b)),
+        deselected=len(before.keys() & left_out),
     )
 
 
@@ -67,7 +73,8 @@ def compare_text(comparison: Comparison) -> str:
         lines += [f"          {plain(word)}" for word in found.words]
     worse = sum(found.worse for found in comparison.changes)
     others = len(comparison.changes) - worse
-    lines.append(f"{worse} worse, {others} otherwise changed, {comparison.unchanged} unchanged")
+    left_out = f", {comparison.deselected} not asked for in the later run" if comparison.deselected else ""
+    lines.append(f"{worse} worse, {others} otherwise changed, {comparison.unchanged} unchanged{left_out}")
     return "\n".join(lines)
 
 

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from harness.backends.base import Tensor
-from harness.errors import InputError
+from harness.errors import InputError, did_you_mean
 from harness.inputs.files import keys, read_array
 from harness.inputs.stored import stored_outputs
 from harness.metrics import TASKS
 from harness.records import Measurement, Plan, Reference, Task
 from harness.runner import tensors
 from harness.runner.prepared import Batches, Prepared
+from harness.sources.inspect import ModelInfo
 
 
 def expected_outputs(plan: Plan, prepared: Prepared, folder: Path | None) -> Batches:
@@ -64,6 +65,16 @@ def _rows(path: Path, name: str, values: Tensor, inputs: list[list[int]]) -> lis
             each = len(values) // sum(sizes)
             return [values[a * each : b * each] for a, b in pairwise([0, *accumulate(sizes)])]
     raise InputError(f"{path}: '{name}' has shape {list(values.shape)}, the inputs have {sum(inputs[0])} rows")
+
+
+def check_task(task: Task | None, info: ModelInfo) -> None:
+    """Raises InputError where a task metric names an output that the model does not have."""
+    names = [tensor.name for tensor in info.outputs]
+    if task is not None and task.output not in names:
+        raise InputError(
+            f"accuracy.task.output: the model has no output '{task.output}'{did_you_mean(task.output, names)}; "
+            f"its outputs are {', '.join(names)}"
+        )
 
 
 def task_scores(task: Task | None, expected: Batches, candidate: Batches) -> tuple[Measurement, ...]:

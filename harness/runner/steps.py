@@ -21,7 +21,7 @@ from harness.records import Digests, Environment, Latency, Outcome, Plan
 from harness.runner import builds, tensors, twin_files, twins
 from harness.runner.candidate import Answers, Folders, answers, moved_rows, repeats
 from harness.runner.candidate import keep as keep_all
-from harness.runner.expected import unused
+from harness.runner.expected import check_task, unused
 from harness.runner.invariance import moves
 from harness.runner.lock import device_locks
 from harness.runner.prepared import Prepared, samples
@@ -166,6 +166,7 @@ class Steps:
         with stages("prepare"):
             fetched: Fetched = SOURCES.load(plan.source.kind)(plan.source, self._cache)
             info = inspect(fetched.model)
+            check_task(plan.task, info)
             variant = prepare(plan, fetched, info, self._cache)
             fed = feeds(plan, info, fetched.test_sets)
             spec = BuildSpec(

@@ -205,7 +205,9 @@ def measure(made: Twin, candidate: Batches) -> tuple[Measurement, ...]:
 
 def _output(made: Twin, name: str, expected: list[Tensor], found: list[Tensor]) -> list[Measurement]:
     unlike = sum(e.shape != f.shape for e, f in zip(expected, found, strict=False)) + abs(len(expected) - len(found))
-    shape = Measurement(name, "twin_shapes", float(unlike), detail=f"{unlike} batches have another shape")
+    shape = Measurement(
+        name, "twin_shapes", float(unlike), detail=f"{unlike} batches have another shape" * bool(unlike)
+    )
     if unlike:
         return [shape]
     if name in made.steady:
@@ -213,7 +215,7 @@ def _output(made: Twin, name: str, expected: list[Tensor], found: list[Tensor]) 
             int(np.count_nonzero(mask & (e != f)))
             for mask, e, f in zip(made.steady[name], expected, found, strict=True)
         )
-        return [shape, Measurement(name, "twin_flips", float(flips), detail="where noisy evaluations agree")]
+        return [shape, Measurement(name, "twin_flips", float(flips))]
     yardstick, difference = made.noise[name], differences(expected, found)
     settings = {
         "members": float(yardstick.members),
