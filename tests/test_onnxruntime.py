@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from harness.store import read_run
 from toy import harness
@@ -180,3 +180,23 @@ def test_a_slice_without_rows_is_an_input_error(folder):
     assert harness(folder, "run", path, "-o", "out") == 1
 
     assert "has no values in the slice [900, 1000]" in record(folder).headline
+
+
+def test_an_operator_of_the_runtimes_own_that_takes_no_bf16_is_skipped_in_its_words(folder):
+    names = ("x", "y")
+    shapes = (["n", 3, 8, 8], ["n", 4, 6, 6])
+    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in zip(names, shapes, strict=True)]
+    weight = numpy_helper.from_array(np.ones((4, 3, 3, 3), np.float32), "w")
+    node = helper.make_node("FusedConv", ["x", "w"], ["y"], "own", domain="com.microsoft", activation="Relu")
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    graph = helper.make_graph([node], "g", values[:1], values[1:], [weight])
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), folder / "own.onnx")
+    (folder / "own.yaml").write_text(
+        "suite: s\nmodels: [{name: own, source: own.onnx, backends: [onnxruntime-cpu], precisions: [fp32, bf16], "
+        "latency: {enabled: false}}]"
+    )
+
+    assert harness(folder, "run", "own.yaml", "-o", "out") == 0
+
+    assert [r.status for r in read_run(folder / "out").records] == ["new", "skipped"]
+    assert "Type 'tensor(bfloat16)' of input parameter" in read_run(folder / "out").records[1].headline

@@ -79,7 +79,7 @@ class Cpu:
             plain = self._session_options(spec.options)
             return self._checked(onnxruntime.InferenceSession(str(model), plain, providers=providers))
         except Exception as error:
-            raise translate(error) from error
+            raise _of_variant(translate(error), spec.precision) from error
 
     def _checked(self, session: Any) -> Any:
         session.disable_fallback()
@@ -122,6 +122,16 @@ class Cpu:
 
     def _session(self, session: Any, told: Mapping[str, Any]) -> Session:
         return HostSession(session, told)
+
+
+def _of_variant(error: CaseError, precision: str) -> CaseError:
+    """An operator outside the standard that does not take the half type of a variant is refused, not misused.
+
+    onnx knows no types of such operators, so a converter cannot leave them in fp32.
+    """
+    half = {"fp16": "float16", "bf16": "bfloat16"}.get(precision)
+    refused = half and isinstance(error, InputError) and f"Type Error: Type 'tensor({half})' of" in str(error)
+    return Unsupported(str(error)) if refused else error
 
 
 class Cuda(Cpu):
