@@ -110,8 +110,31 @@ def test_own_file_is_used_unchanged(shop, precision):
 
 def test_own_file_with_other_inputs_is_refused(shop):
     own = shop.store(attention(), "own")
-    with pytest.raises(InputError, match="its inputs are tokens float32; the model's are image float32"):
+    with pytest.raises(InputError) as told:
         shop.make(conv_net(), "fp16", files={"fp16": str(own)})
+    assert "it has no input 'image' float32 [n, 1, 8, 8]" in str(told.value)
+    assert "input 'tokens' float32 [n, seq, 32] is none of the model's" in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "words"),
+    [
+        ({"x": ["n", 4, 1]}, {}, "input 'x' float32 [n, 4, 1] is 'x' float32 [n, 4] in the model"),
+        ({"x": [8, 5]}, {}, "input 'x' float32 [8, 5] is 'x' float32 [n, 4] in the model"),
+        ({}, {"y": [4]}, "output 'y' float32 [4] is 'y' float32 [n, 4] in the model"),
+        ({"x": [8, 4]}, {"y": [8, 4]}, None),
+        ({"x": ["m", "k"]}, {"y": ["m", "k"]}, None),
+    ],
+)
+def test_own_file_keeps_the_rank_and_the_fixed_sizes_of_the_model(shop, inputs, outputs, words):
+    relu = [helper.make_node("Relu", ["x"], ["y"])]
+    own = shop.store(small(relu, {}, inputs or None, outputs or None), "own")
+    if words is None:
+        assert shop.make(small(relu, {}), "fp16", files={"fp16": str(own)}).path == own
+        return
+    with pytest.raises(InputError) as told:
+        shop.make(small(relu, {}), "fp16", files={"fp16": str(own)})
+    assert words in str(told.value)
 
 
 def test_fp8_without_a_file_says_how_to_give_one(shop):

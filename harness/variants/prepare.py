@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness.errors import InputError
 from harness.records import Plan
 from harness.sources import Fetched
 from harness.sources.digest import model_digest
-from harness.sources.inspect import ModelInfo, inspect
+from harness.sources.inspect import ModelInfo, TensorInfo, inspect
 from harness.variants import VARIANTS, Variant
 
 
@@ -27,12 +28,36 @@ def prepare(plan: Plan, fetched: Fetched, info: ModelInfo, cache: Path) -> Varia
 
 def _own(file: Path, precision: str, info: ModelInfo) -> Variant:
     own = inspect(file)
-    for role, wanted, found in (("inputs", info.inputs, own.inputs), ("outputs", info.outputs, own.outputs)):
-        expected = {tensor.name: tensor.dtype for tensor in wanted}
-        if expected != {tensor.name: tensor.dtype for tensor in found}:
-            told = ", ".join(f"{tensor.name} {tensor.dtype}" for tensor in found)
-            raise InputError(
-                f"{file} (files.{precision}): its {role} are {told}; the model's are "
-                f"{', '.join(f'{name} {dtype}' for name, dtype in expected.items())}: a variant keeps names and types"
-            )
+    wrong = [*_unlike("input", info.inputs, own.inputs), *_unlike("output", info.outputs, own.outputs)]
+    if wrong:
+        raise InputError(
+            f"{file} (files.{precision}): {'; '.join(wrong)}: a variant keeps the model's names, types and ranks"
+        )
     return Variant(path=file, digest=model_digest(file), notes=(f"{precision} is the suite's own file {file.name}",))
+
+
+def _unlike(role: str, wanted: Sequence[TensorInfo], found: Sequence[TensorInfo]) -> Iterator[str]:
+    """What a file has otherwise than the model, tensor by tensor."""
+    mine, theirs = ({tensor.name: tensor for tensor in side} for side in (found, wanted))
+    for name, tensor in theirs.items():
+        if name not in mine:
+            yield f"it has no {role} {_told(tensor)}"
+        elif not _fits(tensor, mine[name], fixed=role == "input"):
+            yield f"{role} {_told(mine[name])} is {_told(tensor)} in the model"
+    yield from (f"{role} {_told(mine[name])} is none of the model's" for name in mine if name not in theirs)
+
+
+def _fits(wanted: TensorInfo, found: TensorInfo, *, fixed: bool) -> bool:
+    """Whether type and rank are the same where both are known; of inputs also the sizes that both fix."""
+    if (wanted.dtype, wanted.kind) != (found.dtype, found.kind):
+        return False
+    if wanted.dims is None or found.dims is None:
+        return True
+    pairs = zip(wanted.dims, found.dims, strict=False)
+    differ = fixed and any(isinstance(a, int) and isinstance(b, int) and a != b for a, b in pairs)
+    return len(wanted.dims) == len(found.dims) and not differ
+
+
+def _told(tensor: TensorInfo) -> str:
+    dims = "of unknown rank" if tensor.dims is None else f"[{', '.join(str(d or '?') for d in tensor.dims)}]"
+    return f"'{tensor.name}' {tensor.dtype} {dims}"
