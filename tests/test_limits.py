@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import pytest
 from ruamel.yaml import YAML
@@ -256,3 +257,18 @@ def test_judging_again_knows_the_conditioning():
 
     assert conditioning(measured) == {"y": 0.25}
     assert changed_tolerances(plan(), measured) == []
+
+
+@pytest.mark.parametrize(("dtype", "units"), [("float16", 2), (ml_dtypes.bfloat16, 2), ("float32", 800)])
+def test_the_defaults_of_fp32_are_never_finer_than_two_units_of_the_output_s_type(dtype, units):
+    reference = (1 + RNG.random((20, 10)) / 2).astype(dtype)
+    step = float(ml_dtypes.finfo(reference.dtype).eps)
+    asked = plan("fp32")
+
+    def passes(times):
+        moved = (reference.astype(np.float64) + times * step).astype(dtype)
+        measured = compare(asked, [{"y": reference}], [{"y": moved}])
+        return judge(asked, Outcome(measurements=measured), None, known=False).status != "failed"
+
+    assert passes(units)
+    assert not passes(6 * units)

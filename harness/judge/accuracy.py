@@ -47,19 +47,22 @@ def judge_outputs(plan: Plan, measurements: Sequence[Measurement]) -> list[Check
     for measurement in measurements:
         if measurement.output is not None and measurement.metric not in (*STRUCTURE, *tasks):
             outputs.setdefault(measurement.output, []).append(measurement)
-    exact = exact_outputs(measurements)
+    dtypes = _dtypes(measurements)
     for output, measured in outputs.items():
-        checks += _budget(plan, output, measured, exact=output in exact)
+        checks += _budget(plan, output, measured, dtypes.get(output, "float"))
     known = {m.output for m in measurements if m.output}
     return checks + [_unknown(output, known) for output in sorted(set(plan.output_limits) - known)]
 
 
 def exact_outputs(measurements: Sequence[Measurement]) -> set[str]:
     """Outputs of integers, booleans or strings."""
-    dtypes = {
-        m.output: str(m.settings.get("expected", "float")) for m in measurements if m.metric == "dtype_mismatches"
-    }
-    return {output for output, dtype in dtypes.items() if output and is_exact(dtype)}
+    return {output for output, dtype in _dtypes(measurements).items() if is_exact(dtype)}
+
+
+def _dtypes(measurements: Sequence[Measurement]) -> dict[str, str]:
+    """Output to the type of its reference."""
+    found = (m for m in measurements if m.metric == "dtype_mismatches")
+    return {m.output: str(m.settings.get("expected", "float")) for m in found if m.output}
 
 
 def _structure(measured: Measurement) -> Check:
@@ -81,8 +84,9 @@ def _structure(measured: Measurement) -> Check:
     )
 
 
-def _budget(plan: Plan, output: str, measured: list[Measurement], *, exact: bool) -> list[Check]:
+def _budget(plan: Plan, output: str, measured: list[Measurement], dtype: str) -> list[Check]:
     found = {m.metric: m for m in measured}
+    exact = is_exact(dtype)
     explicit = explicit_limits(plan, output, exact=exact)
     limits, note = explicit or default_limits(plan.case.precision, exact=exact), ""
     if not explicit and conditioned(plan):
@@ -91,7 +95,8 @@ def _budget(plan: Plan, output: str, measured: list[Measurement], *, exact: bool
     scalar = [(name, bounds, float(limits[name])) for name in limits if (bounds := bound(name))]
     checks = [_limit(output, name, bounds, limit, found, note) for name, bounds, limit in scalar]
     if "atol" in limits or "rtol" in limits:
-        checks.append(elements.tolerance(output, limits, found))
+        room = 1.0 if explicit else elements.resolution_room(limits, dtype)
+        checks.append(elements.tolerance(output, limits, found, room))
     elif "mismatch_share_max" in limits:
         checks.append(elements.share(output, float(limits["mismatch_share_max"]), found))
     if limits.get("exact"):

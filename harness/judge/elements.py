@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from harness.judge.passing import at_most, would_pass
 from harness.metrics.defaults import CONDITIONING_ROOM
 from harness.records import Check, Limits, Measurement
 
+RESOLUTION: Mapping[str, float] = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
+"""The distance from 1 to the next number of a type: one unit in the last place, relative to the number."""
+UNITS = 2
+"""So many units in the last place two healthy evaluations are apart that round to the type once, or after each step."""
 
-def tolerance(output: str, limits: Limits, found: dict[str, Measurement]) -> Check:
-    """The element-wise rule: no element beyond its allowance, or at most the allowed share of them."""
+
+def resolution_room(limits: Limits, dtype: str) -> float:
+    """By how much the default limits grow for an output whose type cannot tell numbers that near apart; else 1."""
+    return max(1.0, UNITS * RESOLUTION.get(dtype, 0.0) / float(limits.get("rtol", 1.0)))
+
+
+def tolerance(output: str, limits: Limits, found: dict[str, Measurement], room: float = 1.0) -> Check:
+    """The element-wise rule: no element beyond its allowance, or at most the allowed share of them.
+
+    `room` multiplies the allowance that was measured by.
+    """
     share = "mismatch_share_max" in limits
     metric = "mismatch_share" if share else "tolerance_ratio"
     limit = float(limits["mismatch_share_max"]) if share else 1.0
@@ -18,6 +32,10 @@ def tolerance(output: str, limits: Limits, found: dict[str, Measurement]) -> Che
     if measured is None or not measured.settings:
         return Check(f"{output}/tolerance", "budget", output, metric, None, limit, None, False, not_measured(metric))
     value = measured.value
+    if room > 1:
+        value = None if value is None else value / room
+        wider = {key: float(measured.settings[key]) * room for key in ("atol", "rtol")}
+        measured = replace(measured, value=value, settings={**measured.settings, **wider})
     ok = value is not None and value <= limit
     reason = f"{_how_far(value, measured.settings, share=share)} (limit {limit:g}); {measured.detail}"
     if not ok:
