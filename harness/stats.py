@@ -28,3 +28,37 @@ def median_interval(ordered: Sequence[float]) -> tuple[float, float]:
     low = max(0, math.floor(count / 2 - half))
     high = min(count - 1, math.ceil(count / 2 + half))
     return ordered[low], ordered[high]
+
+
+def spread(values: Sequence[float]) -> float:
+    """The standard deviation of a sample of at least two values; of one value 0."""
+    if len(values) < 2:
+        return 0.0
+    mean = math.fsum(values) / len(values)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
+
+
+def student_tail(t: float, df: float) -> float:
+    """The probability that Student's t with `df` degrees of freedom is above `t`."""
+    from scipy.special import stdtr
+
+    return float(stdtr(df, -t))
+
+
+def student_quantile(share: float, df: float) -> float:
+    """The value below which `share` of Student's t with `df` degrees of freedom lies."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(df, share))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """P-values adjusted for being many, in the order given: below alpha where Holm's procedure rejects at alpha.
+
+    Holds whatever the hypotheses have to do with each other (Holm, Scandinavian Journal of Statistics 6, 1979).
+    """
+    adjusted, largest = [1.0] * len(p), 0.0
+    for rank, place in enumerate(sorted(range(len(p)), key=lambda place: p[place])):
+        largest = max(largest, min(1.0, (len(p) - rank) * p[place]))
+        adjusted[place] = largest
+    return adjusted

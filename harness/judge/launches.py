@@ -1,0 +1,200 @@
+"""What launches of a case say: estimates of the change of its median and of its tail, and what can be told of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness import stats
+from harness.records import Admission, Duel, LatencyPlan, Launch
+
+LOOKS = (2, 5, 10)
+"""Clean launches after which a case is looked at; only the last look may fail it."""
+FEWEST = 8
+"""Clean launches without which the last look decides nothing, where others were spoiled."""
+MOST = 15
+"""Launches of a case, spoiled ones counted, after which no other takes the place of a spoiled one."""
+CONFIRMING = 5
+"""The latest launches, whose median must be beyond the margin as well."""
+LIMIT = 0.02
+"""The slowdown that the gate must find, where the suite states none; changes up to half of it never fail."""
+ALPHA = 0.05
+"""Holm-adjusted probability below which a slowdown is taken as proven."""
+SURE = 0.99
+"""Share of one-sided bounds that hold."""
+CALM = 0.75
+"""Share of the margin below which the first looks let a case go."""
+SMALLEST_SD = 0.001
+"""No set of launches is taken to repeat better than this (log ratio)."""
+HISTORY = 10
+"""Launches that the admission counts for, beside a case's own."""
+TAIL_MARGIN, TAIL_LIMIT = 0.01, 0.02
+"""Share of slow calls more than the accepted artefact's: what never fails, and what must be found."""
+TAIL_SD, TAIL_HISTORY = 0.005, 5
+"""What launches of unchanged code differ by in that share, and how many launches that knowledge counts for."""
+SLOW_CALL = 0.5
+"""By how much of the median a call must be longer to count as slow."""
+HYPOTHESES = 50
+"""Of a suite, for the smallest slowdown that is found: Holm then asks for p < 0.001 at first."""
+POWER = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What launches tell about one quantity."""
+
+    middle: float
+    """Median of the launches."""
+    mean: float
+    sd: float
+    """Standard deviation of launches, with what was known of it before."""
+    error: float
+    """Standard error of the mean."""
+    df: float
+    latest: float
+    """Median of the latest launches."""
+
+    @property
+    def upper(self) -> float:
+        """The one-sided upper 99 % bound of the mean."""
+        return self.mean + stats.student_quantile(SURE, self.df) * self.error
+
+    def p(self, margin: float) -> float:
+        """The probability of launches like these if the quantity were the margin."""
+        return stats.student_tail((self.mean - margin) / self.error, self.df)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the clean launches of a case say, and what it is judged by; log ratios, unless stated."""
+
+    launches: int
+    ratio: Estimate
+    tail: Estimate
+    margin: float
+    limit: float
+    a_ms: float
+    floor_us: float
+    least: float | None
+    """Smallest relative slowdown that is found here; None without admission."""
+    needed: int
+    """Clean launches that the last look needs."""
+
+    @property
+    def last(self) -> bool:
+        """Whether this is the last look."""
+        return self.launches >= self.needed
+
+    @property
+    def advisory(self) -> bool:
+        """Whether the case repeats too badly for its limit: it is measured and told, and decides nothing."""
+        return self.least is not None and self.least > math.expm1(self.limit)
+
+    @property
+    def fast(self) -> bool:
+        """Whether the median is shown to be within the limit."""
+        return self.ratio.upper < self.limit
+
+    @property
+    def calls_matter(self) -> bool:
+        """Whether calls that count as slow take longer by more than the floor."""
+        return SLOW_CALL * self.a_ms * 1e3 > self.floor_us
+
+    @property
+    def even(self) -> bool:
+        """Whether the tail is shown to be within its limit."""
+        return not self.calls_matter or self.tail.upper < TAIL_LIMIT
+
+    @property
+    def acquitted(self) -> bool:
+        """Whether the case may leave before the last look."""
+        calm = self.ratio.middle < math.log1p(CALM * math.expm1(self.margin)) and self.fast
+        quiet = self.even and (not self.calls_matter or self.tail.middle < CALM * TAIL_MARGIN)
+        return calm and quiet and not self.advisory
+
+    @property
+    def change_us(self) -> float:
+        """The change of the median in microseconds."""
+        return self.a_ms * 1e3 * math.expm1(self.ratio.middle)
+
+
+def mde(sd: float, limit: float = LIMIT, hypotheses: int = HYPOTHESES) -> float:
+    """The smallest relative slowdown that the last look fails in 95 of 100 decisions, from the sd of A/A launches.
+
+    exp(margin + sd / sqrt(10) * (t[1 - alpha / hypotheses] + t[0.95])) - 1, with t the quantiles of Student's t with
+    19 degrees of freedom (10 launches and an admission that counts for 10), margin = ln(1 + limit / 2): what the mean
+    of ten launches must exceed for the first step of Holm's procedure, and by how much the truth must lie above that.
+    That the last five confirm costs nothing beside it: their median is beyond the margin in 999 of 1000.
+    """
+    df = LOOKS[-1] - 1 + HISTORY
+    steps = stats.student_quantile(1 - ALPHA / hypotheses, df) + stats.student_quantile(POWER, df)
+    return math.expm1(math.log1p(limit / 2) + max(sd, SMALLEST_SD) / math.sqrt(LOOKS[-1]) * steps)
+
+
+def admit(duel: Duel, plan: LatencyPlan) -> Admission | None:
+    """What launches of a case against itself say about it; None from fewer than two clean ones."""
+    launches = clean(duel)
+    ratios = [launch.log_ratio for launch in launches]
+    if len(ratios) < LOOKS[0]:
+        return None
+    sd = stats.spread(ratios)
+    return Admission(sd, len(ratios), mde(sd, _limit(plan, launches)))
+
+
+def clean(duel: Duel) -> list[Launch]:
+    """The launches that are evidence."""
+    return [launch for launch in duel.launches if why_not(launch) is None]
+
+
+def weigh(duel: Duel, plan: LatencyPlan, admission: Admission | None) -> Found | None:
+    """What the clean launches of a case say; None where there are fewer than two."""
+    launches = clean(duel)
+    if len(launches) < LOOKS[0]:
+        return None
+    limit = _limit(plan, launches)
+    known = admission is not None and admission.launches > 1
+    sd, history = (admission.sd, min(admission.launches, HISTORY)) if admission and known else (0.0, 0)
+    return Found(
+        launches=len(launches),
+        ratio=_estimate([launch.log_ratio for launch in launches], max(sd, SMALLEST_SD), history),
+        tail=_estimate([launch.tail for launch in launches], TAIL_SD, TAIL_HISTORY),
+        margin=math.log1p(limit / 2),
+        limit=math.log1p(limit),
+        a_ms=_middle([launch.a_p50_ms for launch in launches]),
+        floor_us=plan.floor_us,
+        least=mde(sd, limit) if known else None,
+        needed=FEWEST if len(duel.launches) >= LOOKS[-1] else LOOKS[-1],
+    )
+
+
+def _estimate(values: Sequence[float], known_sd: float, history: float) -> Estimate:
+    """Mean and error, the variance pulled towards what was known of it.
+
+    The moderated t of Smyth (Statistical Applications in Genetics and Molecular Biology 3, 2004): prior variance and
+    own variance, each weighted by its degrees of freedom. Without history the known sd is only a lower bound.
+    """
+    count, own = len(values), stats.spread(values)
+    df = history + count - 1
+    sd = math.sqrt((history * known_sd**2 + (count - 1) * own**2) / df) if history else max(own, known_sd)
+    mean = math.fsum(values) / count
+    return Estimate(_middle(values), mean, sd, sd / math.sqrt(count), df, _middle(values[-CONFIRMING:]))
+
+
+def why_not(launch: Launch) -> str | None:
+    """Why a launch is no evidence; None where it is."""
+    if launch.spoiled is not None:
+        return launch.spoiled
+    if not (math.isfinite(launch.log_ratio) and math.isfinite(launch.tail) and launch.a_p50_ms > 0):
+        return "no time was measured"
+    return None
+
+
+def _limit(plan: LatencyPlan, launches: Sequence[Launch]) -> float:
+    """What is below the floor never counts, so the limit of a case is no smaller than that."""
+    asked = LIMIT if plan.regression is None else plan.regression
+    return max(asked, plan.floor_us / 1e3 / _middle([launch.a_p50_ms for launch in launches]))
+
+
+def _middle(values: Sequence[float]) -> float:
+    return stats.median(sorted(values))
