@@ -3,40 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
 from harness import stats
 from harness.backends.base import Step
 from harness.records import Latency, LatencyPlan, Quantiles
-from harness.timing.events import Events
+from harness.timing.laps import Lap, timed
 
 MAX_TIME_FACTOR = 30.0
 """A window ends after this many times its minimum time even if the count is not reached; two samples are the least."""
 
 
-@dataclass(frozen=True)
-class Lap:
-    """One iteration; `gpu_ms` is None for host work."""
-
-    host_ms: float
-    gpu_ms: float | None
-
-
 def measure(step: Step, plan: LatencyPlan) -> Latency:
     """The latency of one synchronous iteration on resident buffers.
 
-    Host time runs from enqueueing until the result is ready; GPU time is the difference of two CUDA events that
-    enclose the iteration on its own stream. The gate decides on the GPU's where there is one.
+    The gate decides on the GPU's time where there is one.
     """
-    if step.scripted_ms is not None:
-        laps = _window(_scripted(step.scripted_ms), plan, scripted=True)
-    elif step.stream is None:
-        laps = _window(lambda: _host_lap(step), plan)
-    else:
-        with Events(step.stream) as events:
-            laps = _window(lambda: _gpu_lap(step, events), plan)
+    with timed(step) as lap:
+        laps = _window(lap, plan, scripted=step.scripted_ms is not None)
     host = quantiles([lap.host_ms for lap in laps])
     gpu = quantiles([lap.gpu_ms for lap in laps if lap.gpu_ms is not None])
     return Latency(host, gpu, "gpu" if gpu else "host", settings(plan))  # type: ignore[arg-type]
@@ -86,22 +71,3 @@ def _window(lap: Callable[[], Lap], plan: LatencyPlan, *, scripted: bool = False
         enough = elapsed >= plan.min_time_s and len(laps) >= plan.min_count
         if enough or (elapsed >= plan.min_time_s * MAX_TIME_FACTOR and len(laps) > 1):
             return laps
-
-
-def _scripted(next_ms: Callable[[], float]) -> Callable[[], Lap]:
-    return lambda: Lap(next_ms(), None)
-
-
-def _host_lap(step: Step) -> Lap:
-    start = perf_counter()
-    step.run(1)
-    return Lap((perf_counter() - start) * 1e3, None)
-
-
-def _gpu_lap(step: Step, events: Events) -> Lap:
-    start = perf_counter()
-    events.start()
-    step.run(1)
-    events.stop()
-    gpu_ms = events.elapsed_ms()
-    return Lap((perf_counter() - start) * 1e3, gpu_ms)

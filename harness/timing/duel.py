@@ -1,0 +1,199 @@
+"""Two artefacts timed in turns in one process: the launch is the unit of evidence, never the iteration.
+
+Blocks of both sides alternate, the order turns round from pair to pair, and the first call of each block is dropped:
+it pays for the change of sides. What the launch tells is the median over pairs of the log ratio of block medians.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+from harness import stats
+from harness.errors import CaseError
+from harness.records import Evidence, Launch
+from harness.timing.evidence import Sight, Watch
+from harness.timing.sides import Block, Side
+
+TAIL_FACTOR = 1.5
+"""Iterations longer than this many medians of side a are its tail."""
+
+
+@dataclass(frozen=True)
+class DuelSettings:
+    """How two sides are timed in turns; times are sums of iterations, so they hold for scripted ones as well."""
+
+    min_pairs: int = 50
+    min_time_s: float = 0.2
+    """Of each side: a burst of a neighbour lasts about half of this."""
+    block_ms: float = 4.0
+    """A block lasts about this long, without its first call."""
+    block_calls: tuple[int, int] = (5, 200)
+    """Calls of a block at least and at most, without the first."""
+    max_block_ms: float = 20.0
+    """Slow steps have fewer calls than the least rather than blocks longer than this."""
+    max_time_s: float = 20.0
+    """Both sides together; from then on `fewest_pairs` are enough."""
+    fewest_pairs: int = 10
+    warmup_s: float = 0.2
+    """Both sides together, at least; then until blocks have settled."""
+    max_warmup_s: float = 5.0
+    settled: float = 0.02
+    """Medians of four blocks in a row that differ by no more from one to the next."""
+
+    def calls(self, median_ms: float) -> int:
+        """Calls of a block, without the first, for a step of this duration."""
+        least, most = self.block_calls
+        fitting = max(1, int(self.max_block_ms / median_ms))
+        return max(min(least, fitting), min(most, math.ceil(self.block_ms / median_ms)))
+
+    def has_settled(self, medians: Sequence[float]) -> bool:
+        """Whether the last four blocks agree, each with the one before."""
+        last = medians[-4:]
+        return len(last) == 4 and all(abs(now / before - 1) <= self.settled for before, now in pairwise(last))
+
+    def record(self) -> dict[str, Any]:
+        """The settings for `Duel.settings`."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The kept iterations of one block of each side, in milliseconds of the clock that decides."""
+
+    a_ms: tuple[float, ...]
+    b_ms: tuple[float, ...]
+
+    @property
+    def log_ratio(self) -> float:
+        """The logarithm of b's median over a's."""
+        return math.log(_median(self.b_ms) / _median(self.a_ms))
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a launch is: pairs, and the time that their kept iterations took."""
+
+    good: int = 0
+    bad: int = 0
+    a_ms: float = 0.0
+    b_ms: float = 0.0
+    """As `a_ms`, of the good pairs alone."""
+    spent_ms: float = 0.0
+
+    def after(self, pair: Pair, *, good: bool) -> Progress:
+        """One pair further."""
+        a_ms, b_ms = sum(pair.a_ms), sum(pair.b_ms)
+        spent_ms = self.spent_ms + a_ms + b_ms
+        if not good:
+            return replace(self, bad=self.bad + 1, spent_ms=spent_ms)
+        return Progress(self.good + 1, self.bad, self.a_ms + a_ms, self.b_ms + b_ms, spent_ms)
+
+    def enough(self, settings: DuelSettings) -> bool:
+        """Pairs in both orders equally often, and enough of them, or as many as the time allows."""
+        if self.good % 2 or self.good < settings.fewest_pairs:
+            return False
+        long = min(self.a_ms, self.b_ms) >= settings.min_time_s * 1e3
+        return (self.good >= settings.min_pairs and long) or self.spent_ms >= settings.max_time_s * 1e3
+
+    def hopeless(self, settings: DuelSettings) -> bool:
+        """More bad pairs than good ones once that is more than chance, or twice the time gone."""
+        too_many = self.bad > max(self.good, settings.min_pairs)
+        return too_many or (self.bad > 0 and self.spent_ms >= 2 * settings.max_time_s * 1e3)
+
+
+def duel(a: Side, b: Side, settings: DuelSettings, *, first: str, watch: Watch) -> Launch:
+    """One launch; `first` ("a" or "b") is the side whose session was made first.
+
+    Pairs that were disturbed are measured again, at most as often as there are good ones and `min_pairs` times; a
+    launch that stays disturbed, or shares its GPU, is `spoiled`. The figures of a launch without a good pair are
+    those of its bad ones.
+    """
+    if a.decided_on != b.decided_on:
+        raise CaseError(f"one side is timed by the {a.decided_on}'s clock, the other by the {b.decided_on}'s")
+    calls = _warm_up(a, b, settings)
+    pairs: dict[bool, list[Pair]] = {True: [], False: []}
+    objections: list[tuple[str, str]] = []
+    progress = Progress()
+    while not (progress.enough(settings) or progress.hopeless(settings)):
+        pair, objection = _turn(a, b, calls, watch, reverse=progress.good % 2 == 1)
+        progress = progress.after(pair, good=objection is None)
+        pairs[objection is None].append(pair)
+        objections += [objection] if objection else []
+    evidence = watch.summary()
+    spoiled = _foreign(evidence) if progress.enough(settings) else _disturbed(progress, objections)
+    redone = dict(Counter(word for word, _ in objections))
+    return _launch(pairs[True] or pairs[False], first=first, redone=redone, spoiled=spoiled, evidence=evidence)
+
+
+def _launch(pairs: Sequence[Pair], **told: Any) -> Launch:
+    a_ms = sorted(time for pair in pairs for time in pair.a_ms)
+    b_ms = sorted(time for pair in pairs for time in pair.b_ms)
+    threshold_ms = TAIL_FACTOR * stats.median(a_ms)
+    return Launch(
+        log_ratio=stats.median(sorted(pair.log_ratio for pair in pairs)),
+        tail=_share_above(b_ms, threshold_ms) - _share_above(a_ms, threshold_ms),
+        a_p50_ms=stats.median(a_ms),
+        b_p50_ms=stats.median(b_ms),
+        pairs=len(pairs),
+        samples=len(a_ms),
+        **told,
+    )
+
+
+def _turn(a: Side, b: Side, calls: int, watch: Watch, *, reverse: bool) -> tuple[Pair, tuple[str, str] | None]:
+    """One pair of blocks, b's first if reversed, and why they may not be compared."""
+    seen: dict[str, tuple[tuple[float, ...], Sight]] = {}
+    for name, side in (("b", b), ("a", a)) if reverse else (("a", a), ("b", b)):
+        block = side.block(calls + 1)
+        seen[name] = kept(block, side), watch.see(block)
+    return Pair(seen["a"][0], seen["b"][0]), watch.objection(seen["a"][1], seen["b"][1])
+
+
+def kept(block: Block, side: Side) -> tuple[float, ...]:
+    """A block's iterations but the first, in milliseconds of the clock that decides; CaseError if it shows no time."""
+    told = (block.gpu_ms if side.decided_on == "gpu" else block.host_ms) or ()
+    if len(told) < 2 or _median(told[1:]) <= 0:
+        raise CaseError(f"the {side.decided_on}'s clock shows no time for an iteration: it is too short to be timed")
+    return told[1:]
+
+
+def _warm_up(a: Side, b: Side, settings: DuelSettings) -> int:
+    """Run both sides in turns until their blocks have settled; the calls of a block (without the first)."""
+    medians: dict[str, list[float]] = {"a": [], "b": []}
+    calls, spent_ms = 1, 0.0
+    while spent_ms < settings.max_warmup_s * 1e3:
+        for name, side in (("a", a), ("b", b)):
+            told = kept(side.block(calls + 1), side)
+            spent_ms += sum(told)
+            medians[name].append(_median(told))
+        calls = settings.calls(max(found[-1] for found in medians.values()))
+        if spent_ms >= settings.warmup_s * 1e3 and all(settings.has_settled(found) for found in medians.values()):
+            break
+    return calls
+
+
+def _disturbed(progress: Progress, objections: Sequence[tuple[str, str]]) -> str:
+    """What kept a launch from being clean: every reason with its count and what was seen last."""
+    counts, last = Counter(word for word, _ in objections), dict(objections)
+    told = "; ".join(f"{count} by {word} ({last[word]})" for word, count in counts.most_common())
+    return f"{progress.bad} of {progress.good + progress.bad} pairs were disturbed: {told}"
+
+
+def _foreign(evidence: Evidence) -> str | None:
+    if not evidence.foreign:
+        return None
+    return f"other processes used the GPU: {', '.join(evidence.foreign)}"
+
+
+def _share_above(ordered: Sequence[float], threshold: float) -> float:
+    return (len(ordered) - bisect_right(ordered, threshold)) / len(ordered)
+
+
+def _median(values: Sequence[float]) -> float:
+    return stats.median(sorted(values))
