@@ -11,6 +11,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from harness.backends.base import BuildSpec
+from harness.backends.onnxruntime import Cpu
 from harness.backends.onnxruntime_session import HostSession
 from harness.judge import judge
 from harness.judge.accuracy import judge_outputs
@@ -20,7 +22,7 @@ from harness.metrics.fidelity import differences, distances, noise
 from harness.records import FidelityPlan, LatencyPlan, Measurement, Outcome, Source
 from harness.runner import REFUSED, twin_files
 from harness.runner.steps import Steps
-from harness.runner.twins import Twin, measure
+from harness.runner.twins import Twin, evaluate, measure
 from harness.variants.graph import load_model
 from harness.variants.twin import twin
 from models import attention, conv_net
@@ -321,3 +323,52 @@ def test_the_headline_of_a_case_without_a_twin_says_that_fidelity_was_not_checke
     outcome = Outcome(measurements=compare(made, [equal], [equal]) + measure(Twin(refused="timeout: 600 s"), []))
 
     assert "fidelity was not checked" in judge(made, outcome, None, known=False).headline
+
+
+class Ticking:
+    """Runs of ONNX Runtime in which every batch costs a number of seconds of its own, by its first element."""
+
+    def __init__(self, costs):
+        self.costs, self.now_s, self.runs = costs, 0.0, []
+
+    def clock(self):
+        return self.now_s
+
+    def open(self, artefact, spec):
+        session = Cpu().open(artefact, spec)
+        healthy = session.infer
+
+        def infer(feeds):
+            batch = int(feeds["x"].flat[0])
+            self.now_s += self.costs[batch]
+            self.runs.append((Path(artefact.path).stem, batch))
+            return healthy(feeds)
+
+        session.infer = infer
+        return session
+
+
+@pytest.mark.parametrize(
+    ("costs", "budget_s", "batches", "members"),
+    [
+        ([1, 1, 1, 1], 100, 4, 8),
+        ([1, 1, 1, 1], 30, 3, 8),
+        ([1, 1, 10, 10], 40, 3, 3),  # the third was not known to be slow; the fourth is, so it does not begin
+        ([20, 20], 40, 1, 3),
+    ],
+)
+def test_the_twin_begins_no_batch_and_no_evaluation_that_would_exceed_its_budget(
+    tmp_path, costs, budget_s, batches, members
+):
+    relu = [helper.make_node("Mul", ["x", "x"], ["y"])]
+    onnx.save(graph(relu, {"x": (TensorProto.FLOAT, ["n"])}, {"y": (TensorProto.FLOAT, ["n"])}), tmp_path / "m.onnx")
+    spec = BuildSpec("s/m", tmp_path / "m.onnx", "fp32", None, {"x": "float32", "y": "float32"}, {})
+    feeds = [{"x": np.full(4, number, np.float32)} for number in range(len(costs))]
+    slow = Ticking(costs)
+
+    made = evaluate(slow, spec, feeds, FidelityPlan(budget_s=budget_s), clock=slow.clock)
+
+    assert len(made.outputs) == batches
+    assert made.noise["y"].members == members
+    assert any("batches: more would take over" in note for note in made.notes) == (batches < len(costs))
+    assert any("evaluations: more would take over" in note for note in made.notes) == (members < 8)

@@ -200,3 +200,9 @@ def test_an_operator_of_the_runtimes_own_that_takes_no_bf16_is_skipped_in_its_wo
 
     assert [r.status for r in read_run(folder / "out").records] == ["new", "skipped"]
     assert "Type 'tensor(bfloat16)' of input parameter" in read_run(folder / "out").records[1].headline
+
+
+def test_the_time_of_the_precision_twin_is_a_stage_of_the_case_that_needed_it(folder):
+    assert harness(folder, "run", suite(folder), "-o", "out") == 0
+
+    assert 0 < record(folder).stages["twin_s"] < 60

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
+from time import monotonic
 from types import TracebackType
 from typing import Any, Self
 
@@ -47,6 +48,8 @@ class Bench:
         self._available: dict[str, dict[str, Any]] = {}
         self._references: dict[str, Path | Failure] = {}
         self._twins: dict[str, Path] = {}
+        self._twin_s: float | None = None
+        """What the twin of the case at hand took, where it is the first of those that share it."""
         self._environment: Environment | None = None
 
     def __enter__(self) -> Self:
@@ -89,6 +92,7 @@ class Bench:
         """Everything measured for one plan; whatever goes wrong is in the outcome."""
         if plan.excluded is not None:
             return excluded(plan.excluded)
+        self._twin_s = None
         try:
             if reason := self.why_not(plan.case.backend):
                 return Outcome(skipped=reason)
@@ -106,7 +110,9 @@ class Bench:
         except WorkerFailed as lost:
             return Outcome(error=lost.failure)
         try:
-            return decode(Outcome, answer)
+            outcome = decode(Outcome, answer)
+            spent = {} if self._twin_s is None else {"twin_s": self._twin_s}
+            return replace(outcome, stages={**outcome.stages, **spent})
         except (TypeError, ValueError) as error:
             return Outcome(error=Failure("harness", "answer", f"the worker's answer is not an outcome: {error}"))
 
@@ -165,9 +171,11 @@ class Bench:
         key = _twin_key(plan)
         if key not in self._twins:
             folder = self._scratch / "twins" / key
+            start = monotonic()
             try:
-                self._worker(TWIN_BACKEND).request("twin", plan=encode(plan), folder=str(folder))
+                self._twin_s = self._worker(TWIN_BACKEND).request("twin", plan=encode(plan), folder=str(folder))
             except WorkerFailed as lost:
+                self._twin_s = monotonic() - start
                 folder.mkdir(parents=True, exist_ok=True)
                 (folder / REFUSED).write_text(f"{lost.failure.kind}: {first_line(lost.failure.message)}", "utf-8")
             self._twins[key] = folder

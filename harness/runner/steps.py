@@ -95,8 +95,8 @@ class Steps:
         finally:
             session.close()
 
-    def twin(self, plan: Plan, folder: Path) -> None:
-        """Write the outputs of the plan's precision twin to a folder, and what rounding does to them."""
+    def twin(self, plan: Plan, folder: Path) -> float:
+        """Write the outputs of the plan's precision twin to a folder, and what rounding does to them; gives seconds."""
         stages = Stages(lambda stage: self._announce(stage if stage == "wait" else "twin"), None)
         prepared = self._prepare(plan, stages)
         with stages("twin"):
@@ -105,6 +105,7 @@ class Steps:
                 _backend(TWIN_BACKEND), prepared.spec, samples(plan, prepared), plan.fidelity, moved, self._scratch
             )
             twin_files.keep(folder, made, inputs=prepared.feeds.digest)
+        return stages.seconds["twin_s"]
 
     def measure(self, plan: Plan, reference: Path | None, twin: Path | None, keep: Path | None) -> Outcome:
         """Everything measured for one case; a runtime that refuses the case makes a skipped outcome."""

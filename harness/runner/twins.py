@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,6 +28,8 @@ ROUNDOFF = {"fp16": 2.0**-11, "bf16": 2.0**-8}
 """Unit roundoff of what a runtime may leave unrounded in the last output; 2^-24 for the others."""
 FINE = ("fp32", "as-is")
 """Precisions at which a file may be computed in float32 alone."""
+TICK_S = 1e-9
+"""Shorter than any run."""
 FEWEST = 3
 """Noisy evaluations below which nothing can be said about their spread."""
 
@@ -59,6 +61,7 @@ def evaluate(
     plan: FidelityPlan,
     moves: Sequence[Move] = (),
     scratch: Path | None = None,
+    clock: Callable[[], float] = perf_counter,
 ) -> Twin:
     """The twin of the variant in `spec` on as many of the feeds as the plan's time allows, the first at least.
 
@@ -75,30 +78,73 @@ def evaluate(
             if not any(value.dtype == np.float32 for value in feeds[0].values()):
                 raise
             noisy = _Shaken(plain, max(_roundoff(spec, name) for name in spec.dtypes))
-        moved, first = (_timed(session, feeds[0]) for session in (noisy, plain))
-        cost_s = first[1] + plan.members * moved[1]
-        count = min(len(feeds), max(1, int(plan.budget_s / cost_s)))
-        outputs = [first[0]] + [plain.infer(batch) for batch in feeds[1:count]]
-        members = max(FEWEST, min(plan.members, int(plan.members * plan.budget_s / cost_s)))
+        moved, first = (_timed(session, feeds[0], clock) for session in (noisy, plain))
+        each = 1 + plan.members * moved[1] / max(first[1], TICK_S)
+        outputs, left_s = _afforded(plain, feeds, first, plan.budget_s, each, clock)
+        count, cost_s = len(outputs), first[1] * each
         spread = _Spread(outputs)
-        for _ in range(members):
-            spread.add([noisy.infer(batch) for batch in feeds[:count]])
+        members = _gathered(spread, noisy, feeds[:count], plan.members, left_s, clock)
         roundoffs = {name: _roundoff(spec, name) for name in outputs[0]}
         touched = coarse(load_model(spec.model)[0]) if spec.precision in FINE else {*outputs[0]}
         by = Yardstick(spread.noise(roundoffs, touched), spread.steady)
         rows = {move.name: independent(move, outputs[0], plain.infer, by, spec.precision) for move in moves}
     fewer = f"fidelity is judged on {count} of {len(feeds)} batches: more would take over {plan.budget_s:g} s"
-    over = f"one batch takes about {cost_s:.0f} s, more than budget_s: {plan.budget_s:g}"
+    over = f"one batch takes about {cost_s:.3g} s, more than budget_s: {plan.budget_s:g}"
+    rare = f"rounding is measured by {members} of {plan.members} evaluations: more would take over {plan.budget_s:g} s"
     shaken = [INPUTS_ONLY] if isinstance(noisy, _Shaken) else []
     mixed = [why for _, why in rows.values() if why]
     notes = (
         *([fewer] if count < len(feeds) else []),
         *([over] if cost_s > plan.budget_s else []),
+        *([rare] if members < plan.members else []),
         *shaken,
         *spread.notes(),
         *mixed,
     )
     return Twin(outputs, by.noise, by.steady, notes, {name: held for name, (held, _) in rows.items()})
+
+
+def _afforded(
+    plain: Session,
+    feeds: Batches,
+    first: tuple[dict[str, Tensor], float],
+    budget_s: float,
+    each: float,
+    clock: Callable[[], float],
+) -> tuple[list[dict[str, Tensor]], float]:
+    """Outputs of as many batches as the budget pays for, the first at least, and the seconds left for the noise.
+
+    `each` is what a batch costs with its noise, in multiples of one plain run. A batch is taken to last as long as the
+    one before.
+    """
+    outputs, took_s, last_s = [first[0]], first[1], first[1]
+    for batch in feeds[1:]:
+        if (took_s + last_s) * each > budget_s:
+            break
+        start = clock()
+        outputs.append(plain.infer(batch))
+        last_s = clock() - start
+        took_s += last_s
+    return outputs, budget_s - took_s
+
+
+def _gathered(
+    spread: _Spread,
+    noisy: Session | _Shaken,
+    feeds: Batches,
+    members: int,
+    left_s: float,
+    clock: Callable[[], float],
+) -> int:
+    """How many noisy evaluations were taken: none begins for which no time is left, but for the fewest there must be."""
+    start, last_s = clock(), 0.0
+    for taken in range(members):
+        begin = clock()
+        if taken >= FEWEST and begin - start + last_s > left_s:
+            return taken
+        spread.add([noisy.infer(batch) for batch in feeds])
+        last_s = clock() - begin
+    return members
 
 
 def _roundoff(spec: BuildSpec, output: str) -> float:
@@ -131,11 +177,13 @@ class _Shaken:
         return moved.astype(np.float32)
 
 
-def _timed(session: Session | _Shaken, feed: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], float]:
+def _timed(
+    session: Session | _Shaken, feed: Mapping[str, Tensor], clock: Callable[[], float]
+) -> tuple[dict[str, Tensor], float]:
     """Outputs and seconds of a second run; the first one of a session also allocates."""
     session.infer(feed)
-    start = perf_counter()
-    return session.infer(feed), perf_counter() - start
+    start = clock()
+    return session.infer(feed), clock() - start
 
 
 def _open(backend: Backend, spec: BuildSpec, folder: Path, level: float) -> Session:

@@ -102,8 +102,9 @@ class Worker:
     def _reference(self, plan: Any, folder: str) -> None:
         self._steps.reference(decode(Plan, plan), Path(folder))
 
-    def _twin(self, plan: Any, folder: str) -> None:
-        self._steps.twin(decode(Plan, plan), Path(folder))
+    def _twin(self, plan: Any, folder: str) -> float:
+        seconds: float = self._steps.twin(decode(Plan, plan), Path(folder))
+        return seconds
 
     def _measure(self, plan: Any, reference: str | None, twin: str | None, keep: str | None) -> Any:
         folders = (Path(folder) if folder else None for folder in (reference, twin, keep))
