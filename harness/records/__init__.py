@@ -36,6 +36,7 @@ from harness.records.runs import (
     Run,
     Verdict,
 )
+from harness.records.screens import Screened, Screening
 
 __all__ = [
     "BLOCKING",
@@ -71,6 +72,8 @@ __all__ = [
     "Record",
     "Reference",
     "Run",
+    "Screened",
+    "Screening",
     "Source",
     "Task",
     "Verdict",

@@ -1,0 +1,154 @@
+"""Decides on times against those of earlier runs: a coarse screen, for where both sides cannot be timed in turns.
+
+Machines change from run to run, so times are divided by those of a canary: fixed work that the change under test
+cannot touch, timed in the same process. One clean measurement acquits, and only three suspicious ones fail. Where the
+canary itself moved, or many cases are suspicious at once, it is the job that is wrong, not the code.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness import stats
+from harness.records import Check, LatencyPlan, Screened, Screening
+
+KEPT = 20
+"""Runs of a machine class that a case is compared with."""
+FEWEST = 5
+"""Runs without which nothing is compared."""
+TIMES = 3
+"""Measurements that must all be suspicious before a case fails."""
+SUSPICIOUS, PROVEN = 0.02, 0.03
+"""Slowdown beyond which one measurement is suspicious, and beyond which all of three fail a case."""
+LIMIT = 0.05
+"""The slowdown that these margins find in nine of ten decisions; a larger limit makes them larger in proportion."""
+SIGMAS = 3.0
+SMALLEST_SD = 0.001
+"""A canary is not taken to repeat better than this (log)."""
+MANY_SHARE, MANY_OF = 0.1, 10
+"""Share of suspicious cases, among at least that many, beyond which the job is invalid."""
+RULE = f"all of {TIMES} fresh measurements, divided by the canary's, beyond the margin over the median of earlier runs"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One measurement against the earlier runs."""
+
+    ratio: float
+    baseline_ms: float
+    """What the case would have taken in this process, had nothing changed."""
+    measured: Screened
+
+    @property
+    def change_us(self) -> float:
+        """The change in microseconds."""
+        return (self.measured.value_ms - self.baseline_ms) * 1e3
+
+
+def suspicious(plan: LatencyPlan, screening: Screening) -> bool:
+    """Whether every measurement so far is slower than the margin allows; one clean measurement acquits."""
+    changes = _changes(screening)
+    return bool(changes) and all(_beyond(plan, one, SUSPICIOUS) for one in changes)
+
+
+def again(plan: LatencyPlan, screening: Screening) -> bool:
+    """Whether a case is to be measured once more in a fresh process: nothing acquitted it yet."""
+    return len(screening.now) < TIMES and (not screening.now or suspicious(plan, screening))
+
+
+def broken_job(earlier_canary_ms: Sequence[float], canary_ms: Sequence[float], cases: Sequence[bool]) -> str | None:
+    """Why a job says nothing about the code; None where it may.
+
+    `earlier_canary_ms` has one value for each earlier run, `canary_ms` those of this job, `cases` says of each whether
+    it is suspicious.
+    """
+    earlier = [math.log(value) for value in earlier_canary_ms if value > 0][-KEPT:]
+    now = [math.log(value) for value in canary_ms if value > 0]
+    if len(earlier) >= FEWEST and now:
+        moved = stats.median(sorted(now)) - math.fsum(earlier) / len(earlier)
+        band = SIGMAS * max(stats.spread(earlier), SMALLEST_SD)
+        if abs(moved) > band:
+            return (
+                f"the canary, which no change can touch, moved by {math.expm1(moved):+.1%} (its own band is "
+                f"{math.expm1(band):.1%}): run the job again, elsewhere if it stays"
+            )
+    if len(cases) >= MANY_OF and sum(cases) > MANY_SHARE * len(cases):
+        return (
+            f"{sum(cases)} of {len(cases)} cases are slower at once, which is the machine's doing more likely than the "
+            "code's: run the job again, or time both sides in turns"
+        )
+    return None
+
+
+def judge_screen(plan: LatencyPlan, screening: Screening, broken: str | None) -> tuple[list[Check], str, str]:
+    """Checks, status (passed, inconclusive or regressed) and a headline; `broken` is what `broken_job` said."""
+    changes = _changes(screening)
+    if not changes:
+        return [], "inconclusive", _nothing(screening)
+    best = min(changes, key=lambda one: one.ratio)
+    status, why = _decide(plan, screening, changes, broken)
+    words = f"{screening.quantile} {best.ratio - 1:+.1%} against {len(_history(screening))} earlier runs"
+    words += (
+        f" ({screening.decided_on}; {len(changes)} measured, the fastest counts; margin {_margin(plan, PROVEN):.1%})"
+    )
+    words += f": {why}" if why else ""
+    limit = best.baseline_ms * (1 + _margin(plan, PROVEN))
+    check = Check(
+        "latency/regression", "latency", None, f"{screening.quantile}_ms", best.measured.value_ms, limit,
+        best.baseline_ms, status != "regressed", f"{words}; rule: {RULE}",
+    )  # fmt: skip
+    return [check], status, words
+
+
+def _decide(plan: LatencyPlan, screening: Screening, changes: Sequence[Change], broken: str | None) -> tuple[str, str]:
+    """Status, and what explains it."""
+    if broken is not None:
+        return "inconclusive", f"the job is invalid: {broken}"
+    if not suspicious(plan, screening):
+        return "passed", ""
+    if len(changes) < TIMES:
+        return "inconclusive", f"suspicious, and measured only {len(changes)} of {TIMES} times"
+    if not _with_canary(screening):
+        return "inconclusive", "suspicious, but without a canary the machine may be the cause"
+    if all(_beyond(plan, one, PROVEN) for one in changes):
+        return "regressed", f"slower in all of {len(changes)} fresh processes"
+    return "inconclusive", "suspicious, but not all beyond the margin: time both sides in turns to tell"
+
+
+def _nothing(screening: Screening) -> str:
+    if not screening.now:
+        return "not timed"
+    return f"{len(_history(screening))} earlier runs of this machine class are too few: {FEWEST} are needed to compare"
+
+
+def _changes(screening: Screening) -> list[Change]:
+    """Every measurement against the median of the earlier runs; none where these are too few."""
+    history, canary = _history(screening), _with_canary(screening)
+    if len(history) < FEWEST:
+        return []
+    base = stats.median(sorted(one.value_ms / _divisor(one, canary=canary) for one in history))
+    expected = [base * _divisor(one, canary=canary) for one in screening.now]
+    return [Change(one.value_ms / ms, ms, one) for one, ms in zip(screening.now, expected, strict=True)]
+
+
+def _history(screening: Screening) -> tuple[Screened, ...]:
+    return tuple(one for one in screening.history if one.value_ms > 0)[-KEPT:]
+
+
+def _with_canary(screening: Screening) -> bool:
+    """Whether every value has its canary; else times are compared as they are."""
+    return all(one.canary_ms is not None and one.canary_ms > 0 for one in (*_history(screening), *screening.now))
+
+
+def _divisor(one: Screened, *, canary: bool) -> float:
+    return one.canary_ms if canary and one.canary_ms is not None else 1.0
+
+
+def _beyond(plan: LatencyPlan, change: Change, margin: float) -> bool:
+    return change.ratio > 1 + _margin(plan, margin) and change.change_us > plan.floor_us
+
+
+def _margin(plan: LatencyPlan, margin: float) -> float:
+    return margin * max(1.0, (plan.regression or 0.0) / LIMIT)

@@ -1,0 +1,151 @@
+"""The screen against earlier runs: one rule each, without any I/O."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from harness.judge.screen import KEPT, again, broken_job, judge_screen, suspicious
+from harness.records import LatencyPlan, Screened, Screening
+
+PLAN = LatencyPlan(floor_us=1.0)
+HISTORY = tuple(Screened(1.0 + 0.002 * (i % 5 - 2), 0.5) for i in range(KEPT))
+
+
+def screening(*changes, machine=1.0, canary=True, history=HISTORY):
+    """A case that takes 1 ms as a rule, on a machine that is slower now by a factor."""
+    measured = (Screened((1 + change) * machine, 0.5 * machine if canary else None) for change in changes)
+    return Screening("p10", tuple(history), tuple(measured), "host")
+
+
+def decide(asked, plan=PLAN, broken=None):
+    return judge_screen(plan, asked, broken)
+
+
+def status(*args, **options):
+    return decide(*args, **options)[1]
+
+
+def words(*args, **options):
+    return decide(*args, **options)[2]
+
+
+def test_a_time_within_2_percent_is_not_suspicious_and_passes():
+    assert not suspicious(PLAN, screening(0.019))
+    assert not again(PLAN, screening(0.019))
+    assert status(screening(0.019)) == "passed"
+    assert suspicious(PLAN, screening(0.021))
+
+
+def test_a_suspicious_case_is_measured_up_to_three_times():
+    assert again(PLAN, screening())
+    assert again(PLAN, screening(0.05))
+    assert again(PLAN, screening(0.05, 0.05))
+    assert not again(PLAN, screening(0.05, 0.05, 0.05))
+    assert status(screening(0.05, 0.05)) == "inconclusive"
+    assert "only 2 of 3 times" in words(screening(0.05, 0.05))
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_any_clean_measurement_acquits(place):
+    changes = [0.5, 0.5, 0.5]
+    changes[place] = 0.01
+
+    assert status(screening(*changes)) == "passed"
+
+
+def test_all_of_three_beyond_3_percent_fail():
+    (check,), found, _ = decide(screening(0.05, 0.08, 0.04))
+
+    assert (found, check.ok) == ("regressed", False)
+    assert check.value / check.baseline == pytest.approx(1.04)
+    assert check.limit / check.baseline == pytest.approx(1.03)
+
+
+def test_between_2_and_3_percent_nothing_is_decided():
+    assert status(screening(0.05, 0.08, 0.025)) == "inconclusive"
+
+
+def test_a_slower_machine_is_told_by_its_canary():
+    assert status(screening(0.0, machine=1.3)) == "passed"
+    assert status(screening(0.05, 0.05, 0.05, machine=0.8)) == "regressed"
+
+
+def test_nothing_fails_without_a_canary():
+    slow = screening(0.1, 0.1, 0.1, canary=False)
+
+    assert suspicious(PLAN, slow)
+    assert status(slow) == "inconclusive"
+    assert "without a canary" in words(slow)
+    assert status(screening(0.0, canary=False)) == "passed"
+    without = [replace(one, canary_ms=None) for one in HISTORY]
+    assert status(screening(0.1, 0.1, 0.1, history=without)) == "inconclusive"
+
+
+def test_only_the_latest_20_runs_are_compared_with():
+    slower_once = [Screened(2.0, 0.5)] * 100
+
+    assert status(screening(0.05, 0.05, 0.05, history=[*slower_once, *HISTORY])) == "regressed"
+
+
+def test_too_few_runs_are_nothing_to_compare_with():
+    assert status(screening(0.5, 0.5, 0.5, history=HISTORY[:4])) == "inconclusive"
+    assert words(screening(0.5, history=HISTORY[:4])).startswith("4 earlier runs")
+    assert words(screening()) == "not timed"
+
+
+def test_changes_below_the_floor_never_count():
+    assert status(screening(0.05, 0.05, 0.05), replace(PLAN, floor_us=60.0)) == "passed"
+
+
+def test_a_larger_limit_widens_the_margins():
+    wide = replace(PLAN, regression=0.10)
+
+    assert status(screening(0.039), wide) == "passed"
+    assert status(screening(0.07, 0.07, 0.07), wide) == "regressed"
+    assert status(screening(0.05, 0.05, 0.05), replace(PLAN, regression=0.01)) == "regressed"
+
+
+def test_a_canary_beyond_three_sigma_makes_the_job_invalid():
+    earlier = [0.500, 0.505, 0.495, 0.502, 0.498] * 4
+
+    assert broken_job(earlier, [0.505], []) is None
+    broken = broken_job(earlier, [0.55, 0.56], [])
+    assert "moved by +11.0%" in broken
+    assert status(screening(0.05, 0.05, 0.05), broken=broken) == "inconclusive"
+    assert status(screening(0.0), broken=broken) == "inconclusive"  # nothing is said about the code at all
+    assert broken_job(earlier, [0.45], []) is not None
+    assert broken_job(earlier[:4], [5.0], []) is None  # four runs have no band
+
+
+def test_more_than_a_tenth_of_at_least_ten_cases_make_the_job_invalid():
+    assert broken_job([], [], [True] * 9) is None
+    assert broken_job([], [], [True] + [False] * 9) is None
+    assert "2 of 10 cases" in broken_job([], [], [True] * 2 + [False] * 8)
+
+
+def simulated(change, rng, runs):
+    """Decisions on a machine with slow moments, whose speed drifts by 0.3 % from run to run."""
+    speed, history, found = 1.0, [], []
+    for _ in range(KEPT + runs):
+        speed *= 1 + rng.gauss(0, 0.003)
+        now = []
+        while len(now) < 3:
+            moment = speed * (1.1 if rng.random() < 0.05 else 1.0)
+            noise = [1 + rng.gauss(0, 0.006) for _ in range(2)]
+            now.append(Screened((1 + change) * moment * noise[0], 0.5 * moment * noise[1]))
+            asked = Screening("p10", tuple(history[-KEPT:]), tuple(now), "host")
+            if len(history) >= KEPT and not again(PLAN, asked):
+                found.append(status(asked))
+                break
+        history.append(Screened(now[0].value_ms / (1 + change), now[0].canary_ms))
+    return found
+
+
+def test_unchanged_code_raises_no_alarm_and_five_percent_are_found():
+    clean, slow = simulated(0.0, random.Random(3), 1000), simulated(0.05, random.Random(4), 1000)
+
+    assert clean.count("passed") == 1000
+    assert slow.count("regressed") > 900
