@@ -12,6 +12,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from harness.records import Failure
+from harness.runner.client import WorkerFailed, WorkerProcess
 from harness.store import read_run
 from toy import harness
 
@@ -206,3 +208,21 @@ def test_the_time_of_the_precision_twin_is_a_stage_of_the_case_that_needed_it(fo
     assert harness(folder, "run", suite(folder), "-o", "out") == 0
 
     assert 0 < record(folder).stages["twin_s"] < 60
+
+
+def test_a_twin_that_took_too_long_is_a_check_of_its_own_that_says_so(folder, monkeypatch):
+    healthy = WorkerProcess.request
+
+    def request(self, op, **arguments):
+        if op == "twin":
+            raise WorkerFailed(Failure("timeout", "twin", "twin took longer than 600 s: raise --timeout"))
+        return healthy(self, op, **arguments)
+
+    monkeypatch.setattr(WorkerProcess, "request", request)
+
+    assert harness(folder, "run", suite(folder), "-o", "out") == 0
+
+    (check,) = [check for check in record(folder).checks if check.metric == "twin"]
+    assert check.reason.startswith("not checked, there is no precision twin (timeout: twin took longer than 600 s")
+    assert "fidelity was not checked: timeout: twin took longer" in record(folder).headline
+    assert "not checked</td>" in (folder / "out/report.html").read_text()

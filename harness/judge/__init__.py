@@ -41,8 +41,9 @@ def judge(
         return Verdict("failed", _headline(failed), checks)
     untimed_before = baseline is None and outcome.latency is not None
     words = f"{drifted}; {words}" if drifted else words
-    if any(check.metric == "twin" and check.value is None for check in accuracy):
-        words += "; fidelity was not checked"
+    untwinned = next((m for m in outcome.measurements if m.metric == "twin" and m.value is None), None)
+    if untwinned is not None:
+        words += f"; fidelity was not checked: {first_line(untwinned.detail)}"
     return Verdict(_status(change, known=known and not untimed_before), words, checks)
 
 

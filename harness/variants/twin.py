@@ -21,6 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 from harness.errors import Unsupported
 from harness.sources.inspect import tensors
 from harness.variants.graph import STANDARD, graphs, nodes, reads, subgraphs
+from harness.variants.scopes import own_names
 
 FLOAT, FLOAT16, BFLOAT16 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16
 ROUNDOFF: dict[int, float] = {FLOAT: 2.0**-24, FLOAT16: 2.0**-11, BFLOAT16: 2.0**-8}
@@ -89,6 +90,7 @@ def twin(model: Any, precision: str, *, noise: float = 0.0) -> Any:
     The model comes from `harness.variants.graph.load_model`: shapes inferred, nodes named. Raises Unsupported where a
     half type cannot be told.
     """
+    own_names(model)
     _refuse_unknown(model)
     quantised = _behind_any(model, lambda node: node.op_type in QUANTISERS)
     rounding = _Rounding(_types(model), precision, noise, quantised, _decides_shapes(model), _folded(model))
@@ -103,7 +105,7 @@ def twin(model: Any, precision: str, *, noise: float = 0.0) -> Any:
 
 def coarse(model: Any) -> set[str]:
     """Tensors that rounding to less than float32 has touched: half types, and what comes from quantised values."""
-    half = {name for name, kind in _types(model).items() if kind in (FLOAT16, BFLOAT16)}
+    half = {name for name, kind in _types(own_names(model)).items() if kind in (FLOAT16, BFLOAT16)}
     return half | _behind_any(
         model, lambda node: node.op_type in QUANTISERS or bool(half & {*node.input, *node.output})
     )
@@ -278,9 +280,6 @@ def _types(model: Any) -> dict[str, int]:
     for graph in graphs(model.graph):
         told = {tensor.name: tensor.data_type for tensor in graph.initializer}
         told |= {v.name: v.type.tensor_type.elem_type for v in (*graph.value_info, *graph.input, *graph.output)}
-        clash = sorted(name for name, kind in told.items() if kind and found.get(name, kind) not in (kind, 0))
-        if clash:
-            raise Unsupported(f"inner graphs use the name '{clash[0]}' for tensors of several types")
         found |= told
     return found
 
