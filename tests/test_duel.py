@@ -18,7 +18,7 @@ from harness.timing.nvml import Device
 from harness.timing.sides import LocalSide
 from models import attention, conv_net
 
-SHORT = DuelSettings(min_pairs=10, min_time_s=0.01, warmup_s=0.0)
+SHORT = DuelSettings(min_pairs=10, min_time_s=0.01, patience_s=0.0, warmup_s=0.0)
 
 
 def run(a, b, settings=SHORT, *, seen=None):
@@ -139,6 +139,14 @@ def test_a_launch_that_is_never_clean_is_spoiled_and_says_by_what():
 
     assert launch.pairs == launch.redone["clocks"] == 11
     assert launch.spoiled == "11 of 11 pairs were disturbed: 11 by clocks (SM clock 1980 MHz for a, 1500 MHz for b)"
+
+
+def test_a_burst_is_waited_for():
+    burst = on_gpu(sm_mhz=[1980, 1500] * 300 + [1980])
+    launch = run(Script("a", 1.0), Script("b", 1.0), DuelSettings(min_pairs=10, min_time_s=0.01), seen=burst)
+
+    assert launch.redone == {"clocks": 300}
+    assert (launch.spoiled, launch.pairs) == (None, 10)
 
 
 def test_new_throttling_disturbs_a_pair_and_old_throttling_does_not():

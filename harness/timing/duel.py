@@ -11,13 +11,13 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
 from typing import Any
 
 from harness import stats
 from harness.errors import CaseError
 from harness.records import Evidence, Launch
 from harness.timing.evidence import Sight, Watch
+from harness.timing.settle import MOST_S, WITHIN, has_settled
 from harness.timing.sides import Block, Side
 
 TAIL_FACTOR = 1.5
@@ -40,10 +40,12 @@ class DuelSettings:
     max_time_s: float = 20.0
     """Both sides together; from then on `fewest_pairs` are enough."""
     fewest_pairs: int = 10
+    patience_s: float = 5.0
+    """Both sides together; a launch with more disturbed pairs than good ones is not given up before."""
     warmup_s: float = 0.2
     """Both sides together, at least; then until blocks have settled."""
-    max_warmup_s: float = 5.0
-    settled: float = 0.02
+    max_warmup_s: float = MOST_S
+    settled: float = WITHIN
     """Medians of four blocks in a row that differ by no more from one to the next."""
 
     def calls(self, median_ms: float) -> int:
@@ -51,11 +53,6 @@ class DuelSettings:
         least, most = self.block_calls
         fitting = max(1, int(self.max_block_ms / median_ms))
         return max(min(least, fitting), min(most, math.ceil(self.block_ms / median_ms)))
-
-    def has_settled(self, medians: Sequence[float]) -> bool:
-        """Whether the last four blocks agree, each with the one before."""
-        last = medians[-4:]
-        return len(last) == 4 and all(abs(now / before - 1) <= self.settled for before, now in pairwise(last))
 
     def record(self) -> dict[str, Any]:
         """The settings for `Duel.settings`."""
@@ -102,17 +99,16 @@ class Progress:
         return (self.good >= settings.min_pairs and long) or self.spent_ms >= settings.max_time_s * 1e3
 
     def hopeless(self, settings: DuelSettings) -> bool:
-        """More bad pairs than good ones once that is more than chance, or twice the time gone."""
-        too_many = self.bad > max(self.good, settings.min_pairs)
+        """More bad pairs than good ones for longer than a burst lasts, or twice the time gone."""
+        too_many = self.bad > max(self.good, settings.min_pairs) and self.spent_ms >= settings.patience_s * 1e3
         return too_many or (self.bad > 0 and self.spent_ms >= 2 * settings.max_time_s * 1e3)
 
 
 def duel(a: Side, b: Side, settings: DuelSettings, *, first: str, watch: Watch) -> Launch:
     """One launch; `first` ("a" or "b") is the side whose session was made first.
 
-    Pairs that were disturbed are measured again, at most as often as there are good ones and `min_pairs` times; a
-    launch that stays disturbed, or shares its GPU, is `spoiled`. The figures of a launch without a good pair are
-    those of its bad ones.
+    Pairs that were disturbed are measured again, as often as there are good ones and for `patience_s`; a launch that
+    stays disturbed, or shares its GPU, is `spoiled`. The figures of a launch without a good pair are of its bad ones.
     """
     if a.decided_on != b.decided_on:
         raise CaseError(f"one side is timed by the {a.decided_on}'s clock, the other by the {b.decided_on}'s")
@@ -173,7 +169,9 @@ def _warm_up(a: Side, b: Side, settings: DuelSettings) -> int:
             spent_ms += sum(told)
             medians[name].append(_median(told))
         calls = settings.calls(max(found[-1] for found in medians.values()))
-        if spent_ms >= settings.warmup_s * 1e3 and all(settings.has_settled(found) for found in medians.values()):
+        if spent_ms >= settings.warmup_s * 1e3 and all(
+            has_settled(found, settings.settled) for found in medians.values()
+        ):
             break
     return calls
 

@@ -1,0 +1,115 @@
+"""Injected slowdowns: exact on scripted clocks and with a scripted kernel; and the canary. No test judges time."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import pytest
+
+from clocks import scripted
+from harness.backends.base import Step
+from harness.errors import CaseError
+from harness.timing.canary import canary
+from harness.timing.duel import DuelSettings, duel
+from harness.timing.evidence import Watch
+from harness.timing.inject import calibrated, slowed, tail
+from harness.timing.sides import LocalSide
+
+
+class Gpu:
+    """A stream whose clock tells what was enqueued: a step of 100 us, and a kernel of 2 us and 2 ns a multiply-add."""
+
+    def __init__(self) -> None:
+        self._enqueued_ms = 0.0
+
+    def run(self, count):
+        self._enqueued_ms += 0.1 * count
+
+    def launch(self, count):
+        self._enqueued_ms += 0.002 + 2e-6 * count
+
+    def step(self):
+        return Step(self.run, stream=1)
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """Laps of the scripted GPU instead of CUDA's events."""
+    made = Gpu()
+
+    class Events:
+        def __init__(self, _stream):
+            self._before = 0.0
+
+        def start(self):
+            self._before = made._enqueued_ms
+
+        def stop(self):
+            pass
+
+        def elapsed_ms(self):
+            return made._enqueued_ms - self._before
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+    monkeypatch.setattr("harness.timing.laps.Events", Events)
+    return made
+
+
+def test_a_scripted_step_becomes_slower_by_the_share():
+    with slowed(scripted(2.0, 3.0), 0.05) as slow:
+        assert LocalSide(slow).block(2).host_ms == pytest.approx((2.1, 3.15))
+
+
+def test_a_duel_sees_what_was_injected():
+    with slowed(scripted(1.0), 0.03) as slow:
+        launch = duel(
+            LocalSide(scripted(1.0)), LocalSide(slow), DuelSettings(min_pairs=10), first="a", watch=Watch(None)
+        )
+
+    assert launch.log_ratio == pytest.approx(math.log(1.03))
+    assert launch.tail == 0
+
+
+def test_a_tail_leaves_the_median_and_hits_its_share_of_iterations():
+    with tail(scripted(1.0), 0.05, 2.0) as slow:
+        times = LocalSide(slow).block(10_000).host_ms
+
+    assert set(times) == {1.0, 2.0}
+    assert sum(time == 2.0 for time in times) / 10_000 == pytest.approx(0.05, abs=0.01)
+
+
+def test_a_tail_is_the_same_for_the_same_seed():
+    def drawn(seed):
+        with tail(scripted(1.0), 0.5, 2.0, seed) as slow:
+            return LocalSide(slow).block(100).host_ms
+
+    assert drawn(1) == drawn(1) != drawn(2)
+
+
+def test_the_host_waits_inside_what_is_timed():
+    with slowed(Step(lambda _: time.sleep(0.002)), 1.0) as slow:
+        assert min(LocalSide(slow).block(5).host_ms) >= 3.9
+
+
+def test_the_kernel_is_as_long_as_the_share_asks_for(gpu):
+    count = calibrated(gpu.step(), gpu.launch, 0.01)
+
+    assert 0.002 + 2e-6 * count == pytest.approx(0.01)
+
+
+def test_less_than_the_price_of_a_kernel_is_refused(gpu):
+    with pytest.raises(CaseError, match=r"1 us cannot be added .* an empty kernel alone takes 2 us"):
+        calibrated(gpu.step(), gpu.launch, 0.001)
+
+
+def test_the_canary_of_the_host_has_a_distribution():
+    found = canary("cpu")
+
+    assert found.samples >= 64
+    assert 0 < found.p50_ms <= found.p99_ms
