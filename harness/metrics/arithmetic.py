@@ -15,7 +15,10 @@ from harness.metrics.pieces import Pair
 Floats = NDArray[np.floating[Any]]
 
 BLOCK = 4096
-"""Elements that BLAS adds up in the elements' own precision; below the size at which it starts threads of its own."""
+"""Elements that BLAS adds up in the elements' own precision; below the size at which it starts threads of its own.
+
+Largest errors are kept for as many elements, too: see `extremes`.
+"""
 SAFE = {"float32": (2.0**-44, 2.0**40), "float64": (2.0**-400, 2.0**400)}
 """Between these, sums of squares neither overflow nor lose what counts to underflow; as are zeros."""
 
@@ -25,16 +28,14 @@ class Scratch:
 
     def __init__(self, size: int, dtype: np.dtype[Any]) -> None:
         self.dtype = dtype
-        self._arrays = [np.empty(size, dtype) for _ in range(6)]
-        self._ones = np.ones(size, dtype)
-        self._mask = np.empty(size, np.bool_)
+        self._arrays = [np.empty(size, dtype) for _ in range(5)]
 
-    def cut(self, size: int) -> tuple[list[Floats], Floats, NDArray[np.bool_]]:
-        """Six arrays, ones, and a mask of that many elements."""
-        return [array[:size] for array in self._arrays], self._ones[:size], self._mask[:size]
+    def cut(self, size: int) -> list[Floats]:
+        """Five arrays of that many elements."""
+        return [array[:size] for array in self._arrays]
 
 
-def working_dtype(reference: Tensor, candidate: Tensor, allowance: Allowance | None) -> np.dtype[Any]:
+def working_dtype(reference: Tensor, candidate: Tensor, allowance: Allowance | None = None) -> np.dtype[Any]:
     """float32 where it holds every value of the two types and the allowance, else float64."""
     tiny = allowance is not None and any(0 < x < 1e-30 or x > 1e30 for x in (allowance.atol, allowance.rtol))
     narrow = all(_fits(tensor.dtype) for tensor in (reference, candidate))
@@ -94,10 +95,31 @@ def dot(x: Floats, y: Floats) -> float:
     return float(np.add.reduce(sums, dtype=np.float64)) + rest
 
 
+def added(x: Floats) -> float:
+    """The sum of x, taken like a dot product."""
+    ones = np.ones(min(x.size, BLOCK), x.dtype)
+    whole = x.size - x.size % BLOCK
+    rest = float(np.dot(x[whole:], ones[: x.size - whole])) if whole < x.size else 0.0
+    if not whole:
+        return rest
+    return float(np.add.reduce(_by_block(x[:whole].reshape(-1, BLOCK), ones), dtype=np.float64)) + rest
+
+
 def _by_block(x: Floats, y: Floats) -> Floats:
-    """The dot product of each row; before NumPy 2 without BLAS."""
-    sums: Floats = np.vecdot(x, y) if hasattr(np, "vecdot") else np.einsum("ij,ij->i", x, y)
+    """The dot product of each row with the same row of y, or with y; before NumPy 2 without BLAS."""
+    sums: Floats = np.vecdot(x, y) if hasattr(np, "vecdot") else np.einsum("ij,ij->i", x, np.broadcast_to(y, x.shape))
     return sums
+
+
+def maxima(x: Floats) -> Floats:
+    """The largest value of each block; NaN where there is one."""
+    whole = x.size - x.size % BLOCK
+    found = np.empty(-(-x.size // BLOCK), x.dtype)
+    if whole:
+        np.maximum.reduce(x[:whole].reshape(-1, BLOCK), axis=1, out=found[: whole // BLOCK])
+    if whole < x.size:
+        found[-1] = np.maximum.reduce(x[whole:])
+    return found
 
 
 def scaled_dot(x: Floats, y: Floats) -> Any:

@@ -86,12 +86,21 @@ def _numbers(
 ) -> list[Measurement]:
     explicit = explicit_limits(plan, name, exact=exact)
     limits = explicit or default_limits(plan.case.precision, exact=exact)
-    settings = _tolerance_settings(limits)
-    if settings and not explicit:
-        settings = _scaled(settings, reference_rms(pairs), conditioning_rms if conditioned(plan) else None)
-    allowance = Allowance(str(settings["rule"]), float(settings["atol"]), float(settings["rtol"])) if settings else None
-    asked = Asked(_metrics(limits), limits, allowance, noise_share(plan.case.precision))
+    plain = _tolerance_settings(limits)
+
+    def in_unit(moments: Moments) -> dict[str, float | str]:
+        if explicit or not plain:
+            return plain
+        scale = moments.reference_rms if moments.all_finite else reference_rms(pairs)
+        return _scaled(plain, scale, conditioning_rms if conditioned(plan) else None)
+
+    def allowance(moments: Moments) -> Allowance:
+        settings = in_unit(moments)
+        return Allowance(str(settings["rule"]), float(settings["atol"]), float(settings["rtol"]))
+
+    asked = Asked(_metrics(limits), limits, allowance if plain else None, noise_share(plan.case.precision))
     moments, values = whole(pairs, asked)
+    settings = in_unit(moments)
     measured = [
         _nonfinite(name, moments),
         Measurement(name, "nothing_finite", float(0 < moments.size == moments.both_nan)),

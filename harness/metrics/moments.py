@@ -9,27 +9,28 @@ only, squares scaled by powers of two.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harness.metrics.arithmetic import (
     SAFE,
     Floats,
     Scratch,
+    added,
     as_float64,
     difference,
     dot,
     load,
+    maxima,
     scaled_dot,
     working_dtype,
 )
 from harness.metrics.base import Tensor
-from harness.metrics.elementwise import Allowance, Worst
-from harness.metrics.pieces import Pair
-from harness.metrics.ulp import finite_steps, has_steps, steps
+from harness.metrics.elementwise import Worst
+from harness.metrics.extremes import Peaks
+from harness.metrics.pieces import Pair, Piece
 
 
 @dataclass(frozen=True)
@@ -103,84 +104,61 @@ def total(parts: Sequence[Moments]) -> Moments:
     return Moments(**merged)
 
 
-def measure(offset: int, pair: Pair, allowance: Allowance | None, scratch: Scratch) -> Moments:
-    """The moments of one piece: flat vectors of equal length and any numeric type."""
+def measure(piece: Piece, scratch: Scratch) -> tuple[Moments, Peaks]:
+    """The moments of one piece, flat vectors of any numeric type; without what `extremes` finds later."""
+    pair = piece.load()
     with np.errstate(all="ignore"):
-        return _fast(offset, pair, allowance, scratch) or _careful(offset, pair, allowance)
+        return _fast(piece, pair, scratch) or (_careful(piece.offset, pair), Peaks(piece))
 
 
 def reference_sum(reference: Tensor) -> tuple[Any, int]:
     """sum r^2 and the number of finite elements of one piece."""
     with np.errstate(all="ignore"):
-        values: Any = reference.astype(working_dtype(reference, reference, None), copy=False)
-        low, high = SAFE[values.dtype.name]
+        values: Any = reference.astype(working_dtype(reference, reference), copy=False)
         peak = max(float(values.max()), -float(values.min()))
-        if peak == 0 or low <= peak <= high:
+        if _safe(values.dtype, peak):
             return dot(values, values), values.size
         values = values[np.isfinite(values)].astype(np.float64)
         return scaled_dot(values, values), values.size
 
 
-def _fast(offset: int, pair: Pair, allowance: Allowance | None, scratch: Scratch) -> Moments | None:
+def _fast(piece: Piece, pair: Pair, scratch: Scratch) -> tuple[Moments, Peaks] | None:
     """The moments in the scratch memory's precision; None where that would not hold."""
-    (r_room, c_room, d, magnitude, largest, spare), ones, mask = scratch.cut(pair[0].size)
+    r_room, c_room, d, magnitude, spare = scratch.cut(pair[0].size)
     r, c = load(pair[0], r_room), load(pair[1], c_room)
     difference(pair, r, c, d)
-    np.abs(r, out=magnitude)
-    np.abs(c, out=largest)
     cross, noise = dot(r, d), dot(d, d)
-    np.abs(d, out=d)
-    low, high = SAFE[scratch.dtype.name]
-    peaks = [float(values.max()) for values in (magnitude, largest, d)]
-    if not all(peak == 0 or low <= peak <= high for peak in peaks):
+    errors = maxima(np.abs(d, out=d))
+    peak, max_abs = float(np.maximum.reduce(np.abs(r, out=magnitude))), float(errors.max())
+    if not _safe(scratch.dtype, peak, max_abs):
         return None
-    worst, beyond = _worst(offset, (r, c, d), magnitude, allowance, spare, mask)
-    max_rel = _relative(d, np.maximum(magnitude, largest, out=spare), spare)
-    sums = (dot(r, r), dot(c, c), cross, noise, dot(d, ones), dot(spare, ones))
-    distance = 0.0
-    if has_steps(pair[0]) and pair[0].dtype == pair[1].dtype:
-        # only what is off by its own size can have changed its sign
-        apart = np.flatnonzero(np.greater_equal(spare, 1, out=mask)) if max_rel >= 1 else None
-        distance = finite_steps(pair, (magnitude, largest) if r is pair[0] else None, apart, spare)
-    elif has_steps(pair[0]):
-        distance = steps(*pair)
-    return Moments(offset, r.size, r.size, *sums, peaks[0], peaks[2], max_rel, distance, worst, beyond)
+    np.maximum(magnitude, np.abs(c, out=spare), out=spare)
+    relatives = maxima(np.divide(d, spare, out=spare))
+    if np.isnan(relatives).any():  # 0 / 0
+        relatives = maxima(np.fmax(spare, 0, out=spare))
+    signal = dot(r, r)
+    energy = signal + 2 * cross + noise
+    if noise > signal / 16:  # little may be left of them
+        if not _safe(scratch.dtype, float(np.abs(c, out=magnitude).max())):
+            return None
+        energy = dot(c, c)
+    sums = (signal, energy, cross, noise, added(d), added(spare))
+    moments = Moments(piece.offset, r.size, r.size, *sums, peak, max_abs, float(relatives.max()))
+    return moments, Peaks(piece, errors, relatives)
 
 
-def _worst(
-    offset: int,
-    values: tuple[Floats, Floats, Floats],
-    magnitude: Floats,
-    allowance: Allowance | None,
-    spare: Floats,
-    mask: NDArray[np.bool_],
-) -> tuple[Worst | None, int]:
-    """The worst element, its ratio in float64, and how many are beyond their allowance."""
-    if allowance is None or not spare.size:
-        return None, 0
-    r, c, error = values
-    allowance.allowed(magnitude, spare)
-    np.divide(error, spare, out=spare)
-    if allowance.atol == 0:
-        np.copyto(spare, 0, where=np.equal(error, 0, out=mask))
-    index = int(spare.argmax())
-    expected, found = float(r[index]), float(c[index])
-    exact = float(error[index]) if error.dtype == np.float64 else abs(found - expected)
-    ratio = allowance.ratio(exact, expected)
-    beyond = max(1, int(np.count_nonzero(np.greater(spare, 1, out=mask)))) if ratio > 1 else 0
-    return Worst(ratio, offset + index, expected, found), beyond
+def _safe(dtype: np.dtype[Any], *peaks: float) -> bool:
+    """Whether squares of numbers up to these can be added up."""
+    low, high = SAFE[dtype.name]
+    return all(peak == 0 or low <= peak <= high for peak in peaks)
 
 
-def _relative(error: Floats, scale: Floats, out: Floats) -> float:
-    """|d| / max(|c|, |r|), 0 where both are 0, written to `out`, which may be `scale`; the largest of them."""
-    if not scale.size:
-        return 0.0
-    if scale.min() == 0:
-        scale += scale == 0
-    return float(np.divide(error, scale, out=out).max())
+def _relative(error: Floats, scale: Floats) -> Floats:
+    """|d| / max(|c|, |r|), 0 where both are 0."""
+    return error / np.where(scale == 0, 1, scale)
 
 
-def _careful(offset: int, pair: Pair, allowance: Allowance | None) -> Moments:
+def _careful(offset: int, pair: Pair) -> Moments:
     """The moments in float64 over the elements finite in both, whatever their magnitude."""
     r, c = (as_float64(tensor) for tensor in pair)
     finite = np.isfinite(r) & np.isfinite(c)
@@ -189,14 +167,10 @@ def _careful(offset: int, pair: Pair, allowance: Allowance | None) -> Moments:
     first = int(np.argmax(unlike))
     size, both_nan, several = r.size, int(np.count_nonzero(nan)), int(np.count_nonzero(unlike))
     where = (offset + first, float(r[first]), float(c[first])) if several else None
-    distance = steps(*pair) if has_steps(pair[0]) else 0.0
     r, c = r[finite], c[finite]
     d = c - r
-    error, magnitude, spare = np.abs(d), np.abs(r), np.empty_like(r)
-    worst, beyond = _worst(0, (r, c, error), magnitude, allowance, spare, np.empty(r.size, np.bool_))
-    if worst is not None:
-        worst = replace(worst, index=offset + int(np.flatnonzero(finite)[worst.index]))
-    max_rel = _relative(error, np.maximum(magnitude, np.abs(c)), spare)
+    error, magnitude = np.abs(d), np.abs(r)
+    relative = _relative(error, np.maximum(magnitude, np.abs(c)))
     ones = np.ones_like(r)
     return Moments(
         offset=offset,
@@ -207,13 +181,10 @@ def _careful(offset: int, pair: Pair, allowance: Allowance | None) -> Moments:
         cross=scaled_dot(r, d),
         noise=scaled_dot(d, d),
         error=scaled_dot(error, ones),
-        relative=scaled_dot(spare, ones),
+        relative=scaled_dot(relative, ones),
         peak=float(magnitude.max(initial=0)),
         max_abs=float(error.max(initial=0)),
-        max_rel=max_rel,
-        steps=distance,
-        worst=worst,
-        beyond=beyond,
+        max_rel=float(relative.max(initial=0)),
         unlike=several,
         both_nan=both_nan,
         first=where,

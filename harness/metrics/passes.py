@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from harness.metrics.arithmetic import Scratch, real_parts, working_dtype
 from harness.metrics.base import Metric, Tensor
 from harness.metrics.elementwise import Allowance, mismatches
+from harness.metrics.extremes import Blocks, Peaks, largest_steps, worst
 from harness.metrics.moments import Moments, measure, reference_sum, total
 from harness.metrics.pieces import Pair, Piece, elements, rows, spread
 from harness.records import Limits
@@ -22,7 +23,8 @@ class Asked:
 
     metrics: Sequence[Metric]
     limits: Limits
-    allowance: Allowance | None
+    allowance: Allowance | Callable[[Moments], Allowance] | None
+    """A function where it depends on the output; the moments that it takes lack the extremes."""
     noise_share: float = 0.0
     """Largest noise, as a share of the spread within the reference's rows, that may swap classes; see `_margin`."""
 
@@ -51,7 +53,7 @@ class Value:
 def whole(pairs: Sequence[Pair], asked: Asked) -> tuple[Moments, list[Value]]:
     """The moments of an output and every metric that applies to it, in the order asked for."""
     metrics = [metric for metric in asked.metrics if metric.applies(pairs[0][0])]
-    moments, folded = _elements(pairs, asked.allowance, [metric for metric in metrics if metric.of == "pieces"])
+    moments, folded = _elements(pairs, asked, [metric for metric in metrics if metric.of == "pieces"])
     ranked = moments.rms > 0 and any("margin" in metric.settings for metric in metrics)
     row_spread = _row_spread(pairs) if ranked else 0.0
     arguments = {metric.name: asked.arguments(metric, moments, row_spread) for metric in metrics}
@@ -92,24 +94,20 @@ def unequal(pairs: Sequence[Pair]) -> int:
     return sum(spread(elements(pairs), work))
 
 
-def _elements(
-    pairs: Sequence[Pair], allowance: Allowance | None, metrics: Sequence[Metric]
-) -> tuple[Moments, dict[str, Any]]:
+def _elements(pairs: Sequence[Pair], asked: Asked, metrics: Sequence[Metric]) -> tuple[Moments, dict[str, Any]]:
     """One pass over all elements: the moments, and what the metrics of pieces fold theirs to."""
     pairs = _real(pairs)
     pieces = elements(pairs)
-    dtype = working_dtype(*pairs[0], allowance)
-    room = max((sum(part.stop - part.start for *_, part in piece.parts) for piece in pieces), default=0)
+    room = max((piece.size for piece in pieces), default=0)
 
-    def work(mine: Iterator[Piece]) -> tuple[list[Moments], dict[str, Any]]:
-        scratch = Scratch(room, dtype)
-        found: list[Moments] = []
+    def work(mine: Iterator[Piece]) -> tuple[list[tuple[Moments, Peaks]], dict[str, Any]]:
+        scratch = Scratch(room, working_dtype(*pairs[0]))
+        found: list[tuple[Moments, Peaks]] = []
         folded: dict[str, Any] = {}
         for piece in mine:
-            pair = piece.load()
-            found.append(measure(piece.offset, pair, allowance, scratch))
+            found.append(measure(piece, scratch))
             for metric in metrics:
-                _fold(metric, folded, metric.measure(*pair))
+                _fold(metric, folded, metric.measure(*piece.load()))
         return found, folded
 
     shares = spread(pieces, work)
@@ -118,7 +116,19 @@ def _elements(
         for _, share in shares:
             if metric.name in share:
                 _fold(metric, folded, share[metric.name])
-    return total([moments for found, _ in shares for moments in found]), folded
+    found = sorted((one for some, _ in shares for one in some), key=lambda one: one[0].offset)
+    return _with_extremes(total([moments for moments, _ in found]), pairs, [peaks for _, peaks in found], asked), folded
+
+
+def _with_extremes(moments: Moments, pairs: Sequence[Pair], peaks: Sequence[Peaks], asked: Asked) -> Moments:
+    """The moments with what is found by looking again where the largest errors are."""
+    blocks = Blocks(peaks)
+    distance = largest_steps(blocks, {tensor.dtype for pair in pairs for tensor in pair}, working_dtype(*pairs[0]))
+    allowance = asked.allowance(moments) if callable(asked.allowance) else asked.allowance
+    if allowance is None:
+        return replace(moments, steps=distance)
+    furthest, beyond = worst(blocks, allowance, working_dtype(*pairs[0], allowance))
+    return replace(moments, steps=distance, worst=furthest, beyond=beyond)
 
 
 def _fold(metric: Metric, folded: dict[str, Any], more: Any) -> None:

@@ -18,6 +18,7 @@ THREADS = 8
 """At most: the memory is the bottleneck before."""
 
 Pair = tuple[Tensor, Tensor]
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -29,6 +30,11 @@ class Piece:
     """Index of the first element or row, counted over all batches."""
     parts: tuple[tuple[Any, Any, slice], ...]
     """Reference and candidate, as arrays or their flat iterators, and which part of them."""
+
+    @property
+    def size(self) -> int:
+        """The number of elements or rows."""
+        return sum(part.stop - part.start for *_, part in self.parts)
 
     def load(self) -> Pair:
         """Reference and candidate: views of one batch, or copies of several small ones."""
@@ -50,7 +56,7 @@ def rows(batches: Iterable[Pair]) -> list[Piece]:
     return list(_cut(matrices, max(1, PIECE // width)))
 
 
-def spread(pieces: Sequence[Piece], work: Callable[[Iterator[Piece]], Result]) -> list[Result]:
+def spread(pieces: Sequence[Item], work: Callable[[Iterator[Item]], Result]) -> list[Result]:
     """What `work` makes of its share of the pieces, one result a thread; NumPy runs outside the interpreter's lock."""
     threads = min(len(pieces), THREADS, len(os.sched_getaffinity(0)))
     shared = iter(pieces)  # threads may take from a list's iterator in turns: each item goes to one of them

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,9 +17,9 @@ _MAGNITUDE = {size: (1 << (8 * size - 1)) - 1 for size in _INTEGER}
 """All bits but the sign."""
 
 
-def has_steps(reference: Tensor) -> bool:
+def has_steps(dtype: np.dtype[Any]) -> bool:
     """Whether the bits of a type, read as sign and magnitude, are ordered as its values."""
-    name = reference.dtype.name
+    name = dtype.name
     return name in ("float16", "bfloat16", "float32", "float64") or name.startswith(
         ("float8_e3", "float8_e4", "float8_e5")
     )
@@ -40,25 +41,22 @@ def _ordered(values: Tensor) -> np.ndarray:
     return np.where(bits < 0, np.iinfo(bits.dtype).min - bits, bits)
 
 
-def finite_steps(pair: tuple[Any, Any], magnitudes: tuple[Any, Any] | None, far: Any | None, spare: Any) -> float:
-    """The same, faster, for finite vectors of one type.
+def finite_steps(pair: tuple[Any, Any], rooms: Sequence[Any]) -> float:
+    """The same, faster, for finite vectors of one type, in memory as large.
 
-    Takes |r| and |c| where they are at hand, the places among which all changes of sign are, and memory. Where the
-    signs agree the distance is that of the magnitudes' bits, else their sum, which is the larger of the two.
+    Where the signs agree the distance is that of the magnitudes' bits, else their sum, which is the larger of the two.
     """
-    if not pair[0].size:
-        return 0.0
     size = pair[0].dtype.itemsize
     integer, bits = _INTEGER[size], _MAGNITUDE[size]
     r, c = (tensor.view(integer) for tensor in pair)
-    expected, found = (one.view(integer) for one in magnitudes or (r & bits, c & bits))
-    apart = spare.view(integer)[: r.size]
-    np.subtract(found, expected, out=apart)
-    largest = max(float(apart.max()), -float(apart.min()))
-    if far is None:
-        return largest
-    across = far[(r[far] ^ c[far]) < 0]
-    return max(largest, float(np.add(expected[across], found[across], dtype=np.float64).max(initial=0)))
+    expected, found, apart = (room.view(integer)[: r.size] for room in rooms[:3])
+    if np.bitwise_xor(r, c, out=apart).min() >= 0:
+        np.subtract(c, r, out=apart)
+        return max(float(apart.max()), -float(apart.min()))
+    across = np.flatnonzero(apart < 0)
+    np.subtract(np.bitwise_and(c, bits, out=found), np.bitwise_and(r, bits, out=expected), out=apart)
+    signs = np.add(expected[across], found[across], dtype=np.float64)
+    return max(float(apart.max()), -float(apart.min()), float(signs.max()))
 
 
 def ulp(moments: Moments) -> float:
@@ -66,4 +64,8 @@ def ulp(moments: Moments) -> float:
     return moments.steps
 
 
-ULP = Metric("ulp", "ulp", "lower", ulp, of="moments", applies=has_steps)
+def _applies(reference: Tensor) -> bool:
+    return has_steps(reference.dtype)
+
+
+ULP = Metric("ulp", "ulp", "lower", ulp, of="moments", applies=_applies)
