@@ -13,7 +13,7 @@ from typing import Any
 from harness.codec import decode, encode
 from harness.errors import UsageError
 from harness.judge.drift import Accuracy, values_of
-from harness.records import Digests, Latency, Record
+from harness.records import Admission, Digests, Latency, Record
 
 SCHEMA = "harness.baseline/1"
 ACCEPTABLE = frozenset({"passed", "new", "improved", "regressed", "inconclusive"})
@@ -40,7 +40,8 @@ class Entry:
     """Name of the suite file that made the case: files may share a suite, each misses only its own cases."""
     options: Mapping[str, Any] | None = None
     """Options of the backend; None in entries that are older than their recording."""
-    admission: Mapping[str, float] | None = None
+    admission: Admission | None = None
+    """What can be seen of its speed on this machine class."""
     reference: str | None = None
     """What the errors are against; None in entries that are older than its recording."""
 
@@ -88,18 +89,23 @@ def write(folder: Path, fingerprint: str, suite: str, entries: Mapping[str, Entr
     return path
 
 
-def accept(entries: Mapping[str, Entry], records: Sequence[Record], about: Mapping[str, Any]) -> dict[str, Entry]:
+def accept(
+    entries: Mapping[str, Entry],
+    records: Sequence[Record],
+    about: Mapping[str, Any],
+    admissions: Mapping[str, Admission | None],
+) -> dict[str, Entry]:
     """The entries after accepting these records: measured ones replace, missing ones are removed, others stay."""
     changed = dict(entries)
     for record in records:
         if record.status == "missing":
             changed.pop(record.case.id, None)
         else:
-            changed[record.case.id] = _entry(record, about)
+            changed[record.case.id] = _entry(record, about, admissions.get(record.case.id))
     return changed
 
 
-def _entry(record: Record, about: Mapping[str, Any]) -> Entry:
+def _entry(record: Record, about: Mapping[str, Any], admission: Admission | None) -> Entry:
     return Entry(
         record.latency,
         values_of(record.measurements),
@@ -108,6 +114,7 @@ def _entry(record: Record, about: Mapping[str, Any]) -> Entry:
         file=Path(record.case.location.file).name,
         options=record.attested.get("options"),
         reference=record.reference,
+        admission=admission,
         **about,
     )
 

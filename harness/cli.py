@@ -137,6 +137,11 @@ def _add_result_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     accept.add_argument("run", type=Path, metavar="RUN", help="a run's folder or its run.json")
     accept.add_argument("--reason", required=True, metavar="TEXT", help="why, for the reviewer")
     accept.add_argument("--by", metavar="NAME", help="who (default: the user's name)")
+    accept.add_argument(
+        "--launches", type=_count, default=10, metavar="N",
+        help="launches of each new or changed case against itself, which tell what can be seen of it (default 10)",
+    )  # fmt: skip
+    accept.add_argument("--artefacts", type=Path, metavar="DIR", help="kept artefacts (default: the user's cache)")
     accept.add_argument("-k", dest="expression", default="", metavar="EXPR", help="only cases that match")
     _add_root(accept)
     _add_baselines(accept)
@@ -195,6 +200,12 @@ def _names(text: str) -> list[str]:
 def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a positive whole number")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or text == "1":
+        raise argparse.ArgumentTypeError(f"'{text}' is neither 0 nor a whole number above 1")
     return int(text)
 
 

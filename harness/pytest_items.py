@@ -21,7 +21,7 @@ from harness.errors import HarnessError, SuiteError
 if TYPE_CHECKING:
     from harness.records import Location, Plan, Record
     from harness.runner.recorder import Judged
-    from harness.runner.runner import Bench
+    from harness.runner.runner import Bench, Settings
 
 _LONG_OPTION = re.compile(r"(?<![\w-])--(?=(artefacts|baselines|keep-outputs|require|root|timeout)\b)")
 _OUTPUT_OPTION = re.compile(r"(?<![\w-])-o(?![\w-])")
@@ -79,18 +79,11 @@ class Shared:
 
     def bench(self) -> Bench:
         """The bench, started by the first call and closed when pytest ends, however it ends."""
-        from harness.commands.places import cache_folder
-        from harness.runner.runner import DEFAULT_TIMEOUT_S, Bench, Settings
+        from harness.runner.runner import Bench
 
         if self._bench is None:
-            output = folder_option(self._config, "output")
-            settings = Settings(
-                cache_folder(folder_option(self._config, "artefacts")),
-                self._config.getoption("harness_timeout") or DEFAULT_TIMEOUT_S,
-                keep_outputs=output / "outputs" if output and self._config.getoption("harness_keep_outputs") else None,
-            )
             open_bench = ExitStack()
-            self._bench = open_bench.enter_context(Bench(settings))
+            self._bench = open_bench.enter_context(Bench(self._settings()))
             self._config.add_cleanup(open_bench.close)
         return self._bench
 
@@ -103,7 +96,13 @@ class Shared:
 
     def measure(self, plan: Plan) -> Record:
         """Measure, judge and keep one case."""
-        record = self._judge(plan).record(plan, self.bench().outcome(plan))
+        from harness.runner.decided import Held, decided, held
+
+        judged = self._judge(plan)
+        found = held(plan, self.bench().outcome(plan), judged, self._settings())
+        record = (
+            decided([found], judged, self._settings(), len(self.plans) - 1)[0] if isinstance(found, Held) else found
+        )
         self._keep([record])
         return record
 
@@ -133,6 +132,17 @@ class Shared:
                 if ours and id_ not in ids:
                     return True
         return False
+
+    def _settings(self) -> Settings:
+        from harness.commands.places import cache_folder
+        from harness.runner.runner import DEFAULT_TIMEOUT_S, Settings
+
+        output = folder_option(self._config, "output")
+        return Settings(
+            cache_folder(folder_option(self._config, "artefacts")),
+            self._config.getoption("harness_timeout") or DEFAULT_TIMEOUT_S,
+            keep_outputs=output / "outputs" if output and self._config.getoption("harness_keep_outputs") else None,
+        )
 
     def _judge(self, plan: Plan) -> Judged:
         from harness.runner.recorder import Judged

@@ -62,7 +62,7 @@ def test_every_build_is_a_session_of_its_own_and_healthy_ones_pass(tmp_path, mon
     outcome = bench.outcome()
 
     assert len(bench.sessions) == 3
-    assert judge(bench.plan, outcome, None, known=True).status == "passed"
+    assert judge(bench.plan, outcome, known=True).status == "passed"
     (varied,) = [m for m in outcome.measurements if m.metric == "build_variation"]
     assert (varied.output, varied.value, varied.settings) == ("logits", 0.0, {"builds": 3.0, "times_noise": 0.0})
     assert "3 builds gave the same outputs" in outcome.notes
@@ -74,7 +74,7 @@ def test_one_wrong_build_fails_the_case_and_is_named(tmp_path, monkeypatch, bad)
 
     outcome = bench.outcome(lambda number, out: {"logits": out["logits"] * (1.1 if number == bad else 1)})
 
-    verdict = judge(bench.plan, outcome, None, known=True)
+    verdict = judge(bench.plan, outcome, known=True)
     assert verdict.status == "failed"
     assert f"(the worst of 3 builds, number {bad})" in verdict.headline
     failing = [check for check in verdict.checks if not check.ok]

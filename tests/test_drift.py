@@ -45,7 +45,7 @@ def accepted(asked, size, spread=1.8, digests=DIGESTS, reference=FP16):
 def verdict(then, now, asked=None, **about):
     """On an output that is the same in every other way; a distance of the twin that did not grow drifts nowhere."""
     asked = asked or plan("fp16")
-    return judge(asked, outcome(asked, now, **about), None, known=True, accepted=accepted(asked, then))
+    return judge(asked, outcome(asked, now, **about), known=True, accepted=accepted(asked, then))
 
 
 GATED = plan("fp16", drift=DriftPlan(gate=True))

@@ -322,7 +322,7 @@ def test_the_headline_of_a_case_without_a_twin_says_that_fidelity_was_not_checke
     equal = {"logits": np.ones((4, 10), np.float32)}
     outcome = Outcome(measurements=compare(made, [equal], [equal]) + measure(Twin(refused="timeout: 600 s"), []))
 
-    assert judge(made, outcome, None, known=False).headline.endswith("; fidelity was not checked: timeout: 600 s")
+    assert judge(made, outcome, known=False).headline.endswith("; fidelity was not checked: timeout: 600 s")
 
 
 class Ticking:

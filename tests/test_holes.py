@@ -174,7 +174,7 @@ def test_no_case_selected(folder):
 def test_a_case_that_nothing_compares_has_no_passing_verdict():
     from harness.records import Outcome
 
-    assert judge(plan(), Outcome(), None, known=True).status == "failed"
+    assert judge(plan(), Outcome(), known=True).status == "failed"
 
 
 DTYPES = ("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "float64", "int64", "int32", "uint8", "int4", "bool")
@@ -198,7 +198,7 @@ class Candidate:
 
     def status(self):
         outcome = self._steps.measure(self.plan, self._folder / "reference", None, None)
-        return judge(self.plan, outcome, None, known=True).status
+        return judge(self.plan, outcome, known=True).status
 
 
 @pytest.fixture

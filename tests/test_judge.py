@@ -10,6 +10,7 @@ import pytest
 from builders import record
 from harness.judge import judge
 from harness.judge.gate import gate
+from harness.judge.latency import Accepted
 from harness.metrics.compare import compare
 from harness.metrics.defaults import DEFAULTS
 from harness.records import (
@@ -55,13 +56,13 @@ def test_default_limits_do_not_depend_on_the_unit_of_the_output(scale):
     good = outcome(asked, REFERENCE * scale + 5e-5 * scale, REFERENCE * scale)
     bad = outcome(asked, REFERENCE * scale + 5e-4 * scale, REFERENCE * scale)
 
-    assert judge(asked, good, None, known=False).status == "new"
-    assert judge(asked, bad, None, known=False).status == "failed"
+    assert judge(asked, good, known=False).status == "new"
+    assert judge(asked, bad, known=False).status == "failed"
 
 
 def test_an_explicit_limit_replaces_the_default_ones_of_its_output():
     asked = plan(limits={"max_abs": 0.1})
-    verdict = judge(asked, outcome(asked, REFERENCE + 0.05), None, known=False)
+    verdict = judge(asked, outcome(asked, REFERENCE + 0.05), known=False)
 
     assert verdict.status == "new"
     assert [name for name in checks(verdict) if checks(verdict)[name].question == "budget"] == ["y/max_abs"]
@@ -72,7 +73,7 @@ def test_an_explicit_limit_never_replaces_the_checks_on_structure():
     broken = REFERENCE.copy()
     broken[0, 0] = np.nan
 
-    verdict = judge(asked, outcome(asked, broken), None, known=False)
+    verdict = judge(asked, outcome(asked, broken), known=False)
 
     assert verdict.headline.startswith("fidelity: y/nonfinite: 1 elements are NaN or infinite")
 
@@ -80,7 +81,7 @@ def test_an_explicit_limit_never_replaces_the_checks_on_structure():
 def test_the_headline_says_how_many_more_checks_failed():
     asked = plan()
 
-    assert judge(asked, outcome(asked, -REFERENCE), None, known=False).headline.endswith("(also failed: 1 of budget)")
+    assert judge(asked, outcome(asked, -REFERENCE), known=False).headline.endswith("(also failed: 1 of budget)")
 
 
 def test_a_share_of_mismatches_may_be_allowed():
@@ -88,17 +89,17 @@ def test_a_share_of_mismatches_may_be_allowed():
     candidate = REFERENCE.copy()
     candidate[0, :4] += 1
 
-    assert judge(asked, outcome(asked, candidate), None, known=False).status == "new"
+    assert judge(asked, outcome(asked, candidate), known=False).status == "new"
     candidate[1, :1] += 1
-    assert judge(asked, outcome(asked, candidate), None, known=False).status == "failed"
+    assert judge(asked, outcome(asked, candidate), known=False).status == "failed"
 
 
 def test_integers_must_be_equal_by_default():
     asked = plan("fp16")
     numbers = np.arange(4)
 
-    assert judge(asked, outcome(asked, numbers.copy(), numbers), None, known=False).status == "new"
-    verdict = judge(asked, outcome(asked, numbers + 1, numbers), None, known=False)
+    assert judge(asked, outcome(asked, numbers.copy(), numbers), known=False).status == "new"
+    verdict = judge(asked, outcome(asked, numbers + 1, numbers), known=False)
     assert verdict.headline.startswith("budget: y/exact: 4 differ, of 4 elements")
 
 
@@ -106,8 +107,8 @@ def test_limits_for_all_outputs_do_not_touch_integers():
     asked = plan(limits={"atol": 1e9, "cosine_min": -1.0})
     numbers = np.arange(4)
 
-    assert judge(asked, outcome(asked, numbers.copy(), numbers), None, known=False).status == "new"
-    assert judge(asked, outcome(asked, numbers + 1, numbers), None, known=False).status == "failed"
+    assert judge(asked, outcome(asked, numbers.copy(), numbers), known=False).status == "new"
+    assert judge(asked, outcome(asked, numbers + 1, numbers), known=False).status == "failed"
 
 
 @pytest.mark.parametrize(
@@ -122,7 +123,7 @@ def test_limits_for_all_outputs_do_not_touch_integers():
 def test_limits_that_name_an_integer_output_hold_for_it(own, passes):
     asked = plan(output_limits={"y": own})
     numbers = np.arange(4)
-    verdict = judge(asked, outcome(asked, np.array([0, 1, 3, 4]), numbers), None, known=False)
+    verdict = judge(asked, outcome(asked, np.array([0, 1, 3, 4]), numbers), known=False)
 
     assert (verdict.status == "new") == passes, verdict.headline
 
@@ -130,14 +131,14 @@ def test_limits_that_name_an_integer_output_hold_for_it(own, passes):
 def test_limits_that_decide_nothing_fail():
     asked = plan(output_limits={"y": {"topk": 3}})
 
-    assert "decide nothing" in judge(asked, outcome(asked, REFERENCE), None, known=False).headline
+    assert "decide nothing" in judge(asked, outcome(asked, REFERENCE), known=False).headline
 
 
 def test_an_output_without_a_finite_element_was_not_compared():
     asked = plan()
     nothing = np.full((2, 2), np.nan)
 
-    verdict = judge(asked, outcome(asked, nothing, nothing.copy()), None, known=False)
+    verdict = judge(asked, outcome(asked, nothing, nothing.copy()), known=False)
 
     assert verdict.headline.startswith("fidelity: y/nothing_finite: every element is NaN in both")
 
@@ -146,20 +147,20 @@ def test_infinities_that_are_the_same_in_both_are_no_failure():
     asked = plan()
     bottom = np.full((2, 2), -np.inf)
 
-    assert judge(asked, outcome(asked, bottom, bottom.copy()), None, known=False).status == "new"
+    assert judge(asked, outcome(asked, bottom, bottom.copy()), known=False).status == "new"
 
 
 def test_large_integers_are_not_rounded_before_they_are_compared():
     asked = plan(output_limits={"y": {"max_abs": 0}})
     large = np.array([2**53], np.int64)
 
-    assert judge(asked, outcome(asked, large + 1, large), None, known=False).status == "failed"
+    assert judge(asked, outcome(asked, large + 1, large), known=False).status == "failed"
 
 
 def test_strings_against_numbers_are_a_difference_of_types():
     asked = plan()
 
-    verdict = judge(asked, outcome(asked, np.array(["a"], object), np.ones(1)), None, known=False)
+    verdict = judge(asked, outcome(asked, np.array(["a"], object), np.ones(1)), known=False)
 
     assert verdict.headline.startswith("fidelity: y/dtype_mismatches: dtype: expected float64, found object")
 
@@ -167,7 +168,7 @@ def test_strings_against_numbers_are_a_difference_of_types():
 def test_a_top_k_agreement_with_another_k_has_to_be_measured_again():
     measured = outcome(plan(limits={"topk": 2, "topk_agreement_min": 0.9}), REFERENCE)
 
-    verdict = judge(plan(limits={"topk": 3, "topk_agreement_min": 0.9}), measured, None, known=False)
+    verdict = judge(plan(limits={"topk": 3, "topk_agreement_min": 0.9}), measured, known=False)
 
     assert "topk_agreement could not be measured" in verdict.headline
 
@@ -175,7 +176,7 @@ def test_a_top_k_agreement_with_another_k_has_to_be_measured_again():
 def test_an_agreement_within_another_margin_has_to_be_measured_again():
     measured = outcome(plan(), REFERENCE)
 
-    verdict = judge(plan(limits={"margin": 0.5, "argmax_agreement_min": 0.9}), measured, None, known=False)
+    verdict = judge(plan(limits={"margin": 0.5, "argmax_agreement_min": 0.9}), measured, known=False)
 
     assert "argmax_agreement could not be measured" in verdict.headline
 
@@ -183,13 +184,13 @@ def test_an_agreement_within_another_margin_has_to_be_measured_again():
 def test_a_case_that_is_no_longer_timed_is_inconclusive_where_the_baseline_was():
     asked = plan(latency=LatencyPlan(enabled=False))
 
-    assert judge(asked, outcome(asked, REFERENCE), timed(1.0), known=True).status == "inconclusive"
+    assert judge(asked, outcome(asked, REFERENCE), known=True, timed=Accepted(timed(1.0))).status == "inconclusive"
 
 
 def test_a_slowdown_within_the_floor_says_so():
     asked = plan()
 
-    verdict = judge(asked, outcome(asked, REFERENCE, latency=timed(0.024)), timed(0.020), known=True)
+    verdict = judge(asked, outcome(asked, REFERENCE, latency=timed(0.024)), known=True, timed=Accepted(timed(0.020)))
 
     assert verdict.headline.endswith("a difference of 4 us is within floor_us 5")
 
@@ -197,7 +198,7 @@ def test_a_slowdown_within_the_floor_says_so():
 def test_a_metric_that_could_not_be_measured_never_passes():
     asked = plan(limits={"rmse_rel_max": 0.1})
 
-    verdict = judge(asked, outcome(asked, np.ones((2, 2)), np.zeros((2, 2))), None, known=False)
+    verdict = judge(asked, outcome(asked, np.ones((2, 2)), np.zeros((2, 2))), known=False)
 
     assert "could not be measured" in verdict.headline
 
@@ -205,11 +206,11 @@ def test_a_metric_that_could_not_be_measured_never_passes():
 def test_a_limit_for_an_output_that_does_not_exist_fails():
     asked = plan(output_limits={"z": {"atol": 1.0}})
 
-    assert "'z'" in judge(asked, outcome(asked, REFERENCE), None, known=False).headline
+    assert "'z'" in judge(asked, outcome(asked, REFERENCE), known=False).headline
 
 
 def test_nothing_compared_is_a_failure():
-    assert judge(plan(), Outcome(), None, known=True).status == "failed"
+    assert judge(plan(), Outcome(), known=True).status == "failed"
 
 
 TASK = Task("top1", "y", "labels.npz", min=0.9, max_drop=0.01)
@@ -224,7 +225,7 @@ def test_a_task_metric_has_a_floor_and_a_largest_drop(value, reference, failed):
     measured = outcome(asked, REFERENCE)
     scores = (Measurement("y", "top1", value), Measurement("y", "top1_reference", reference))
 
-    verdict = judge(asked, replace(measured, measurements=measured.measurements + scores), None, known=False)
+    verdict = judge(asked, replace(measured, measurements=measured.measurements + scores), known=False)
 
     assert [name for name, check in checks(verdict).items() if not check.ok] == failed
 
@@ -232,7 +233,7 @@ def test_a_task_metric_has_a_floor_and_a_largest_drop(value, reference, failed):
 def test_a_task_that_was_not_measured_fails():
     asked = plan(task=TASK)
 
-    assert judge(asked, outcome(asked, REFERENCE), None, known=False).status == "failed"
+    assert judge(asked, outcome(asked, REFERENCE), known=False).status == "failed"
 
 
 @pytest.mark.parametrize(
@@ -250,19 +251,21 @@ def test_a_task_that_was_not_measured_fails():
 def test_a_change_of_latency_counts_beyond_limit_floor_and_noise(now, then, status):
     asked = plan()
 
-    assert judge(asked, outcome(asked, REFERENCE, latency=now), then, known=True).status == status
+    assert judge(asked, outcome(asked, REFERENCE, latency=now), known=True, timed=Accepted(then)).status == status
 
 
 def test_a_failure_comes_before_a_regression():
     asked = plan()
 
-    assert judge(asked, outcome(asked, -REFERENCE, latency=timed(2.0)), timed(1.0), known=True).status == "failed"
+    verdict = judge(asked, outcome(asked, -REFERENCE, latency=timed(2.0)), known=True, timed=Accepted(timed(1.0)))
+
+    assert verdict.status == "failed"
 
 
 def test_an_untimed_case_with_a_baseline_passes():
     asked = plan(latency=LatencyPlan(enabled=False))
 
-    assert judge(asked, outcome(asked, REFERENCE), None, known=True).status == "passed"
+    assert judge(asked, outcome(asked, REFERENCE), known=True).status == "passed"
 
 
 def failure(kind):

@@ -209,7 +209,7 @@ def test_a_failed_attestation_fails_a_case_that_is_accurate():
     told = WEAK | {"allowed": ["fp16"], "layers": [group("conv", "fp32", "fp32", 3)]}
     outcome = Outcome(measurements=compare(asked, [{"y": OUTPUT}], [{"y": OUTPUT}]), attested=told)
 
-    made = judge(asked, decode(Outcome, encode(outcome)), None, known=False)
+    made = judge(asked, decode(Outcome, encode(outcome)), known=False)
 
     assert made.status == "failed"
     assert made.headline.startswith("attestation/layers: fp16 was asked for; none of 3")

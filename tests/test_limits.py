@@ -39,7 +39,7 @@ def failed(limits, reference=NORMAL, candidate=NOISY, precision="fp32"):
     """The budget checks that fail."""
     asked = plan(precision, output_limits={"y": limits})
     measured = compare(asked, [{"y": reference}], [{"y": candidate}])
-    verdict = judge(asked, Outcome(measurements=measured), None, known=False)
+    verdict = judge(asked, Outcome(measurements=measured), known=False)
     return [check for check in verdict.checks if not check.ok]
 
 
@@ -113,7 +113,7 @@ def test_a_task_that_fails_names_the_limits_that_pass():
 
     def checks(low, drop):
         asked = plan(task=Task("top1", "y", "labels.npz", min=low, max_drop=drop))
-        return [check for check in judge(asked, Outcome(measurements=scores), None, known=False).checks if not check.ok]
+        return [check for check in judge(asked, Outcome(measurements=scores), known=False).checks if not check.ok]
 
     low, drop = (would_have_passed(check.reason) for check in checks(0.9, 0.01))
     assert checks(low["min"], drop["max_drop"]) == []
@@ -175,7 +175,7 @@ def conditioned(conditioning_rms, error_rms, precision="fp32", limits=None):
     candidate = reference + rng.standard_normal(10_000) * error_rms
     asked = plan(precision, limits=limits or {})
     measured = compare(asked, [{"y": reference}], [{"y": candidate}], {"y": conditioning_rms})
-    checks = judge(asked, Outcome(measurements=measured), None, known=False).checks
+    checks = judge(asked, Outcome(measurements=measured), known=False).checks
     return [check for check in checks if not check.ok], {m.metric: m for m in measured}
 
 
@@ -268,7 +268,7 @@ def test_the_defaults_of_fp32_are_never_finer_than_two_units_of_the_output_s_typ
     def passes(times):
         moved = (reference.astype(np.float64) + times * step).astype(dtype)
         measured = compare(asked, [{"y": reference}], [{"y": moved}])
-        return judge(asked, Outcome(measurements=measured), None, known=False).status != "failed"
+        return judge(asked, Outcome(measurements=measured), known=False).status != "failed"
 
     assert passes(units)
     assert not passes(6 * units)

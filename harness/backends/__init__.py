@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from harness.registry import Registry
 
 BACKENDS = Registry(
@@ -20,6 +22,16 @@ SCRIPTED = frozenset({"fake"})
 """Backends that compute nothing: their outputs have no precision twin."""
 TWIN_BACKEND = "onnxruntime-cpu"
 """What runs the precision twin."""
+
+
+RUNTIMES: Mapping[str, tuple[str, ...]] = {
+    "onnxruntime-cpu": ("onnxruntime",),
+    "onnxruntime-cuda": ("onnxruntime", "driver"),
+    "onnxruntime-tensorrt": ("onnxruntime", "driver"),
+    "tensorrt": ("tensorrt", "driver"),
+    "tensorrt-rtx": ("tensorrt_rtx", "driver"),
+}
+"""Backend to the versions that its speed depends on."""
 
 
 def worker_variables(backend: str, precision: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from harness import baselines, store, suites
 from harness.baselines import ACCEPTABLE, Entry
+from harness.commands.admitted import admitted
 from harness.commands.places import baselines_folder
 from harness.errors import UsageError
 from harness.judge.drift import accuracy_of, between
@@ -53,7 +54,8 @@ def _write(asked: argparse.Namespace, run: Run, environment: Environment, suite:
         "reason": asked.reason,
     }
     before = baselines.read(folder, environment.fingerprint, suite)
-    path = baselines.write(folder, environment.fingerprint, suite, baselines.accept(before, group, about))
+    admissions = admitted(asked, environment, group, before)
+    path = baselines.write(folder, environment.fingerprint, suite, baselines.accept(before, group, about, admissions))
     print(f"accepted {_counts(group)} into {path}")
     _tell_drift(before, group)
 

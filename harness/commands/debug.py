@@ -106,7 +106,7 @@ def _written(inquiry: Inquiry, found: Findings, place: Path, settings: Settings,
     (place / "settings.json").write_text(json.dumps(_settings(found), indent=1) + "\n", "utf-8")
     own = replace(suites.load([suite])[0], latency=UNTIMED)
     with Bench(settings) as bench:  # one of its own: the first slice and the second have the same names
-        verdict = judge(own, bench.outcome(own), None, known=False)
+        verdict = judge(own, bench.outcome(own), known=False)
     failed = [check for check in verdict.checks if not check.ok]
     shows = any(check.metric.startswith("twin") for check in failed) if found.yardstick == "twin" else bool(failed)
     return Slice(

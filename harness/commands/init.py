@@ -176,7 +176,7 @@ def _with_batch(first: First, bench: Bench, plans: Sequence[Plan]) -> First:
 def _measure(bench: Bench, plans: Sequence[Plan]) -> Iterator[Measured]:
     for plan in plans:
         outcome = bench.outcome(plan)
-        verdict = judge(plan, outcome, None, known=False)
+        verdict = judge(plan, outcome, known=False)
         fine = verdict.status == "new"
         tell(f"{'measured' if fine else verdict.status:12s} {plan.case.id}{'' if fine else '  ' + verdict.headline}")
         yield Measured(plan, outcome, verdict)
@@ -192,7 +192,7 @@ def _written(first: First, target: Target, measured: Sequence[Measured]) -> list
         raise _there(target.path) from None
     suites.load([target.path], target.root)
     kept = [(plans[one.plan.case.id], one.outcome) for one in measured if one.plan.case.id in plans]
-    return [Measured(plan, outcome, judge(plan, outcome, None, known=False)) for plan, outcome in kept]
+    return [Measured(plan, outcome, judge(plan, outcome, known=False)) for plan, outcome in kept]
 
 
 def _tell_model(model: Path, outline: Outline, first: First) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness import store, suites
@@ -39,7 +40,10 @@ def judge(asked: argparse.Namespace) -> int:
     judged = Judged(lambda file: baselines_folder(asked.baselines, asked.root, file), lambda: environment)
     left_out = [r.case.id for r in run.records if r.status != "missing" and r.case.id not in plans]
     kept = [record for record in run.records if _measured(record, plans.get(record.case.id))]
-    records = [_again(record, plans[record.case.id], judged, source / "outputs") for record in kept]
+    duels = {record.case.id: record.duel for record in kept if record.duel is not None}
+    p = judged.p_values([plans[case] for case in duels], duels)
+    again = [Again(record, plans[record.case.id], p.get(record.case.id, {})) for record in kept]
+    records = [_again(one, judged, source / "outputs") for one in again]
     gone = [record for record in run.records if record.status == "missing" and record.case.id not in plans]
     if gone or len(kept) == len(plans):  # the run was made of whole suites
         records += judged.missing(list(plans.values()))
@@ -70,8 +74,18 @@ def _measured(record: Record, plan: Plan | None) -> bool:
     return plan is not None and (record.status != "missing" or plan.excluded is not None)
 
 
-def _again(record: Record, plan: Plan, judged: Judged, outputs: Path) -> Record:
+@dataclass(frozen=True)
+class Again:
+    """A stored record, the plan it is judged by, and the p-values of its duel among all of the run."""
+
+    record: Record
+    plan: Plan
+    p: Mapping[str, float]
+
+
+def _again(one: Again, judged: Judged, outputs: Path) -> Record:
     """The record under the plan of the same id as the suite is now; UsageError if it was measured under another."""
+    record, plan = one.record, one.plan
     if plan.excluded is not None:
         return judged.record(plan, excluded(plan.excluded))
     if record.plan_digest is not None and record.plan_digest != plan_digest(plan):
@@ -91,7 +105,8 @@ def _again(record: Record, plan: Plan, judged: Judged, outputs: Path) -> Record:
         skipped=record.headline if record.status == "skipped" else None,
         attempts=record.attempts,
     )
-    return replace(judged.record(plan, outcome), reproduce=record.reproduce)
+    on = replace(judged.footing(plan, outcome), why_stored=record.why_stored)
+    return replace(judged.record(plan, outcome, on, record.duel, one.p), reproduce=record.reproduce)
 
 
 def _measurements(record: Record, plan: Plan, outputs: Path) -> tuple[Measurement, ...]:

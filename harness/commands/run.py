@@ -20,6 +20,7 @@ from harness.judge.drift import has_drifted
 from harness.judge.gate import EXIT_INTERRUPTED, EXIT_MACHINE
 from harness.records import Outcome, Plan, Record, Run
 from harness.runner.client import WorkerFailed
+from harness.runner.decided import Held, decided, held, undecided
 from harness.runner.recorder import Header, Judged, finish, header
 from harness.runner.runner import Bench, Settings
 from harness.runner.runner import run as run_plans
@@ -109,6 +110,7 @@ def _measure(
     fail_on: Sequence[str],
 ) -> int:
     records: list[Record] = []
+    waiting: list[Held] = []
     interrupted = False
 
     def keep(record: Record) -> None:
@@ -117,12 +119,20 @@ def _measure(
         tell(line(record))
 
     def done(plan: Plan, outcome: Outcome) -> None:
-        keep(judged.record(plan, outcome))
+        found = held(plan, outcome, judged, settings)
+        if isinstance(found, Record):
+            return keep(found)
+        waiting.append(found)
+        return tell(f"{'measured':12s} {plan.case.id}  next: timed in turns with what was accepted")
 
     try:
         run_plans(plans, settings, bench, done)
+        late = decided(waiting, judged, settings)
     except KeyboardInterrupt:  # also SIGTERM
         interrupted = True
+        late = undecided(waiting, judged)
+    for record in late:
+        keep(record)
     if scope and not interrupted:
         for record in judged.missing(scope):
             keep(record)

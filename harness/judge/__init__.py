@@ -8,19 +8,27 @@ from collections.abc import Sequence
 from harness.judge.accuracy import judge_outputs, judge_task
 from harness.judge.attestation import judge_attestation
 from harness.judge.drift import Accuracy, judge_drift
+from harness.judge.duels import REGRESSION, TAIL
 from harness.judge.fidelity import judge_fidelity
 from harness.judge.invariance import judge_invariance
+from harness.judge.latency import Accepted as Timed
 from harness.judge.latency import judge_latency
 from harness.judge.stability import judge_stability, naming_builds
-from harness.records import Check, Failure, Latency, Outcome, Plan, Verdict
+from harness.records import Check, Failure, Outcome, Plan, Verdict
+
+DECIDED_BY_STATUS = (REGRESSION, TAIL)
+"""Checks whose failure is the status `regressed`, or `inconclusive`, never `failed`."""
+NEVER_TIMED = Timed()
+"""Nothing that a latency could be compared with."""
 
 
 def judge(
-    plan: Plan, outcome: Outcome, baseline: Latency | None, *, known: bool, accepted: Accuracy | None = None
+    plan: Plan, outcome: Outcome, *, known: bool, accepted: Accuracy | None = None, timed: Timed = NEVER_TIMED
 ) -> Verdict:
     """The verdict on one case.
 
-    `known` says that an accepted baseline holds the case, `baseline` is its latency, `accepted` its errors.
+    `known` says that an accepted baseline holds the case, `timed` is what its latency is compared with, `accepted` its
+    errors.
     """
     if outcome.skipped is not None:
         return _refused(plan, outcome.skipped) if known else Verdict("skipped", outcome.skipped)
@@ -32,14 +40,14 @@ def judge(
     fidelity += judge_invariance(plan, outcome.measurements)
     accuracy = naming_builds((*stability, *budget, *fidelity), outcome.measurements)
     drift, drifted = judge_drift(plan, outcome, accepted)
-    timing, change, words = judge_latency(plan.latency, outcome.latency, baseline)
+    timing, change, words = judge_latency(plan.latency, outcome.latency, timed)
     checks = (*accuracy, *drift, *judge_attestation(plan, outcome), *timing)
-    failed = [check for check in checks if not check.ok and check.name != "latency/regression"]
+    failed = [check for check in checks if not check.ok and check.name not in DECIDED_BY_STATUS]
     if not budget:
         return Verdict("failed", "nothing was compared: no output, no verdict", checks)
     if failed:
         return Verdict("failed", _headline(failed), checks)
-    untimed_before = baseline is None and outcome.latency is not None
+    untimed_before = timed.latency is None and outcome.latency is not None
     words = f"{drifted}; {words}" if drifted else words
     untwinned = next((m for m in outcome.measurements if m.metric == "twin" and m.value is None), None)
     if untwinned is not None:

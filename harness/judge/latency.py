@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
-from harness.records import Check, Latency, LatencyPlan, Quantiles
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from harness.judge.duels import judge_duel
+from harness.records import Admission, Check, Duel, Latency, LatencyPlan, Quantiles
+
+SAME = "the artefact is the accepted one, in the same environment"
 MIN_SAMPLES = 6
 STORED_REGRESSION = 0.05
 """The limit against a stored window, where the suite states none."""
 RULE = "ratio of medians beyond the limit, 95 % intervals of the medians apart, and more than the floor"
 
 
+@dataclass(frozen=True)
+class Accepted:
+    """What the latency of a case is compared with."""
+
+    latency: Latency | None = None
+    """The window that was accepted."""
+    duel: Duel | None = None
+    """Launches in which it was timed against the accepted artefact, in turns."""
+    admission: Admission | None = None
+    p: Mapping[str, float] = field(default_factory=dict)
+    """The duel's p-values, adjusted for the number of cases that were decided together."""
+    same: bool = False
+    """The case is the accepted artefact itself, in the environment in which it was accepted."""
+    why_stored: str = ""
+    """Why there is no duel."""
+
+
 def judge_latency(
-    plan: LatencyPlan, latency: Latency | None, baseline: Latency | None
+    plan: LatencyPlan, latency: Latency | None, accepted: Accepted
 ) -> tuple[list[Check], str | None, str]:
     """Checks, the status that the change asks for (None: nothing to compare with), and a headline."""
+    baseline = accepted.latency
     if latency is None:
         words = "accuracy within limits; not timed"
         return [], "inconclusive" if baseline else None, words + (", but the baseline was" if baseline else "")
@@ -21,11 +44,19 @@ def judge_latency(
     checks = [_budget(name, limit, now) for name, limit in plan.budget.items()]
     if baseline is None:
         return checks, None, f"p50 {now.p50_ms:.4g} ms ({latency.decided_on}); no accepted latency to compare with"
-    refusal = _incomparable(latency, baseline) or _too_few(now, decided(baseline))
-    if refusal:
+    if refusal := _incomparable(latency, baseline):
         return checks, "inconclusive", refusal
+    if accepted.same:
+        words = f"{SAME}: p50 {now.p50_ms:.4g} ms now, {decided(baseline).p50_ms:.4g} ms when it was accepted"
+        return [*checks, _same(now, decided(baseline), words)], "passed", words
+    if accepted.duel is not None and accepted.duel.launches:
+        more, status, words = judge_duel(plan, accepted.duel, accepted.admission, accepted.p)
+        return [*checks, *more], status, words
+    if refusal := _too_few(now, decided(baseline)):
+        return checks, "inconclusive", refusal
+    why = accepted.why_stored or (f"not timed in turns: {accepted.duel.failures[0]}" if accepted.duel else "")
     check, status, words = _change(plan, now, decided(baseline))
-    return [*checks, check], status, words
+    return [*checks, check], status, words + (f"; {why}" if why else "")
 
 
 def decided(latency: Latency) -> Quantiles:
@@ -38,6 +69,10 @@ def _budget(name: str, limit: float, now: Quantiles) -> Check:
     ok = value <= limit
     reason = f"{name.removesuffix('_ms')} {value:.4g} ms {'<=' if ok else '>'} {limit:g} ms"
     return Check(f"latency/{name}", "latency", None, name, value, limit, None, ok, reason)
+
+
+def _same(now: Quantiles, then: Quantiles, words: str) -> Check:
+    return Check("latency/regression", "latency", None, "p50_ms", now.p50_ms, None, then.p50_ms, ok=True, reason=words)
 
 
 def _incomparable(latency: Latency, baseline: Latency) -> str | None:

@@ -4,7 +4,7 @@ Suite files become `Plan`s (one per case); a worker turns a plan into an `Outcom
 into a `Verdict`; case, outcome and verdict make a `Record`; records make a `Run`, which is `run.json`.
 """
 
-from harness.records.duels import Admission, Duel, Evidence, Launch
+from harness.records.duels import Admission, Contestant, Duel, Evidence, Launch
 from harness.records.outcomes import Digests, Failure, Latency, Measurement, Outcome, Quantiles
 from harness.records.plans import (
     AttestationPlan,
@@ -50,6 +50,7 @@ __all__ = [
     "Calibration",
     "Case",
     "Check",
+    "Contestant",
     "Digests",
     "DriftPlan",
     "Duel",

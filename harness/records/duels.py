@@ -31,6 +31,14 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class Contestant:
+    """One side of a duel: an artefact kept under its digest, and the options that its session is opened with."""
+
+    digest: str
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Launch:
     """One fresh process in which the accepted artefact (a) and the candidate (b) were timed in turns."""
 
@@ -62,6 +70,8 @@ class Duel:
     settings: Mapping[str, Any]
     against: str
     """The side a in words: an artefact's digest, or the same case in another environment."""
+    failures: tuple[str, ...] = ()
+    """Launches that gave nothing, in the words of what stopped them."""
 
 
 @dataclass(frozen=True)

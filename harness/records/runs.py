@@ -84,6 +84,8 @@ class Record:
     """The launches in which the case was timed against what was accepted, in turns."""
     admission: Admission | None = None
     """What can be seen of this case on this machine class, as the baseline holds it."""
+    why_stored: str = ""
+    """Why it was compared with the accepted window and not timed in turns with the accepted artefact."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def investigate(inquiry: Inquiry) -> Findings | None:
         raise UsageError(f"{plan.case.id}: {_unmeasured(outcome)}; there are no outputs to look into")
     failed = failing(plan, outcome)
     if not failed:
-        verdict = judge(plan, outcome, None, known=False)
+        verdict = judge(plan, outcome, known=False)
         if verdict.status == "failed":
             raise UsageError(f"{plan.case.id}: fails, but not by a tensor that is off: {verdict.headline}")
         return None

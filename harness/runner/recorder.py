@@ -6,21 +6,27 @@ import json
 import os
 import shlex
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from secrets import token_hex
+from types import MappingProxyType
 from typing import Any
 
 from harness import baselines
 from harness.baselines import Entry
 from harness.codec import encode
+from harness.errors import HarnessError
 from harness.judge import judge, lost_support
 from harness.judge.drift import reference_of
+from harness.judge.duels import adjusted, p_values
 from harness.judge.gate import gate
-from harness.records import SCHEMA, Case, Digests, Environment, Latency, Location, Outcome, Plan, Record, Run
+from harness.judge.latency import Accepted
+from harness.records import SCHEMA, Case, Digests, Duel, Environment, Latency, Location, Outcome, Plan, Record, Run
+from harness.runner.duels import Match
+from harness.runner.footing import NO_FOOTING, Footing, footing
 
 ENVIRONMENT = "default"
 NAMED = ("model", "inputs", "options", "onnxruntime", "tensorrt", "tensorrt_rtx", "driver")
@@ -80,11 +86,40 @@ class Judged:
             self._entries[key] = baselines.read(key[0], self._environment().fingerprint, case.suite)
         return self._entries[key]
 
-    def record(self, plan: Plan, outcome: Outcome) -> Record:
-        """The record of one measured case."""
+    def footing(self, plan: Plan, outcome: Outcome, artefacts: Path | None = None) -> Footing:
+        """How the latency of a measured case can be compared; `artefacts` is where artefacts are kept, if anywhere."""
+        return footing(plan, outcome, self.entries(plan.case).get(plan.case.id), self._environment(), artefacts)
+
+    def match(self, plan: Plan, on: Footing) -> Match:
+        """What is to be timed in turns, for a footing that allows it."""
+        if on.a is None or on.b is None:
+            raise HarnessError(f"{plan.case.id}: has no accepted artefact to be timed in turns with")
+        entry = self.entries(plan.case).get(plan.case.id)
+        return Match(plan, on.a, on.b, entry.admission if entry else None, f"accepted artefact {on.a.digest[:12]}")
+
+    def p_values(self, plans: Iterable[Plan], duels: Mapping[str, Duel]) -> Mapping[str, Mapping[str, float]]:
+        """The p-values of duels that are decided together, adjusted for their number."""
+        raw = {}
+        for plan in plans:
+            entry, duel = self.entries(plan.case).get(plan.case.id), duels.get(plan.case.id)
+            if duel is not None and duel.launches:
+                raw[plan.case.id] = p_values(duel, plan.latency, entry.admission if entry else None)
+        return adjusted(raw)
+
+    def record(
+        self,
+        plan: Plan,
+        outcome: Outcome,
+        on: Footing = NO_FOOTING,
+        duel: Duel | None = None,
+        p: Mapping[str, float] = MappingProxyType({}),
+    ) -> Record:
+        """The record of one measured case; `p` are the duel's p-values, adjusted for all duels of the run."""
         entry = self.entries(plan.case).get(plan.case.id)
         accepted = entry.latency if entry else None
-        verdict = judge(plan, outcome, accepted, known=entry is not None, accepted=entry.errors if entry else None)
+        timed = Accepted(accepted, duel, entry.admission if entry else None, p, on.same, on.why_stored)
+        errors = entry.errors if entry else None
+        verdict = judge(plan, outcome, known=entry is not None, accepted=errors, timed=timed)
         changed = self._changed(entry, outcome)
         latency = outcome.latency
         if latency is not None and entry is not None:
@@ -108,6 +143,9 @@ class Judged:
             baseline=accepted,
             plan_digest=plan_digest(plan),
             reference=reference_of(plan),
+            duel=duel,
+            admission=timed.admission,
+            why_stored=on.why_stored,
         )
 
     def _changed(self, entry: Entry | None, outcome: Outcome) -> list[str]:

@@ -111,7 +111,7 @@ class Bench:
             return Outcome(error=lost.failure)
         try:
             outcome = decode(Outcome, answer)
-            spent = {} if self._twin_s is None else {"twin_s": self._twin_s}
+            spent: dict[str, float] = {} if self._twin_s is None else {"twin_s": self._twin_s}
             return replace(outcome, stages={**outcome.stages, **spent})
         except (TypeError, ValueError) as error:
             return Outcome(error=Failure("harness", "answer", f"the worker's answer is not an outcome: {error}"))

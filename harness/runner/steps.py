@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
@@ -12,12 +12,13 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from harness.backends import BACKENDS, TWIN_BACKEND
+from harness import artefacts
+from harness.backends import BACKENDS, SCRIPTED, TWIN_BACKEND
 from harness.backends.base import Artefact, Backend, BuildSpec, Session
 from harness.environment import describe
 from harness.errors import InputError, Unsupported
 from harness.inputs.feeds import feeds
-from harness.records import Digests, Environment, Latency, Outcome, Plan
+from harness.records import Contestant, Digests, Duel, Environment, Latency, Outcome, Plan
 from harness.runner import builds, tensors, twin_files, twins
 from harness.runner.candidate import Answers, Folders, answers, moved_rows, repeats
 from harness.runner.candidate import keep as keep_all
@@ -29,9 +30,14 @@ from harness.runner.profiles import profile
 from harness.runner.repeats import infer_all, keep_unstable, unrepeatable
 from harness.sources import SOURCES, Fetched
 from harness.sources.inspect import inspect
+from harness.timing.duel import DuelSettings, duel
+from harness.timing.evidence import watch
 from harness.timing.loop import measure as measure_latency
+from harness.timing.sides import LocalSide, Side
 from harness.variants.prepare import prepare
 
+DUEL_SHARE = 0.2
+"""Of a plain window's time, what each side of a duel takes in one launch at least."""
 REFERENCE_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "onnxruntime-cpu": {"threads": 1, "graph_optimization": "disable"},
 }
@@ -121,6 +127,27 @@ class Steps:
             digests = _digests(prepared) if prepared else Digests()
             return Outcome(skipped=str(refusal).strip(), stages=stages.seconds, digests=digests)
 
+    def duel(self, plan: Plan, a: Contestant, b: Contestant, first: str) -> Duel:
+        """One launch: two artefacts of a case, both resident, are timed in turns; the side `first` is opened first.
+
+        Raises InputError when an artefact is not kept here any more.
+        """
+        backend = _backend(plan.case.backend)
+        stages = Stages(self._announce, self._gpu(backend))
+        prepared = self._prepare(plan, stages)
+        sides: dict[str, Side] = {}
+        with ExitStack() as opened:
+            for name, one in sorted({"a": a, "b": b}.items(), reverse=first == "b"):
+                with stages("load"):
+                    artefact = Artefact(artefacts.find(self._cache, one.digest), one.digest)
+                    spec = replace(prepared.spec, model=artefact.path, options=one.options, attest=False)
+                    session = opened.enter_context(closing(backend.open(artefact, spec)))
+                    sides[name] = opened.enter_context(LocalSide(session.bind(prepared.feeds.batches[0])))
+            with stages("time", alone=True):
+                settings = DuelSettings(min_time_s=DUEL_SHARE * plan.latency.min_time_s)
+                launch = duel(sides["a"], sides["b"], settings, first=first, watch=watch(self._gpu(backend)))
+        return Duel((launch,), sides["b"].decided_on, settings.record(), a.digest)
+
     def _measure(
         self,
         plan: Plan,
@@ -138,6 +165,8 @@ class Steps:
             repeated = repeats(plan, session, prepared, stages, folders, first.outputs)
             repeated += moved_rows(session, prepared, stages, folders, first.outputs, bounded=backend.device == "cuda")
             latency = self._time(plan, session, prepared, stages)
+            if latency is not None and plan.case.backend not in SCRIPTED:
+                artefacts.keep(self._cache, artefact.path, artefact.digest or prepared.variant.digest)
             attested = {**session.attested, "options": dict(plan.options)}
         more = (self._rebuilt(plan, backend, prepared, stages, folders, n) for n in range(2, plan.builds + 1))
         every = [first, *more]

@@ -136,7 +136,7 @@ def _gathered(
     left_s: float,
     clock: Callable[[], float],
 ) -> int:
-    """How many noisy evaluations were taken: none begins for which no time is left, but for the fewest there must be."""
+    """How many noisy evaluations were taken: none begins for which no time is left, save the fewest there must be."""
     start, last_s = clock(), 0.0
     for taken in range(members):
         begin = clock()

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from harness.codec import decode, encode
 from harness.errors import CaseError
-from harness.records import Outcome, Plan
+from harness.records import Contestant, Outcome, Plan
 
 PR_SET_PDEATHSIG = 1
 
@@ -47,6 +47,7 @@ class Worker:
             "reference": self._reference,
             "twin": self._twin,
             "measure": self._measure,
+            "duel": self._duel,
             "debug": self._debug,
         }
 
@@ -110,6 +111,10 @@ class Worker:
         folders = (Path(folder) if folder else None for folder in (reference, twin, keep))
         outcome: Outcome = self._steps.measure(decode(Plan, plan), *folders)
         return encode(outcome)
+
+    def _duel(self, plan: Any, a: Any, b: Any, first: str) -> Any:
+        sides = decode(Contestant, a), decode(Contestant, b)
+        return encode(self._steps.duel(decode(Plan, plan), *sides, first))
 
     def _debug(self, step: str, plan: Any, **arguments: Any) -> Any:
         """One step of `harness debug`."""

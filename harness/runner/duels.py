@@ -1,0 +1,94 @@
+"""Launches: fresh processes, each of which times many cases against what was accepted for them, in turns."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+
+from harness.backends import worker_variables
+from harness.codec import decode, encode
+from harness.judge import first_line
+from harness.judge.duels import wanted
+from harness.records import Admission, Contestant, Duel, Plan
+from harness.runner.client import WorkerFailed, WorkerProcess
+from harness.runner.runner import Settings
+
+MOST_FAILURES = 2
+"""Launches that may end in an error before a case is given up."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """A case whose candidate (b) is to be timed against what was accepted (a)."""
+
+    plan: Plan
+    a: Contestant
+    b: Contestant
+    admission: Admission | None
+    against: str
+    """Side a in words."""
+
+
+Wanted = Callable[[Match, Duel], int]
+"""How many more launches a match needs."""
+
+
+def to_decide(match: Match, duel: Duel) -> int:
+    """Launches until the next look of the gate; none once it can decide."""
+    return wanted(duel, match.plan.latency, match.admission)
+
+
+def duels(matches: Sequence[Match], settings: Settings, more: Wanted = to_decide) -> dict[str, Duel]:
+    """Case id to its launches: each is one process for all cases that still want one.
+
+    Which side's session is made first alternates from launch to launch.
+    """
+    found = {match.plan.case.id: Duel((), "host", {}, match.against) for match in matches}
+    with tempfile.TemporaryDirectory(prefix="trt-harness-duels-") as scratch:
+        number = 0
+        while short := [match for match in matches if _lacks(match, found[match.plan.case.id], more)]:
+            for match, launched in _launch(short, settings, Path(scratch) / str(number), "ab"[number % 2]):
+                case = match.plan.case.id
+                found[case] = _joined(found[case], launched)
+            number += 1
+    return found
+
+
+def _lacks(match: Match, duel: Duel, more: Wanted) -> bool:
+    return len(duel.failures) < MOST_FAILURES and more(match, duel) > 0
+
+
+def _joined(held: Duel, one: Duel) -> Duel:
+    if not one.launches:
+        return replace(held, failures=(*held.failures, *one.failures))
+    return replace(one, launches=(*held.launches, *one.launches), failures=held.failures, against=held.against)
+
+
+def _launch(matches: Sequence[Match], settings: Settings, scratch: Path, first: str) -> Iterator[tuple[Match, Duel]]:
+    """One fresh process for each set of environment variables, in which every case is timed once."""
+    for variables, lane in _lanes(matches):
+        place = scratch / ("-".join(variables) or "main")
+        with closing(WorkerProcess(settings.cache, place, settings.timeout_s, variables)) as worker:
+            for match in lane:
+                yield match, _turns(worker, match, first)
+
+
+def _turns(worker: WorkerProcess, match: Match, first: str) -> Duel:
+    try:
+        sides = {"a": encode(match.a), "b": encode(match.b)}
+        return decode(Duel, worker.request("duel", plan=encode(match.plan), **sides, first=first))
+    except WorkerFailed as lost:
+        words = f"{lost.failure.kind} in {lost.failure.stage}: {first_line(lost.failure.message)}"
+        return Duel((), "host", {}, match.against, (words,))
+
+
+def _lanes(matches: Sequence[Match]) -> Iterator[tuple[Mapping[str, str], list[Match]]]:
+    def variables(match: Match) -> list[tuple[str, str]]:
+        return sorted(worker_variables(match.plan.case.backend, match.plan.case.precision).items())
+
+    for told, group in groupby(sorted(matches, key=variables), key=variables):
+        yield dict(told), list(group)

@@ -1,0 +1,162 @@
+"""Cases timed in turns with the artefact that was accepted for them, from `accept` to the verdict."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import onnx
+import pytest
+
+from harness import artefacts
+from harness.baselines import read
+from harness.errors import InputError
+from harness.records import Record
+from harness.store import read_run
+from models import conv_net
+from toy import harness
+
+SUITE = """
+suite: turns
+models:
+  - name: net
+    source: net.onnx
+    backends: [onnxruntime-cpu]
+    shapes: [{{n: 16}}]
+    latency: {{min_time_s: 0.05, floor_us: 0}}
+    options: {{onnxruntime-cpu: {{threads: 1, graph_optimization: {level}}}}}
+"""
+
+
+def suite(folder: Path, level: str = "all") -> Path:
+    (folder / "pyproject.toml").touch()
+    if not (folder / "net.onnx").exists():
+        onnx.save(conv_net(), folder / "net.onnx")
+    path = folder / "turns.yaml"
+    path.write_text(SUITE.format(level=level))
+    return path
+
+
+def only(folder: Path) -> Record:
+    (record,) = read_run(folder).records
+    return record
+
+
+@pytest.fixture
+def accepted(tmp_path, monkeypatch):
+    """A folder with a suite whose case was run and accepted after two launches against itself."""
+    monkeypatch.chdir(tmp_path)
+    assert harness(tmp_path, "run", suite(tmp_path), "-o", "first") == 0
+    assert harness(tmp_path, "accept", "first", "--reason", "a start", "--launches", 2) == 0
+    return tmp_path
+
+
+def test_acceptance_measures_what_can_be_seen_and_keeps_it_while_nothing_changes(accepted, capsys):
+    record = only(accepted / "first")
+    (baseline,) = (accepted / "baselines").glob("*/turns.json")
+
+    (entry,) = read(accepted / "baselines", baseline.parent.name, "turns").values()
+    assert entry.admission is not None
+    assert entry.admission.launches == 2
+    assert entry.admission.mde > entry.admission.sd > 0
+    capsys.readouterr()
+    assert harness(accepted, "accept", "first", "--reason", "again") == 0
+
+    assert f"admitted     {record.case.id}" not in capsys.readouterr().out
+    (again,) = read(accepted / "baselines", baseline.parent.name, "turns").values()
+    assert again.admission == entry.admission
+
+
+def test_the_accepted_artefact_in_the_same_environment_passes_for_that_reason(accepted):
+    assert harness(accepted, "run", accepted / "turns.yaml", "-o", "second") == 0
+
+    record = only(accepted / "second")
+    assert record.status == "passed"
+    assert record.headline.startswith("the artefact is the accepted one, in the same environment")
+    assert record.duel is None
+
+
+def test_other_options_are_timed_in_turns_and_a_slower_one_is_regressed_in_the_same_words_when_judged_again(accepted):
+    slower = suite(accepted, "disable")
+
+    assert harness(accepted, "run", slower, "-o", "second") == 1
+    assert harness(accepted, "judge", "second") == 1
+
+    record = only(accepted / "second")
+    assert record.status == "regressed"
+    assert record.duel is not None
+    assert len(record.duel.launches) >= 10
+    assert {launch.first for launch in record.duel.launches} == {"a", "b"}
+    assert f"in turns with accepted artefact {record.digests.variant[:12]}" in record.headline
+    assert only(accepted / "second-judged") == record
+
+
+def test_without_the_accepted_artefact_the_stored_window_is_what_there_is(accepted):
+    shutil.rmtree(accepted / "cache" / "artefacts")
+    other = conv_net()
+    other.producer_name = "somebody else"  # the same computation in another file
+    onnx.save(other, accepted / "net.onnx")
+
+    harness(accepted, "run", accepted / "turns.yaml", "-o", "second")
+
+    record = only(accepted / "second")
+    assert record.duel is None
+    assert "is not kept here (--artefacts)" in record.headline
+    assert record.why_stored
+
+
+def test_a_kept_artefact_that_changed_is_never_loaded(accepted):
+    digest = only(accepted / "first").digests.variant
+    (kept,) = (accepted / "cache" / "artefacts" / digest).glob("*.onnx")
+    kept.write_bytes(kept.read_bytes() + b"\0")
+
+    with pytest.raises(InputError, match="is not what was accepted"):
+        artefacts.find(accepted / "cache", digest)
+    assert not artefacts.has(accepted / "cache", digest)
+
+
+def test_an_artefact_that_cannot_be_opened_any_more_is_named_and_decides_nothing_in_turns(accepted):
+    digest = only(accepted / "first").digests.variant
+    (kept,) = (accepted / "cache" / "artefacts" / digest).glob("*.onnx")
+    kept.write_bytes(kept.read_bytes()[:-10])
+    slower = suite(accepted, "disable")
+
+    harness(accepted, "run", slower, "-o", "second")
+
+    record = only(accepted / "second")
+    assert record.duel is not None
+    assert record.duel.launches == ()
+    assert "not timed in turns: input in load" in record.headline
+
+
+def test_a_model_with_weights_beside_it_is_kept_whole(tmp_path):
+    model = tmp_path / "big.onnx"
+    onnx.save(conv_net(), model, save_as_external_data=True, location="big.data", size_threshold=0)
+    from harness.sources.digest import model_digest
+
+    digest = model_digest(model)
+    artefacts.keep(tmp_path / "cache", model, digest)
+    model.unlink()
+
+    assert model_digest(artefacts.find(tmp_path / "cache", digest)) == digest
+    (tmp_path / "cache" / "artefacts" / digest / "big.data").unlink()
+    with pytest.raises(InputError, match="is not here"):
+        artefacts.find(tmp_path / "cache", digest)
+
+
+def test_a_run_from_another_machine_is_accepted_without_admission(accepted, capsys):
+    from dataclasses import replace
+
+    from harness.store import write_run
+
+    run = read_run(accepted / "first")
+    moved = {key: replace(one, fingerprint="cpu-another") for key, one in run.environments.items()}
+    (accepted / "moved").mkdir()
+    write_run(replace(run, environments=moved), accepted / "moved")
+
+    assert harness(accepted, "accept", "moved", "--reason", "from elsewhere") == 0
+
+    assert "not admitted" in capsys.readouterr().out
+    (entry,) = read(accepted / "baselines", "cpu-another", "turns").values()
+    assert asdict(entry)["admission"] is None
