@@ -71,7 +71,7 @@ def test_the_first_iteration_of_a_block_counts_nowhere():
     assert (launch.log_ratio, launch.tail, launch.a_p50_ms) == (0, 0, 1.0)
 
 
-@pytest.mark.parametrize(("median_ms", "calls"), [(0.001, 200), (0.1, 40), (2.0, 5), (3.9, 5), (7.0, 2), (100.0, 1)])
+@pytest.mark.parametrize(("median_ms", "calls"), [(0.001, 200), (0.1, 15), (2.0, 5), (3.9, 5), (7.0, 2), (100.0, 1)])
 def test_blocks_last_some_milliseconds(median_ms, calls):
     a, b = Script("a", median_ms), Script("b", median_ms)
     launch = run(a, b)

@@ -31,7 +31,7 @@ class DuelSettings:
     min_pairs: int = 50
     min_time_s: float = 0.2
     """Of each side: a burst of a neighbour lasts about half of this."""
-    block_ms: float = 4.0
+    block_ms: float = 1.5
     """A block lasts about this long, without its first call."""
     block_calls: tuple[int, int] = (5, 200)
     """Calls of a block at least and at most, without the first."""
