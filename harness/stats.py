@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
@@ -15,6 +16,19 @@ def median(ordered: Sequence[float]) -> float:
     """The median of values in rising order."""
     middle = len(ordered) // 2
     return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+
+
+@cache
+def samples_for(share: float, confidence: float = 0.99) -> int:
+    """The fewest samples that can show that a quantile keeps a limit: one of them may lie above it.
+
+    The smallest n with P(X <= 1) <= 1 - confidence for X binomial over n with the share beyond the quantile (the rule
+    of MLPerf LoadGen): 64 for a share of 0.90, 662 for 0.99.
+    """
+    count = 1
+    while share**count + count * (1 - share) * share ** (count - 1) > 1 - confidence:
+        count += 1
+    return count
 
 
 def median_interval(ordered: Sequence[float]) -> tuple[float, float]:

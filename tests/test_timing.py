@@ -11,7 +11,9 @@ import pytest
 from harness import stats
 from harness.backends.base import Step
 from harness.records import LatencyPlan
+from harness.timing.laps import Lap
 from harness.timing.loop import measure
+from harness.timing.settle import settle
 
 
 def test_a_window_lasts_at_least_its_time_and_its_count():
@@ -53,6 +55,62 @@ def test_the_settings_of_the_window_are_in_the_result():
     assert latency.settings["min_count"] == 7
     assert latency.settings["min_time_s"] == 0.5
     assert latency.settings["cuda_graph"] is False
+
+
+@pytest.mark.parametrize(("budget", "samples"), [({}, 5), ({"p90_ms": 9}, 64), ({"p50_ms": 9, "p99_ms": 9}, 662)])
+def test_a_window_takes_the_samples_that_its_budget_needs(budget, samples):
+    latency = measure(Step(lambda _: None, scripted_ms=lambda: 1.0), LatencyPlan(min_count=5, budget=budget))
+
+    assert latency.host.samples == samples
+
+
+@pytest.mark.parametrize("share", [0.9, 0.95, 0.97, 0.99])
+def test_a_percentile_needs_the_fewest_samples_of_which_one_may_lie_above_its_limit(share):
+    def chance_of_at_most_one(count):
+        return share**count + count * (1 - share) * share ** (count - 1)
+
+    needed = stats.samples_for(share)
+
+    assert needed == {0.9: 64, 0.95: 130, 0.97: 219, 0.99: 662}[share]
+    assert chance_of_at_most_one(needed) <= 0.01 < chance_of_at_most_one(needed - 1)
+
+
+def falling(*durations_ms):
+    told = iter(durations_ms)
+    last = durations_ms[-1]
+    return lambda: Lap(next(told, last), None)
+
+
+def test_warm_up_lasts_until_four_blocks_agree():
+    told = [ms for block in (8.0, 4.0, 2.0, 1.0, 1.01, 1.02, 1.03) for ms in [block] * 5]
+    laps = count()
+    lap = falling(*told, 99.0)
+
+    assert settle(lambda: (next(laps), lap())[1], least_s=0.001) == 1.03
+    assert next(laps) == 7 * 5
+
+
+def test_warm_up_lasts_its_least_time_though_all_agrees():
+    laps = count()
+
+    settle(lambda: (next(laps), Lap(1.0, None))[1], least_s=0.1)
+
+    assert next(laps) == 100
+
+
+def test_warm_up_ends_though_nothing_settles():
+    laps = count(1)
+
+    settle(lambda: Lap(float(next(laps)), None), least_s=0.1, most_s=0.2)
+
+    assert next(laps) < 40
+
+
+def test_the_gpus_clock_decides_whether_a_step_has_settled():
+    told = iter([Lap(1.0, ms) for block in (0.9, 0.5, 0.5, 0.5, 0.5) for ms in [block] * 5])
+
+    assert settle(lambda: next(told), least_s=0.001) == 0.5
+    assert next(told, None) is None
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.5, 5), (0.9, 9), (0.99, 10), (1.0, 10), (0.0, 1)])

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from harness.judge.duels import judge_duel
-from harness.records import Admission, Check, Duel, Latency, LatencyPlan, Quantiles
+from harness.records import PERCENTILES, Admission, Check, Duel, Latency, LatencyPlan, Quantiles
+from harness.stats import samples_for
 
 SAME = "the artefact is the accepted one, in the same environment"
 MIN_SAMPLES = 6
@@ -68,6 +69,10 @@ def _budget(name: str, limit: float, now: Quantiles) -> Check:
     value = float(getattr(now, name))
     ok = value <= limit
     reason = f"{name.removesuffix('_ms')} {value:.4g} ms {'<=' if ok else '>'} {limit:g} ms"
+    needed = samples_for(PERCENTILES[name]) if name in PERCENTILES else 1
+    if now.samples < needed:
+        ok = False
+        reason += f", but of {now.samples} samples that is not known: it needs {needed}; a longer min_time_s gives more"
     return Check(f"latency/{name}", "latency", None, name, value, limit, None, ok, reason)
 
 

@@ -5,7 +5,7 @@ into a `Verdict`; case, outcome and verdict make a `Record`; records make a `Run
 """
 
 from harness.records.duels import Admission, Contestant, Duel, Evidence, Launch
-from harness.records.outcomes import Digests, Failure, Latency, Measurement, Outcome, Quantiles
+from harness.records.outcomes import PERCENTILES, Digests, Failure, Latency, Measurement, Outcome, Quantiles
 from harness.records.plans import (
     AttestationPlan,
     Calibration,
@@ -42,6 +42,7 @@ __all__ = [
     "BLOCKING",
     "ERROR_KINDS",
     "GATE_ERROR_KINDS",
+    "PERCENTILES",
     "PRECISIONS",
     "SCHEMA",
     "STATUSES",

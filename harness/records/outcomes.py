@@ -19,6 +19,10 @@ class Measurement:
     detail: str = ""
 
 
+PERCENTILES: Mapping[str, float] = {"p90_ms": 0.90, "p99_ms": 0.99}
+"""Quantities of a latency whose limits need many samples."""
+
+
 @dataclass(frozen=True)
 class Quantiles:
     """A latency distribution in milliseconds; the interval is the 95 % one of the median."""

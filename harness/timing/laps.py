@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +35,19 @@ def timed(step: Step) -> Iterator[Callable[[], Lap]]:
     else:
         with Events(step.stream) as events:
             yield lambda: _gpu_lap(step, events)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """While this holds, the garbage collector does not fall into an iteration."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _host_lap(step: Step) -> Lap:

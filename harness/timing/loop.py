@@ -1,4 +1,4 @@
-"""The timing loop: warm-up, then iterations until both a time and a count are reached."""
+"""The timing loop: warm-up until settled, then iterations until both a time and a count are reached."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import Any
 
 from harness import stats
 from harness.backends.base import Step
-from harness.records import Latency, LatencyPlan, Quantiles
-from harness.timing.laps import Lap, timed
+from harness.records import PERCENTILES, Latency, LatencyPlan, Quantiles
+from harness.timing.laps import Lap, timed, uncollected
+from harness.timing.settle import settle
 
 MAX_TIME_FACTOR = 30.0
 """A window ends after this many times its minimum time even if the count is not reached; two samples are the least."""
+MAX_WARMUP_FACTOR = 10.0
+"""A warm-up ends after this many times `warmup_s` even if nothing has settled."""
 
 
 def measure(step: Step, plan: LatencyPlan) -> Latency:
@@ -20,7 +23,7 @@ def measure(step: Step, plan: LatencyPlan) -> Latency:
 
     The gate decides on the GPU's time where there is one.
     """
-    with timed(step) as lap:
+    with timed(step) as lap, uncollected():
         laps = _window(lap, plan, scripted=step.scripted_ms is not None)
     host = quantiles([lap.host_ms for lap in laps])
     gpu = quantiles([lap.gpu_ms for lap in laps if lap.gpu_ms is not None])
@@ -56,18 +59,20 @@ def quantiles(samples_ms: list[float]) -> Quantiles | None:
     )
 
 
-def _window(lap: Callable[[], Lap], plan: LatencyPlan, *, scripted: bool = False) -> list[Lap]:
-    """Laps until minimum time and minimum count are both reached; warm-up laps are dropped."""
+def _window(lap: Callable[[], Lap], plan: LatencyPlan, *, scripted: bool) -> list[Lap]:
+    """Laps until time and count are both reached, after a warm-up until they have settled."""
+    count = max(
+        [plan.min_count, *(stats.samples_for(PERCENTILES[name]) for name in plan.budget if name in PERCENTILES)]
+    )
     if scripted:
-        return [lap() for _ in range(plan.min_count)]
-    start = perf_counter()
-    while perf_counter() - start < plan.warmup_s:
-        lap()
+        return [lap() for _ in range(count)]
+    if plan.warmup_s:
+        settle(lap, plan.warmup_s, plan.warmup_s * MAX_WARMUP_FACTOR)
     laps: list[Lap] = []
     start = perf_counter()
     while True:
         laps.append(lap())
         elapsed = perf_counter() - start
-        enough = elapsed >= plan.min_time_s and len(laps) >= plan.min_count
+        enough = elapsed >= plan.min_time_s and len(laps) >= count
         if enough or (elapsed >= plan.min_time_s * MAX_TIME_FACTOR and len(laps) > 1):
             return laps

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
 from harness.backends.base import Step
 from harness.timing.host import schedstat_of_thread, spent
-from harness.timing.laps import timed
+from harness.timing.laps import timed, uncollected
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class LocalSide:
 
     def block(self, count: int) -> Block:
         """That many iterations; the garbage collector rests meanwhile."""
-        with _uncollected():
+        with uncollected():
             before = spent(self._schedstat)
             laps = [self._lap() for _ in range(count)]
             used = spent(self._schedstat).since(before)
@@ -73,15 +71,3 @@ class LocalSide:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
