@@ -136,3 +136,17 @@ def test_empty_outputs_of_the_right_shape_agree():
 
     assert found["tolerance_ratio"] == 0
     assert found["cosine"] == 1
+
+
+@pytest.mark.parametrize("power", [-1000, -660, -330, 330, 660, 1000])
+def test_outputs_of_any_size_are_measured_like_those_around_one(power):
+    rng = np.random.default_rng(0)
+    reference, noise = rng.standard_normal((64, 10)), 1e-6 * rng.standard_normal((64, 10))
+    unit = 2.0**power
+    absolute = ("max_abs", "mean_abs", "rmse")
+
+    plain, scaled = (found(reference * one, (reference + noise) * one, precision="fp32") for one in (1.0, unit))
+
+    for name, value in plain.items():
+        # at 2^-1000 the noise lies next to float64's smallest normal number, and is rounded there
+        assert scaled[name] == pytest.approx(value * (unit if name in absolute else 1), rel=1e-3), name

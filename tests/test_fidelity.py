@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,10 @@ from harness.backends.onnxruntime_session import HostSession
 from harness.judge import judge
 from harness.judge.accuracy import judge_outputs
 from harness.judge.fidelity import judge_fidelity
+from harness.metrics import slices
 from harness.metrics.compare import compare
-from harness.metrics.fidelity import differences, distances, noise
+from harness.metrics.fidelity import added, distances, noise
+from harness.metrics.slices import Differences, Sums, differences
 from harness.records import FidelityPlan, LatencyPlan, Measurement, Outcome, Source
 from harness.runner import REFUSED, twin_files
 from harness.runner.steps import Steps
@@ -147,8 +150,13 @@ def test_noise_keeps_infinities_so_that_masks_still_mask(tmp_path):
 
 def yardstick(shape=(64, 10), size=1e-3, members=8):
     expected = RNG.normal(size=shape)
-    moved = [differences([expected], [expected + RNG.normal(0, size, shape)]) for _ in range(members)]
-    return expected, noise(moved, differences([np.zeros(shape)], [expected]), 2.0**-24)
+    return expected, noise_of(expected, [expected + RNG.normal(0, size, shape) for _ in range(members)])
+
+
+def noise_of(expected, moved):
+    """The noise that some evaluations of a twin show."""
+    members = reduce(added, (differences([expected], [one]) for one in moved), None)
+    return noise(members, differences([np.zeros_like(expected)], [expected]), 2.0**-24)
 
 
 def test_errors_like_the_noise_are_about_one_time_the_noise():
@@ -193,6 +201,61 @@ def test_sums_over_batches_are_those_over_all_rows_at_once():
     for axis in (-1, 0, 1, 2):
         assert parts.axes[axis].squared == pytest.approx(whole.axes[axis].squared)
         assert parts.axes[axis].signed == pytest.approx(whole.axes[axis].signed)
+
+
+@pytest.mark.parametrize("block", [1, 7, 100])
+@pytest.mark.parametrize("shape", [(1, 300), (2, 3, 50), (300,), (1, 1, 17, 5), (40, 2), (0, 5), ()])
+def test_sums_are_the_same_however_the_output_is_cut(monkeypatch, shape, block):
+    expected, other = RNG.integers(-1000, 1000, (2, *shape)).astype(np.float32)  # whole numbers add up exactly
+    expected, other = np.asarray(expected), np.asarray(other)
+    other[other > 950], expected[expected > 950] = np.nan, -np.inf
+
+    whole = differences([expected], [other])
+    monkeypatch.setattr(slices, "BLOCK", block)
+    cut = differences([expected], [other])
+
+    for field in fields(Differences):
+        if field.name != "axes":
+            assert getattr(cut, field.name) == getattr(whole, field.name)
+    for axis in whole.axes:
+        for field in fields(Sums):
+            assert np.array_equal(getattr(cut.axes[axis], field.name), getattr(whole.axes[axis], field.name))
+
+
+@pytest.mark.parametrize("block", [7, slices.BLOCK])
+@pytest.mark.parametrize("power", [-980, -660, -500, -400, -330, 330, 400, 500, 660, 1000])
+def test_outputs_of_any_size_are_judged_like_those_around_one(monkeypatch, power, block):
+    monkeypatch.setattr(slices, "BLOCK", block)
+    expected, found = RNG.normal(size=(64, 10)), RNG.normal(0, 1e-6, (64, 10))
+    expected[5] = 0.0
+    moved = [RNG.normal(0, 1e-6, (64, 10)) for _ in range(8)]
+
+    def times(unit):
+        yardstick = noise_of(expected * unit, [(expected + one) * unit for one in moved])
+        off = expected + found
+        off[41] = expected[40]
+        changed = [(expected + found) * unit, off * unit, expected * unit + 1e-3 * unit]
+        return yardstick.rms() / unit, [distances(differences([expected * unit], [c]), yardstick) for c in changed]
+
+    (size, scaled), (plain_size, plain) = times(2.0**power), times(1.0)
+
+    assert size == pytest.approx(plain_size, rel=1e-6)
+    for one, other in zip(scaled, plain, strict=True):
+        for name in other:
+            assert one[name].times == pytest.approx(other[name].times, rel=1e-6)
+
+
+def test_noise_far_below_or_above_the_output_does_not_leave_the_range():
+    expected = np.full((4, 10), 1e200)
+    yardstick = noise_of(expected, [expected * (1 + 1e-15 * k) for k in range(8)])
+
+    assert distances(differences([expected], [expected * (1 + 2e-15)]), yardstick)["spread"].times < 5
+    assert distances(differences([expected], [expected + 1e197]), yardstick)["spread"].times > 1e4
+    assert distances(differences([expected], [np.zeros((4, 10))]), yardstick)["spread"].times > 1e4
+    zero = np.zeros((4, 10))
+    silent = noise_of(zero, [zero] * 8)
+    assert distances(differences([zero], [expected]), silent)["spread"].times > 1e10
+    assert distances(differences([zero], [zero]), silent)["spread"].times == 0
 
 
 def test_infinities_count_by_the_side_that_has_them():

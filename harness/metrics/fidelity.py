@@ -8,56 +8,45 @@ signed mean of many differences is small beside their spread; what a defect adds
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from math import prod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
-Tensor = NDArray[np.generic]
-WHOLE = -1
-"""Stands for the one slice that is the whole output."""
+from harness.metrics.slices import FURTHEST, WHOLE, Array, Differences, common
+
 PRIOR = 8.0
 """Degrees of freedom that the typical slice adds to the variance of each (Smyth, 2004: moderated t)."""
 MOST_SAMPLES = 64.0
 """A signed mean is not expected to shrink further: units that cut instead of rounding err to one side (TF32 does)."""
-BLOCK = 1 << 21
-"""Elements that are looked at together, so that memory stays bounded."""
 BEYOND = 1e30
 """Stands for a distance that is not finite."""
 TINY = 1e-300
 """Keeps a ratio finite where neither noise nor values are there; any difference is then far beyond it."""
+SMALLEST = 5e-324
+"""The same where no squares are taken."""
 
 
 @dataclass(frozen=True)
-class Sums:
-    """Sums of differences over every slice of one axis; arrays of [slices]."""
+class Members:
+    """Noisy evaluations of the twin, added up one by one: all of them together would take much memory."""
 
-    count: Array
-    signed: Array
-    squared: Array
-
-    def mean_square(self) -> Array:
-        """The mean square of each slice."""
-        return self.squared / np.maximum(self.count, 1.0)
-
-    def mean(self) -> Array:
-        """The signed mean of each slice."""
-        return self.signed / np.maximum(self.count, 1.0)
-
-
-@dataclass(frozen=True)
-class Differences:
-    """Sums of one set of differences over each axis of an output, and the largest of them."""
-
-    axes: Mapping[int, Sums]
+    count: int
+    spread: Mapping[int, Array]
+    """Axis to the sum of the mean square differences of each slice."""
+    drift: Mapping[int, Array]
+    """Axis to the sum of the squared signed means of each slice."""
     largest: float
-    nonfinite: int = 0
-    """Elements that are finite in the twin but not in the other."""
-    masked: int = 0
-    """Elements that are finite in the other but not in the twin."""
+    unit: float
+
+    def in_unit(self, unit: float) -> Members:
+        """The same sums in another unit."""
+        if unit == self.unit:
+            return self
+        times = min(self.unit / unit, FURTHEST)
+        with np.errstate(over="ignore", under="ignore"):
+            spread, drift = ({a: v * times * times for a, v in one.items()} for one in (self.spread, self.drift))
+        return replace(self, spread=spread, drift=drift, unit=unit)
 
 
 @dataclass(frozen=True)
@@ -74,6 +63,16 @@ class Noise:
     largest: float
     fine: bool = True
     """Whether only float32 rounding makes it."""
+    unit: float = 1.0
+    """What all but `largest` was divided by before it was squared."""
+
+    def rms(self) -> float:
+        """The root mean square of the noise over the whole output."""
+        return float(np.sqrt(self.spread[WHOLE][0])) * self.unit
+
+    def least(self) -> float:
+        """The root mean square of what one rounding of the twin's own values makes."""
+        return float(np.sqrt(self.floor[WHOLE][0])) * self.unit
 
 
 @dataclass(frozen=True)
@@ -85,22 +84,35 @@ class Distance:
     index: int = 0
 
 
-def differences(twin: Sequence[Tensor], other: Sequence[Tensor]) -> Differences:
-    """Sums over all batches of other - twin, where both are finite; batches lie along axis 0 and are equal in shape."""
-    return _joined([_block(t, o) for pair in zip(twin, other, strict=True) for t, o in _blocks(*pair)])
+def added(so_far: Members | None, one: Differences) -> Members:
+    """The noisy evaluations so far and one more."""
+    unit = common((one.largest, one.unit), *([(so_far.largest, so_far.unit)] if so_far else []))
+    axes = one.in_unit(unit).axes
+    spread = {axis: sums.mean_square() for axis, sums in axes.items()}
+    drift = {axis: np.square(sums.mean()) for axis, sums in axes.items()}
+    if so_far is None:
+        return Members(1, spread, drift, one.largest, unit)
+    before = so_far.in_unit(unit)
+    for sums, more in ((before.spread, spread), (before.drift, drift)):
+        for axis in more:
+            more[axis] += sums[axis]
+    return Members(before.count + 1, spread, drift, max(before.largest, one.largest), unit)
 
 
-def noise(members: Sequence[Differences], twin: Differences, roundoff: float, *, fine: bool = True) -> Noise:
+def noise(members: Members, twin: Differences, roundoff: float, *, fine: bool = True) -> Noise:
     """The noise of each slice; `twin` holds the sums of the twin itself, `roundoff` is that of the precision."""
+    unit = common((twin.largest, twin.unit), (members.largest, members.unit))
+    twin, members = twin.in_unit(unit), members.in_unit(unit)
     whole = float(twin.axes[WHOLE].mean_square()[0])
     return Noise(
-        members=len(members),
-        spread={axis: np.mean([m.axes[axis].mean_square() for m in members], axis=0) for axis in twin.axes},
-        drift={axis: np.mean([np.square(m.axes[axis].mean()) for m in members], axis=0) for axis in twin.axes},
+        members=members.count,
+        spread={axis: members.spread[axis] / members.count for axis in twin.axes},
+        drift={axis: members.drift[axis] / members.count for axis in twin.axes},
         # evenly spread over one rounding; 2^-24 of the whole where a slice is all zero
         floor={axis: sums.mean_square() * roundoff**2 / 3 + whole * 2.0**-48 for axis, sums in twin.axes.items()},
-        largest=max(m.largest for m in members),
+        largest=members.largest,
         fine=fine,
+        unit=unit,
     )
 
 
@@ -111,20 +123,21 @@ def distances(candidate: Differences, yardstick: Noise) -> dict[str, Distance]:
     mean of a slice, "largest" the largest difference over the largest that noise made.
     """
     spread, drift = [], []
-    for axis, sums in candidate.axes.items():
+    for axis, sums in candidate.in_unit(yardstick.unit).axes.items():
         floor = yardstick.floor[axis]
         freedom = yardstick.members * sums.count
         variance = np.maximum(_moderated(yardstick.spread[axis], floor, freedom), floor)
         spread.append(_worst(sums.mean_square(), variance, axis))
         means = _moderated(yardstick.drift[axis], variance, np.full_like(variance, yardstick.members))
         means = np.maximum(means, variance / MOST_SAMPLES)
-        drift.append(_worst(np.square(sums.mean()), means + floor / 10, axis))
-    least = float(np.sqrt(np.max(yardstick.floor[WHOLE])))
+        with np.errstate(over="ignore"):
+            drift.append(_worst(np.square(sums.mean()), means + floor / 10, axis))
+    most = max(yardstick.largest, yardstick.least(), SMALLEST)
     return {
         "spread": spread[0],
         "slice": max(spread, key=_times),
         "drift": max(drift, key=_times),
-        "largest": Distance(candidate.largest / max(yardstick.largest, least, TINY)),
+        "largest": Distance(min(candidate.largest / most, BEYOND)),
     }
 
 
@@ -143,53 +156,3 @@ def _moderated(variances: Array, scale: Array, freedom: Array) -> Array:
     typical = float(np.median(variances / np.maximum(scale, TINY)))
     drawn: Array = (freedom * variances + PRIOR * typical * scale) / (freedom + PRIOR)
     return drawn
-
-
-def _blocks(twin: Tensor, other: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    twin, other = np.atleast_1d(twin), np.atleast_1d(other)
-    rows = max(1, BLOCK // max(1, prod(twin.shape[1:])))
-    for start in range(0, len(twin), rows):
-        yield twin[start : start + rows], other[start : start + rows]
-
-
-def _block(twin: Tensor, other: Tensor) -> Differences:
-    expected, found = twin.astype(np.float64), other.astype(np.float64)
-    with np.errstate(invalid="ignore", over="ignore"):
-        error = found - expected
-    finite = np.isfinite(expected) & np.isfinite(found)
-    same = finite | (found == expected) | (np.isnan(found) & np.isnan(expected))
-    error[~finite] = 0.0
-    counted = finite.astype(np.float64)
-    return Differences(
-        axes={axis: _sums(error, counted, axis) for axis in (WHOLE, *range(error.ndim))},
-        largest=float(np.max(np.abs(error), initial=0.0)),
-        nonfinite=int(np.count_nonzero(~same & np.isfinite(expected))),
-        masked=int(np.count_nonzero(~same & ~np.isfinite(expected))),
-    )
-
-
-def _sums(error: Array, counted: Array, axis: int) -> Sums:
-    over = tuple(other for other in range(error.ndim) if other != axis)
-    return Sums(*(np.atleast_1d(np.sum(values, axis=over)) for values in (counted, error, np.square(error))))
-
-
-def _joined(parts: Sequence[Differences]) -> Differences:
-    """The sums of several blocks: the slices of axis 0 one after the other, those of other axes added up.
-
-    An axis that is not equally long in all of them is left out.
-    """
-    lengths = {axis: {len(part.axes[axis].count) for part in parts if axis in part.axes} for axis in parts[0].axes}
-    shared = [axis for axis, found in lengths.items() if axis == 0 or len(found) == 1]
-    return Differences(
-        axes={axis: _added([part.axes[axis] for part in parts], along=axis == 0) for axis in shared},
-        largest=max(part.largest for part in parts),
-        nonfinite=sum(part.nonfinite for part in parts),
-        masked=sum(part.masked for part in parts),
-    )
-
-
-def _added(parts: Sequence[Sums], *, along: bool) -> Sums:
-    columns = [[getattr(part, name) for part in parts] for name in ("count", "signed", "squared")]
-    if along:
-        return Sums(*(np.concatenate(column) for column in columns))
-    return Sums(*(np.sum(column, axis=0) for column in columns))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from math import inf, sqrt
+from math import inf
 
 import numpy as np
 
@@ -13,8 +13,9 @@ from harness.backends.base import Tensor
 from harness.judge.stability import BUILD, BUILDS
 from harness.metrics import METRICS, TASKS
 from harness.metrics.defaults import is_exact
-from harness.metrics.fidelity import TINY, WHOLE, Noise, differences
+from harness.metrics.fidelity import SMALLEST, Noise
 from harness.metrics.plugins import installed
+from harness.metrics.slices import differences
 from harness.records import Measurement
 from harness.runner.prepared import Batches
 
@@ -94,8 +95,7 @@ def _apart(one: Sequence[Tensor], other: Sequence[Tensor], noise: Noise | None) 
         return _Apart(None, None)
     if noise is None:
         return _Apart(found.largest, None)
-    rounding = max(float(noise.spread[WHOLE][0]), float(noise.floor[WHOLE][0]), TINY)
-    return _Apart(found.largest, sqrt(float(found.axes[WHOLE].mean_square()[0]) / rounding))
+    return _Apart(found.largest, found.rms() / max(noise.rms(), noise.least(), SMALLEST))
 
 
 def _real(values: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import numpy as np
 from harness.backends import BACKENDS, TWIN_BACKEND
 from harness.backends.base import Artefact, Backend, BuildSpec, Tensor
 from harness.judge.fidelity import LIMITS, limit_of
-from harness.metrics.fidelity import WHOLE, differences
+from harness.metrics.slices import differences
 from harness.records import Plan
 from harness.runner import tensors, twins
 from harness.runner.findings import Distance, Node, Part
@@ -111,9 +111,8 @@ def relative(expected: Sequence[Tensor], found: Sequence[Tensor]) -> tuple[float
     if expected[0].dtype.kind not in "fV" or any(e.shape != f.shape for e, f in zip(expected, found, strict=True)):
         return None
     error = differences(expected, found)
-    size = differences([np.zeros_like(one) for one in expected], expected).axes[WHOLE].mean_square()[0]
-    wrong = float(error.axes[WHOLE].mean_square()[0])
-    return float(error.nonfinite), float(np.sqrt(wrong / size)) if size else float(wrong > 0)
+    size = differences([np.zeros_like(one) for one in expected], expected).rms()
+    return float(error.nonfinite), error.rms() / size if size else float(error.rms() > 0)
 
 
 def distances(plan: Plan, made: twins.Twin, source: Batches, candidate: Batches) -> dict[str, Distance]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +11,8 @@ from numpy.typing import NDArray
 from harness.backends.base import Feeds, Tensor
 from harness.judge.fidelity import limits_at
 from harness.judge.invariance import FLIPS
-from harness.metrics.fidelity import WHOLE, Array, Differences, Noise, differences, distances
+from harness.metrics.fidelity import Noise, distances
+from harness.metrics.slices import Array, Differences, differences
 from harness.records import Measurement
 from harness.sources.inspect import ModelInfo, TensorInfo
 
@@ -100,7 +100,7 @@ def _times(move: Move, name: str, found: Differences, noise: Noise) -> Measureme
     )
     worst = distances(replace(found, axes={axis: found.axes[axis] for axis in axes}), own)["slice"]
     place = f"row {move.rows[worst.index]}" if worst.axis == 0 else f"axis {worst.axis} index {worst.index}"
-    return Measurement(name, move.name, worst.times, {"noise_rms": sqrt(float(noise.spread[WHOLE][0]))}, place)
+    return Measurement(name, move.name, worst.times, {"noise_rms": noise.rms()}, place)
 
 
 def _rows_of(sums: Mapping[int, Array], axes: Sequence[int], rows: NDArray[np.intp]) -> dict[int, Array]:

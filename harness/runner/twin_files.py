@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.metrics.fidelity import WHOLE, Noise
+from harness.metrics.fidelity import Noise
 from harness.runner import REFUSED, tensors
 from harness.runner.twins import Twin
 
@@ -28,7 +27,8 @@ def keep(folder: Path, made: Twin, **about: Any) -> None:
     batches = [{name: made.steady[name][number] for name in made.steady} for number in range(len(made.outputs))]
     tensors.save(folder / "steady", batches)
     about["noise"] = {
-        name: {"members": one.members, "largest": one.largest, "fine": one.fine} for name, one in made.noise.items()
+        name: {"members": one.members, "largest": one.largest, "fine": one.fine, "unit": one.unit}
+        for name, one in made.noise.items()
     }
     tensors.save(folder, made.outputs, notes=made.notes, independent=made.independent, **about)
 
@@ -55,7 +55,7 @@ def _read(folder: Path, changed_ns: int) -> tuple[Twin, dict[str, Any]]:
 def noise_rms(folder: Path | None) -> dict[str, float]:
     """What float32 rounding does to every output, as RMS in its unit; none where it is rounded to less, or no twin."""
     noise = kept(folder)[0].noise if folder else {}
-    return {name: math.sqrt(one.spread[WHOLE][0]) for name, one in noise.items() if one.fine}
+    return {name: one.rms() for name, one in noise.items() if one.fine}
 
 
 def _noise(file: Path, about: Mapping[str, Any]) -> Noise:
@@ -64,4 +64,6 @@ def _noise(file: Path, about: Mapping[str, Any]) -> Noise:
             kind: {int(name.removeprefix(kind)): arrays[name] for name in arrays.files if name.startswith(kind)}
             for kind in KINDS
         }
-    return Noise(members=about["members"], largest=about["largest"], fine=about["fine"], **parts)
+    return Noise(
+        members=about["members"], largest=about["largest"], fine=about["fine"], unit=about.get("unit", 1.0), **parts
+    )

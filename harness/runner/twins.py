@@ -14,7 +14,8 @@ import numpy as np
 from harness.backends.base import Artefact, Backend, BuildSpec, Session, Tensor
 from harness.errors import Unsupported
 from harness.metrics.defaults import is_exact
-from harness.metrics.fidelity import WHOLE, Differences, Noise, differences, distances, noise
+from harness.metrics.fidelity import Members, Noise, added, distances, noise
+from harness.metrics.slices import WHOLE, Differences, differences
 from harness.records import FidelityPlan, Measurement
 from harness.runner.invariance import Move, Yardstick, independent
 from harness.variants.graph import load_model, save
@@ -200,18 +201,19 @@ class _Spread:
     def __init__(self, outputs: Batches) -> None:
         self._outputs = outputs
         names = [name for name in outputs[0] if all(batch[name].size for batch in outputs)]
-        self._differences: dict[str, list[Differences]] = {n: [] for n in names if not is_exact(_kind(outputs, n))}
-        self.steady = {n: [np.ones(b[n].shape, bool) for b in outputs] for n in names if n not in self._differences}
+        self._members: dict[str, Members | None] = {n: None for n in names if not is_exact(_kind(outputs, n))}
+        self.steady = {n: [np.ones(b[n].shape, bool) for b in outputs] for n in names if n not in self._members}
         self._unlike: set[str] = set()
 
     def add(self, moved: Batches) -> None:
         """Take one noisy evaluation of all batches."""
-        for name in (*self._differences, *self.steady):
+        for name in (*self._members, *self.steady):
             if any(batch[name].shape != other[name].shape for batch, other in zip(self._outputs, moved, strict=True)):
                 self._unlike.add(name)
-        for name, found in self._differences.items():
+        for name, members in self._members.items():
             if name not in self._unlike:
-                found.append(differences([batch[name] for batch in self._outputs], [batch[name] for batch in moved]))
+                found = differences([batch[name] for batch in self._outputs], [batch[name] for batch in moved])
+                self._members[name] = added(members, found)
         for name, masks in self.steady.items():
             if name not in self._unlike:
                 pairs = zip(masks, self._outputs, moved, strict=True)
@@ -219,12 +221,15 @@ class _Spread:
 
     def noise(self, roundoffs: Mapping[str, float], coarse: set[str]) -> dict[str, Noise]:
         """The noise of every float output whose shape does not depend on rounding."""
-        twins = {name: _of_itself([batch[name] for batch in self._outputs]) for name in self._differences}
         return {
-            name: noise(found, twins[name], roundoffs[name], fine=name not in coarse)
-            for name, found in self._differences.items()
-            if name not in self._unlike
+            name: noise(members, self._of_itself(name), roundoffs[name], fine=name not in coarse)
+            for name, members in self._members.items()
+            if members and name not in self._unlike
         }
+
+    def _of_itself(self, name: str) -> Differences:
+        values = [batch[name] for batch in self._outputs]
+        return differences([np.broadcast_to(value.dtype.type(0), value.shape) for value in values], values)
 
     def notes(self) -> list[str]:
         """What could not be measured."""
@@ -233,10 +238,6 @@ class _Spread:
 
 def _kind(outputs: Batches, name: str) -> str:
     return str(outputs[0][name].dtype.name)
-
-
-def _of_itself(values: Sequence[Tensor]) -> Differences:
-    return differences([np.zeros_like(value) for value in values], values)
 
 
 def measure(made: Twin, candidate: Batches) -> tuple[Measurement, ...]:
@@ -267,7 +268,7 @@ def _output(made: Twin, name: str, expected: list[Tensor], found: list[Tensor]) 
     yardstick, difference = made.noise[name], differences(expected, found)
     settings = {
         "members": float(yardstick.members),
-        "noise_rms": float(np.sqrt(yardstick.spread[-1][0])),
+        "noise_rms": yardstick.rms(),
         "fine": float(yardstick.fine),
     }
     masked = f"{difference.masked} elements are not finite in the twin" if difference.masked else ""

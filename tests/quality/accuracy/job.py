@@ -12,7 +12,6 @@ from harness.errors import CaseError
 from harness.judge.accuracy import judge_outputs
 from harness.judge.fidelity import judge_fidelity
 from harness.metrics.compare import compare
-from harness.metrics.fidelity import WHOLE
 from harness.records import Check
 from harness.runner import twins
 from quality.accuracy.models import Built
@@ -67,7 +66,7 @@ def _twin(made: VariantFile, precision: str, built: Built) -> twins.Twin:
 def budget(one: Job, outputs: Outputs) -> list[Check]:
     """The harness's checks of structure and default limits against the fp32 reference."""
     plan = one.variant.plan
-    conditioning = {name: float(noise.spread[WHOLE][0]) ** 0.5 for name, noise in one.twin.noise.items() if noise.fine}
+    conditioning = {name: noise.rms() for name, noise in one.twin.noise.items() if noise.fine}
     return judge_outputs(plan, compare(plan, [one.reference], [outputs], conditioning))
 
 
