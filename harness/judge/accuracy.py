@@ -100,7 +100,7 @@ def _budget(plan: Plan, output: str, measured: list[Measurement], dtype: str) ->
     elif "mismatch_share_max" in limits:
         checks.append(elements.share(output, float(limits["mismatch_share_max"]), found))
     if limits.get("exact"):
-        checks.append(elements.exact(output, found))
+        checks.append(elements.exact(output, found, ties=not explicit and conditioned(plan)))
     if not checks:
         reason = f"the limits {', '.join(limits)} of '{output}' decide nothing; give it one that does"
         checks.append(_failed(f"{output}/limits", output, reason))

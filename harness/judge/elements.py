@@ -67,13 +67,18 @@ def _larger_allowance(measured: Measurement, found: dict[str, Measurement]) -> s
     return ""
 
 
-def exact(output: str, found: dict[str, Measurement]) -> Check:
-    """Every element must be equal."""
+def exact(output: str, found: dict[str, Measurement], *, ties: bool = False) -> Check:
+    """Every element must be equal; with `ties` an index may be that of a score which rounding does not tell apart."""
     measured = found.get("mismatches")
     value = measured.value if measured else None
     reason = not_measured("mismatches")
     if measured and value is not None:
         reason = f"{value:g} differ, {measured.detail}" if value else f"all are equal, {measured.detail}"
+    beyond = found.get("index_beyond_ties")
+    if value and beyond is not None:
+        reason += f"; {beyond.detail}"
+        if ties and beyond.value == 0:
+            return Check(f"{output}/exact", "budget", output, beyond.metric, 0.0, 0.0, None, True, reason)
     if value:
         reason += _instead_of_exact(found)
     return Check(f"{output}/exact", "budget", output, "mismatches", value, 0.0, None, value == 0, reason)

@@ -16,6 +16,7 @@ from harness.runner.expected import expected_outputs, same_inputs, task_scores
 from harness.runner.invariance import Yardstick, apart, moves
 from harness.runner.prepared import Batches, Prepared, samples
 from harness.runner.repeats import infer_all, keep_again, reference_repeats, repeatable
+from harness.runner.ties import against_reference
 
 Stage = Callable[[str], AbstractContextManager[None]]
 """Names the stage that begins, and measures how long it takes."""
@@ -52,6 +53,8 @@ def answers(plan: Plan, session: Session, prepared: Prepared, stages: Stage, fol
         expected = expected_outputs(plan, prepared, folders.reference)
         measured = compare(plan, expected, outputs, twin_files.noise_rms(folders.twin))
         measured += task_scores(plan.task, expected, outputs)
+        ties = twin_files.kept(folders.twin)[0].ties if folders.twin else {}
+        measured += tuple(against_reference(ties, expected, outputs))
     return Answers(outputs, first_ms, measured + fidelity)
 
 

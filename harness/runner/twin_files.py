@@ -11,6 +11,7 @@ import numpy as np
 
 from harness.metrics.fidelity import Noise
 from harness.runner import REFUSED, tensors
+from harness.runner.ties import Ties
 from harness.runner.twins import Twin
 
 KINDS = ("spread", "drift", "floor")
@@ -26,6 +27,9 @@ def keep(folder: Path, made: Twin, **about: Any) -> None:
         np.savez(folder / f"noise-{position}.npz", **arrays)
     batches = [{name: made.steady[name][number] for name in made.steady} for number in range(len(made.outputs))]
     tensors.save(folder / "steady", batches)
+    scores = [{name: ties.scores[number] for name, ties in made.ties.items()} for number in range(len(made.outputs))]
+    tensors.save(folder / "scores", scores)
+    about["ties"] = {name: {"axis": ties.axis, "reach": ties.reach} for name, ties in made.ties.items()}
     about["noise"] = {
         name: {"members": one.members, "largest": one.largest, "fine": one.fine, "unit": one.unit}
         for name, one in made.noise.items()
@@ -49,7 +53,9 @@ def _read(folder: Path, changed_ns: int) -> tuple[Twin, dict[str, Any]]:
     noise = {name: _noise(files[name], one) for name, one in about["noise"].items()}
     masks, _ = tensors.load(folder / "steady")
     steady = {name: [batch[name] for batch in masks] for name in (masks[0] if masks else ())}
-    return Twin(outputs, noise, steady, tuple(about["notes"]), about["independent"]), about
+    scores, _ = tensors.load(folder / "scores")
+    ties = {name: Ties(scores=[batch[name] for batch in scores], **one) for name, one in about["ties"].items()}
+    return Twin(outputs, noise, steady, tuple(about["notes"]), about["independent"], ties=ties), about
 
 
 def noise_rms(folder: Path | None) -> dict[str, float]:

@@ -10,6 +10,8 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
 
 from harness.backends.base import Artefact, Backend, BuildSpec, Session, Tensor
 from harness.errors import Unsupported
@@ -18,7 +20,11 @@ from harness.metrics.fidelity import Members, Noise, added, distances, noise
 from harness.metrics.slices import WHOLE, Differences, differences
 from harness.records import FidelityPlan, Measurement
 from harness.runner.invariance import Move, Yardstick, independent
+from harness.runner.paced import TICK_S, afforded, gathered, timed
+from harness.runner.ties import Ties, beyond, choosers, reach
+from harness.sources.inspect import load_graph
 from harness.variants.graph import load_model, save
+from harness.variants.taps import FLOATS, types
 from harness.variants.twin import coarse, twin
 
 PLAIN = {"graph_optimization": "disable", "spinning": False}
@@ -29,10 +35,6 @@ ROUNDOFF = {"fp16": 2.0**-11, "bf16": 2.0**-8}
 """Unit roundoff of what a runtime may leave unrounded in the last output; 2^-24 for the others."""
 FINE = ("fp32", "as-is")
 """Precisions at which a file may be computed in float32 alone."""
-TICK_S = 1e-9
-"""Shorter than any run."""
-FEWEST = 3
-"""Noisy evaluations below which nothing can be said about their spread."""
 
 INPUTS_ONLY = "rounding is measured on the inputs alone: ONNX Runtime draws no random numbers for this opset"
 
@@ -53,6 +55,8 @@ class Twin:
     """By move of the first batch's rows, the outputs whose rows depend on no other row."""
     refused: str | None = None
     """Why there is no twin."""
+    ties: Mapping[str, Ties] = field(default_factory=dict)
+    """Of outputs that choose indices, the scores that they choose by."""
 
 
 def evaluate(
@@ -72,22 +76,28 @@ def evaluate(
     """
     with tempfile.TemporaryDirectory(prefix="trt-harness-twin-", dir=scratch) as place, ExitStack() as sessions:
         feeds = [_widened(batch) for batch in feeds]
-        plain = sessions.enter_context(closing(_open(backend, spec, Path(place), 0.0)))
+        graph = load_graph(spec.model)
+        tapped, finals = choosers(graph), {value.name for value in graph.graph.output}
+        scores = {score for score, _ in tapped.values()}
+        plain = sessions.enter_context(closing(_open(backend, spec, Path(place), 0.0, scores)))
         try:
-            noisy: Session | _Shaken = sessions.enter_context(closing(_open(backend, spec, Path(place), 1.0)))
+            noisy: Session | _Shaken = sessions.enter_context(closing(_open(backend, spec, Path(place), 1.0, scores)))
         except Unsupported:  # ONNX Runtime draws no random numbers for this opset
             if not any(value.dtype == np.float32 for value in feeds[0].values()):
                 raise
             noisy = _Shaken(plain, max(_roundoff(spec, name) for name in spec.dtypes))
-        moved, first = (_timed(session, feeds[0], clock) for session in (noisy, plain))
+        moved, first = (timed(session, feeds[0], clock) for session in (noisy, plain))
         each = 1 + plan.members * moved[1] / max(first[1], TICK_S)
-        outputs, left_s = _afforded(plain, feeds, first, plan.budget_s, each, clock)
+        outputs, left_s = afforded(plain, feeds, first, plan.budget_s, each, clock)
         count, cost_s = len(outputs), first[1] * each
-        spread = _Spread(outputs)
-        members = _gathered(spread, noisy, feeds[:count], plan.members, left_s, clock)
+        spread = _Spread(outputs)  # scores that indices were chosen by among them
+        members = gathered(spread.add, noisy, feeds[:count], plan.members, left_s, clock)
         roundoffs = {name: _roundoff(spec, name) for name in outputs[0]}
         touched = coarse(load_model(spec.model)[0]) if spec.precision in FINE else {*outputs[0]}
-        by = Yardstick(spread.noise(roundoffs, touched), spread.steady)
+        noises = spread.noise(roundoffs, touched)
+        ties = _ties(tapped, noises, outputs, spec.precision, plan.slack)
+        outputs = [{name: value for name, value in batch.items() if name in finals} for batch in outputs]
+        by = Yardstick({name: one for name, one in noises.items() if name in finals}, spread.steady)
         rows = {move.name: independent(move, outputs[0], plain.infer, by, spec.precision) for move in moves}
     fewer = f"fidelity is judged on {count} of {len(feeds)} batches: more would take over {plan.budget_s:g} s"
     over = f"one batch takes about {cost_s:.3g} s, more than budget_s: {plan.budget_s:g}"
@@ -102,50 +112,7 @@ def evaluate(
         *spread.notes(),
         *mixed,
     )
-    return Twin(outputs, by.noise, by.steady, notes, {name: held for name, (held, _) in rows.items()})
-
-
-def _afforded(
-    plain: Session,
-    feeds: Batches,
-    first: tuple[dict[str, Tensor], float],
-    budget_s: float,
-    each: float,
-    clock: Callable[[], float],
-) -> tuple[list[dict[str, Tensor]], float]:
-    """Outputs of as many batches as the budget pays for, the first at least, and the seconds left for the noise.
-
-    `each` is what a batch costs with its noise, in multiples of one plain run. A batch is taken to last as long as the
-    one before.
-    """
-    outputs, took_s, last_s = [first[0]], first[1], first[1]
-    for batch in feeds[1:]:
-        if (took_s + last_s) * each > budget_s:
-            break
-        start = clock()
-        outputs.append(plain.infer(batch))
-        last_s = clock() - start
-        took_s += last_s
-    return outputs, budget_s - took_s
-
-
-def _gathered(
-    spread: _Spread,
-    noisy: Session | _Shaken,
-    feeds: Batches,
-    members: int,
-    left_s: float,
-    clock: Callable[[], float],
-) -> int:
-    """How many noisy evaluations were taken: none begins for which no time is left, save the fewest there must be."""
-    start, last_s = clock(), 0.0
-    for taken in range(members):
-        begin = clock()
-        if taken >= FEWEST and begin - start + last_s > left_s:
-            return taken
-        spread.add([noisy.infer(batch) for batch in feeds])
-        last_s = clock() - begin
-    return members
+    return Twin(outputs, by.noise, by.steady, notes, {name: held for name, (held, _) in rows.items()}, ties=ties)
 
 
 def _roundoff(spec: BuildSpec, output: str) -> float:
@@ -178,19 +145,30 @@ class _Shaken:
         return moved.astype(np.float32)
 
 
-def _timed(
-    session: Session | _Shaken, feed: Mapping[str, Tensor], clock: Callable[[], float]
-) -> tuple[dict[str, Tensor], float]:
-    """Outputs and seconds of a second run; the first one of a session also allocates."""
-    session.infer(feed)
-    start = clock()
-    return session.infer(feed), clock() - start
+def _ties(
+    tapped: Mapping[str, tuple[str, int]],
+    noises: Mapping[str, Noise],
+    outputs: Batches,
+    precision: str,
+    slack: float,
+) -> dict[str, Ties]:
+    """The ties of every output whose scores the twin gives."""
+    return {
+        name: Ties(axis, reach(noises[score], precision, slack), [batch[score] for batch in outputs])
+        for name, (score, axis) in tapped.items()
+        if score in noises
+    }
 
 
-def _open(backend: Backend, spec: BuildSpec, folder: Path, level: float) -> Session:
+def _open(backend: Backend, spec: BuildSpec, folder: Path, level: float, scores: set[str]) -> Session:
+    """The twin, or with a `level` its noisy relative, which give the float tensors among the `scores` too."""
     model, _ = load_model(spec.model, at_least=OPSET.get(spec.precision, 11))
     name = "noisy" if level else "plain"
-    save(twin(model, spec.precision, noise=level), folder, name)
+    kinds, finals = types(model), {value.name for value in model.graph.output}
+    more = sorted(score for score in scores - finals if kinds.get(score) in FLOATS - {TensorProto.DOUBLE})
+    made = twin(model, spec.precision, noise=level)
+    made.graph.output.extend(helper.make_tensor_value_info(score, TensorProto.FLOAT, None) for score in more)
+    save(made, folder, name)
     own = replace(spec, model=folder / f"{name}.onnx", precision="fp32", options=PLAIN, attest=False)
     return backend.open(Artefact(own.model), own)
 
@@ -252,6 +230,11 @@ def measure(made: Twin, candidate: Batches) -> tuple[Measurement, ...]:
     return tuple(measured)
 
 
+def _differ(ties: Ties | None, number: int, expected: Tensor, found: Tensor) -> NDArray[np.bool_]:
+    """Where two tensors differ otherwise than by choosing between scores that rounding may reverse."""
+    return np.asarray(expected != found) if ties is None else beyond(ties, number, expected, found)[0]
+
+
 def _output(made: Twin, name: str, expected: list[Tensor], found: list[Tensor]) -> list[Measurement]:
     unlike = sum(e.shape != f.shape for e, f in zip(expected, found, strict=False)) + abs(len(expected) - len(found))
     shape = Measurement(
@@ -261,8 +244,8 @@ def _output(made: Twin, name: str, expected: list[Tensor], found: list[Tensor]) 
         return [shape]
     if name in made.steady:
         flips = sum(
-            int(np.count_nonzero(mask & (e != f)))
-            for mask, e, f in zip(made.steady[name], expected, found, strict=True)
+            int(np.count_nonzero(np.asarray(mask, bool) & _differ(made.ties.get(name), number, e, f)))
+            for number, (mask, e, f) in enumerate(zip(made.steady[name], expected, found, strict=True))
         )
         return [shape, Measurement(name, "twin_flips", float(flips))]
     yardstick, difference = made.noise[name], differences(expected, found)
