@@ -18,7 +18,7 @@ from harness.backends.onnxruntime_session import HostSession
 from harness.judge import judge
 from harness.judge.accuracy import judge_outputs
 from harness.judge.fidelity import judge_fidelity
-from harness.metrics import slices
+from harness.metrics import fidelity, slices
 from harness.metrics.compare import compare
 from harness.metrics.fidelity import added, distances, noise
 from harness.metrics.slices import Differences, Sums, differences
@@ -220,6 +220,16 @@ def test_sums_are_the_same_however_the_output_is_cut(monkeypatch, shape, block):
     for axis in whole.axes:
         for field in fields(Sums):
             assert np.array_equal(getattr(cut.axes[axis], field.name), getattr(whole.axes[axis], field.name))
+
+
+def test_distances_are_the_same_however_the_slices_are_cut(monkeypatch):
+    expected, measured = yardstick((300, 5))
+    found = differences([expected], [expected + RNG.normal(0, 1e-3, expected.shape)])
+
+    whole = distances(found, measured)
+    monkeypatch.setattr(fidelity, "BLOCK", 7)
+
+    assert distances(found, measured) == whole
 
 
 @pytest.mark.parametrize("block", [7, slices.BLOCK])

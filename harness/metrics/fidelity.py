@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from harness.metrics.slices import FURTHEST, WHOLE, Array, Differences, common
+from harness.metrics.slices import BLOCK, FURTHEST, WHOLE, Array, Differences, Sums, common
 
 PRIOR = 8.0
 """Degrees of freedom that the typical slice adds to the variance of each (Smyth, 2004: moderated t)."""
@@ -89,7 +89,7 @@ def added(so_far: Members | None, one: Differences) -> Members:
     unit = common((one.largest, one.unit), *([(so_far.largest, so_far.unit)] if so_far else []))
     axes = one.in_unit(unit).axes
     spread = {axis: sums.mean_square() for axis, sums in axes.items()}
-    drift = {axis: np.square(sums.mean()) for axis, sums in axes.items()}
+    drift = {axis: _squared(sums.mean()) for axis, sums in axes.items()}
     if so_far is None:
         return Members(1, spread, drift, one.largest, unit)
     before = so_far.in_unit(unit)
@@ -108,8 +108,7 @@ def noise(members: Members, twin: Differences, roundoff: float, *, fine: bool = 
         members=members.count,
         spread={axis: members.spread[axis] / members.count for axis in twin.axes},
         drift={axis: members.drift[axis] / members.count for axis in twin.axes},
-        # evenly spread over one rounding; 2^-24 of the whole where a slice is all zero
-        floor={axis: sums.mean_square() * roundoff**2 / 3 + whole * 2.0**-48 for axis, sums in twin.axes.items()},
+        floor={axis: _floor(sums.mean_square(), roundoff, whole) for axis, sums in twin.axes.items()},
         largest=members.largest,
         fine=fine,
         unit=unit,
@@ -124,14 +123,18 @@ def distances(candidate: Differences, yardstick: Noise) -> dict[str, Distance]:
     """
     spread, drift = [], []
     for axis, sums in candidate.in_unit(yardstick.unit).axes.items():
-        floor = yardstick.floor[axis]
-        freedom = yardstick.members * sums.count
-        variance = np.maximum(_moderated(yardstick.spread[axis], floor, freedom), floor)
-        spread.append(_worst(sums.mean_square(), variance, axis))
-        means = _moderated(yardstick.drift[axis], variance, np.full_like(variance, yardstick.members))
-        means = np.maximum(means, variance / MOST_SAMPLES)
-        with np.errstate(over="ignore"):
-            drift.append(_worst(np.square(sums.mean()), means + floor / 10, axis))
+        variance = _variance(yardstick, axis, sums)
+        means, floor = yardstick.drift[axis], yardstick.floor[axis]
+        typical = _typical(means, variance)
+        spreads, drifts = [], []
+        for part in _parts(len(variance)):
+            own = sums.part(part)
+            spreads.append(_worst(own.mean_square(), variance[part], axis, part.start))
+            drawn = _moderated(means[part], variance[part], float(yardstick.members), typical)
+            drawn = np.maximum(drawn, variance[part] / MOST_SAMPLES) + floor[part] / 10
+            drifts.append(_worst(_squared(own.mean()), drawn, axis, part.start))
+        spread.append(max(spreads, key=_times))
+        drift.append(max(drifts, key=_times))
     most = max(yardstick.largest, yardstick.least(), SMALLEST)
     return {
         "spread": spread[0],
@@ -145,14 +148,49 @@ def _times(distance: Distance) -> float:
     return distance.times
 
 
-def _worst(squares: Array, variances: Array, axis: int) -> Distance:
+def _parts(slices: int) -> list[slice]:
+    """The slices of an axis in parts: where each is an element there are as many as in the output."""
+    return [slice(start, min(start + BLOCK, slices)) for start in range(0, max(1, slices), BLOCK)]
+
+
+def _variance(yardstick: Noise, axis: int, sums: Sums) -> Array:
+    """The variance of the noise in every slice of an axis."""
+    spread, floor = yardstick.spread[axis], yardstick.floor[axis]
+    typical, variance = _typical(spread, floor), np.empty_like(floor)
+    for part in _parts(len(floor)):
+        freedom = yardstick.members * sums.count[part]
+        variance[part] = np.maximum(_moderated(spread[part], floor[part], freedom, typical), floor[part])
+    return variance
+
+
+def _worst(squares: Array, variances: Array, axis: int, start: int) -> Distance:
     times = np.nan_to_num(np.sqrt(squares / np.maximum(variances, TINY)), nan=BEYOND, posinf=BEYOND)
     index = int(np.argmax(times))
-    return Distance(float(times[index]), axis, index)
+    return Distance(float(times[index]), axis, start + index)
 
 
-def _moderated(variances: Array, scale: Array, freedom: Array) -> Array:
+def _typical(variances: Array, scale: Array) -> float:
+    """The median multiple of their scale that variances are."""
+    multiples = np.maximum(scale, TINY)
+    np.divide(variances, multiples, out=multiples)
+    return float(np.median(multiples, overwrite_input=True))
+
+
+def _moderated(variances: Array, scale: Array, freedom: Array | float, typical: float) -> Array:
     """Variances of slices, drawn towards the typical multiple of their scale the less they are known."""
-    typical = float(np.median(variances / np.maximum(scale, TINY)))
     drawn: Array = (freedom * variances + PRIOR * typical * scale) / (freedom + PRIOR)
     return drawn
+
+
+def _squared(values: Array) -> Array:
+    """The squares in the place of values; infinite beyond the range."""
+    with np.errstate(over="ignore"):
+        return np.square(values, out=values)
+
+
+def _floor(squares: Array, roundoff: float, whole: float) -> Array:
+    """In the place of mean squares: evenly spread over one rounding; 2^-24 of the whole where a slice is all zero."""
+    squares *= roundoff**2
+    squares /= 3
+    squares += whole * 2.0**-48
+    return squares

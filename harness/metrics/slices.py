@@ -36,11 +36,19 @@ class Sums:
 
     def mean_square(self) -> Array:
         """The mean square of each slice."""
-        return self.squared / np.maximum(self.count, 1.0)
+        return self._over_count(self.squared)
 
     def mean(self) -> Array:
         """The signed mean of each slice."""
-        return self.signed / np.maximum(self.count, 1.0)
+        return self._over_count(self.signed)
+
+    def _over_count(self, sums: Array) -> Array:
+        means: Array = np.maximum(self.count, 1.0)
+        return np.divide(sums, means, out=means)
+
+    def part(self, slices: slice) -> Sums:
+        """The sums over some of the slices."""
+        return Sums(self.count[slices], self.signed[slices], self.squared[slices])
 
 
 @dataclass(frozen=True)
