@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from harness.backends.base import Tensor
 from harness.judge.fidelity import LIMITS, limits_at
-from harness.metrics.fidelity import WHOLE, Noise
+from harness.metrics.fidelity import Noise
 from harness.records import Measurement
 from harness.variants.graph import STANDARD
 from harness.variants.taps import makers
@@ -59,7 +59,7 @@ def reach(noise: Noise, precision: str, slack: float) -> float:
     limit = limits_at(precision, slack)["twin_spread"]
     if not noise.fine:
         limit = min(limit, LIMITS["twin_spread"] * slack)
-    return WORST * limit * float(np.sqrt(noise.spread[WHOLE][0]))
+    return WORST * limit * noise.rms()
 
 
 def beyond(ties: Ties, number: int, expected: Tensor, found: Tensor) -> tuple[NDArray[np.bool_], float]:
