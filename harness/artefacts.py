@@ -8,8 +8,6 @@ import tempfile
 from pathlib import Path
 
 from harness.errors import InputError
-from harness.sources.digest import file_digest, model_digest
-from harness.sources.inspect import external_files
 
 ONNX_NAME, ENGINE_NAME = "model.onnx", "model.engine"
 
@@ -19,6 +17,8 @@ def keep(folder: Path, file: Path, digest: str) -> None:
 
     `folder` is the one of `--artefacts`. Raises OSError when the disk does not take it.
     """
+    from harness.sources.inspect import external_files  # brings onnx, which the parent does not load
+
     place = _place(folder, digest)
     if place.exists():
         return
@@ -61,6 +61,8 @@ def find(folder: Path, digest: str) -> Path:
 
 
 def _digest(file: Path) -> str:
+    from harness.sources.digest import file_digest, model_digest
+
     return file_digest(file) if file.name == ENGINE_NAME else model_digest(file)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from harness.codec import decode, encode
@@ -93,7 +94,7 @@ def accept(
     entries: Mapping[str, Entry],
     records: Sequence[Record],
     about: Mapping[str, Any],
-    admissions: Mapping[str, Admission | None],
+    admissions: Mapping[str, Admission | None] = MappingProxyType({}),
 ) -> dict[str, Entry]:
     """The entries after accepting these records: measured ones replace, missing ones are removed, others stay."""
     changed = dict(entries)

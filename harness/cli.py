@@ -58,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     _add_suite_commands(commands)
     _add_result_commands(commands)
     _add_debug(commands)
+    _add_selftest(commands)
     doctor = commands.add_parser("doctor", help="what this machine can run, and how to get what is missing")
     doctor.set_defaults(command=_command("doctor"))
     return top
@@ -167,6 +168,22 @@ def _add_debug(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     _add_root(debug)
     debug.set_defaults(command=_command("debug"))
+
+
+def _add_selftest(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    test = commands.add_parser(
+        "selftest", help="the gate's own false alarms and power on this machine; exit 1 if it alarms on unchanged code"
+    )
+    _add_suites(test)
+    test.add_argument(
+        "--launches", type=_count, default=10, metavar="N", help="launches of each case and slowdown (default 10)"
+    )
+    test.add_argument("-o", dest="output", type=Path, metavar="FILE", help="write the counts here as well")
+    test.add_argument("--artefacts", type=Path, metavar="DIR", help="kept artefacts (default: the user's cache)")
+    test.add_argument(
+        "--timeout", type=_seconds, default=600.0, metavar="S", help="seconds a stage may take (default 600)"
+    )
+    test.set_defaults(command=_command("selftest"))
 
 
 def _add_suites(command: argparse.ArgumentParser) -> None:

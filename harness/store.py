@@ -13,7 +13,7 @@ from typing import Self
 
 from harness.codec import decode, encode
 from harness.errors import HarnessError, UsageError
-from harness.records import SCHEMA, STATUSES, Record, Run
+from harness.records import SCHEMA, STATUSES, Record, Run, SelfTest
 
 RUN_FILE = "run.json"
 JOURNAL_FILE = "journal.jsonl"
@@ -94,6 +94,27 @@ def write_run(run: Run, folder: Path) -> Path:
     except OSError as error:
         raise HarnessError(f"{path}: cannot be written: {error.strerror}") from error
     return path
+
+
+def selftest_file(cache: Path, fingerprint: str) -> Path:
+    """Where the last self-test of a machine class is."""
+    return cache / "selftest" / f"{fingerprint}.json"
+
+
+def write_selftest(found: SelfTest, file: Path) -> None:
+    """Write a self-test atomically."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(encode(found), indent=1) + "\n", encoding="utf-8")
+    temporary.replace(file)
+
+
+def read_selftest(file: Path) -> SelfTest | None:
+    """A self-test; None where there is none, or none that can be read: then a new one is needed."""
+    try:
+        return decode(SelfTest, json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def read_run(path: Path) -> Run:

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 from html.parser import HTMLParser
 from urllib.parse import unquote
 
@@ -14,7 +15,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from builders import check, every_status, record, run
-from harness.records import STATUSES, Failure, Run
+from harness.records import STATUSES, Arm, Failure, Run, SelfTest
 from harness.report import compare, html
 from harness.report.page import render
 from harness.report.rows import rows
@@ -23,6 +24,10 @@ from harness.report.sections.cases import INLINE
 from harness.report.statuses import STATUS
 from harness.report.verdict import verdict
 
+TRIED = SelfTest(
+    "gpu-x1", "2026-01-02T03:04:05+00:00", {}, ("s/m/b/p/z",), ("s/noisy/b/p/z",), 10,
+    (Arm("unchanged", None, 5, 0, 5, 0, 10), Arm("+1%", None, 0, 0, 0, 0, 0)), 12.0, {},
+)  # fmt: skip
 HOSTILE = (
     "<script>alert(1)</script>",
     "\"'><img src=x onerror=alert(1)>",
@@ -104,7 +109,7 @@ def test_what_blocks_comes_first() -> None:
 
 @pytest.mark.parametrize("name", SECTIONS)
 def test_every_section_draws_every_status(name: str) -> None:
-    drawn = every_status()
+    drawn = replace(every_status(), selftest=TRIED)
     page = Page(drawn, rows(drawn.records), compare(run(*drawn.records[3:]), drawn), render)
     data = SECTIONS.load(name)(page)
     assert render(f"{name}.html", data=data).strip()

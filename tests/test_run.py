@@ -81,7 +81,7 @@ def test_structure_that_differs_fails_whatever_the_limits(folder, change, check)
 def test_a_segfault_a_hang_and_exhausted_memory_cost_one_case_each(folder):
     suite = fake_suite(folder, CRASHES, precisions="fp32, fp16, bf16, tf32")
 
-    assert harness(folder, "run", suite, "-o", "out", "--timeout", 3) == 3
+    assert harness(folder, "run", suite, "-o", "out", "--timeout", 8) == 3
 
     records = {record.case.id: record for record in read_run(folder / "out").records}
     errors = {key: (r.error.kind, r.error.stage) for key, r in records.items() if r.error}

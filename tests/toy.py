@@ -44,5 +44,5 @@ def fake_suite(folder: Path, script: str = "cases: []\n", precisions: str = "fp3
 
 def harness(folder: Path, *arguments: object) -> int:
     """Exit status of one command, with a cache of its own."""
-    extra = ["--artefacts", folder / "cache"] if arguments[0] in ("run", "accept") else []
+    extra = ["--artefacts", folder / "cache"] if arguments[0] in ("run", "accept", "selftest") else []
     return main([str(argument) for argument in (*arguments, *extra)])

@@ -53,7 +53,9 @@ def judge(asked: argparse.Namespace) -> int:
     store.new_journal(folder).close()
     head = replace(header(["harness", *sys.argv[1:]], Path.cwd()), id=run.id, started=run.started, commit=run.commit)
     interrupted = EXIT_INTERRUPTED if run.gate.exit_status == EXIT_INTERRUPTED else None
-    result = replace(finish(head, environment, records, fail_on, interrupted), finished=run.finished)
+    result = replace(
+        finish(head, environment, records, fail_on, interrupted), finished=run.finished, selftest=run.selftest
+    )
     write(result, folder)
     for record in records:
         print(line(record))

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from harness import report, store, suites
@@ -18,7 +19,7 @@ from harness.errors import HarnessError, UsageError, did_you_mean
 from harness.judge import first_line
 from harness.judge.drift import has_drifted
 from harness.judge.gate import EXIT_INTERRUPTED, EXIT_MACHINE
-from harness.records import Outcome, Plan, Record, Run
+from harness.records import Outcome, Plan, Record, Run, SelfTest
 from harness.runner.client import WorkerFailed
 from harness.runner.decided import Held, decided, held, undecided
 from harness.runner.recorder import Header, Judged, finish, header
@@ -139,9 +140,16 @@ def _measure(
     order = {plan.case.id: position for position, plan in enumerate(plans)}
     records.sort(key=lambda record: order.get(record.case.id, len(order)))
     result = finish(head, bench.environment(), records, fail_on, EXIT_INTERRUPTED if interrupted else None)
+    result = replace(result, selftest=known(settings.cache, result))
     write(result, folder)
     tell(f"\n{summary_line(result)}\nreport: {folder / 'report.html'}")
     return result.gate.exit_status
+
+
+def known(cache: Path, run: Run) -> SelfTest | None:
+    """What the gate was last seen to do on the run's machine class."""
+    classes = {environment.fingerprint for environment in run.environments.values()}
+    return store.read_selftest(store.selftest_file(cache, classes.pop())) if len(classes) == 1 else None
 
 
 def tell(text: str) -> None:

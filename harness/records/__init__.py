@@ -37,6 +37,7 @@ from harness.records.runs import (
     Verdict,
 )
 from harness.records.screens import Screened, Screening
+from harness.records.selftest import Arm, Injection, SelfTest
 
 __all__ = [
     "BLOCKING",
@@ -47,6 +48,7 @@ __all__ = [
     "SCHEMA",
     "STATUSES",
     "Admission",
+    "Arm",
     "AttestationPlan",
     "Calibration",
     "Case",
@@ -61,6 +63,7 @@ __all__ = [
     "FidelityPlan",
     "Gate",
     "Gpu",
+    "Injection",
     "InputSpec",
     "Latency",
     "LatencyPlan",
@@ -76,6 +79,7 @@ __all__ = [
     "Run",
     "Screened",
     "Screening",
+    "SelfTest",
     "Source",
     "Task",
     "Verdict",

@@ -9,6 +9,7 @@ from typing import Any
 from harness.records.duels import Admission, Duel
 from harness.records.outcomes import Digests, Failure, Latency, Measurement
 from harness.records.plans import Case
+from harness.records.selftest import SelfTest
 
 SCHEMA = "harness.run/1"
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8", "fp8", "as-is")
@@ -132,3 +133,5 @@ class Run:
     gate: Gate
     environments: Mapping[str, Environment]
     records: tuple[Record, ...]
+    selftest: SelfTest | None = None
+    """What the gate was last seen to do on this machine class."""

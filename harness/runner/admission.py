@@ -31,6 +31,5 @@ def admissions(
         return 0 if tried else launches - len(clean(duel))
 
     found = duels(matches, settings, more)
-    for one in candidates:
-        duel = found[one.plan.case.id]
+    for one, duel in zip(candidates, found, strict=True):
         yield one.plan, duel, admit(duel, one.plan.latency)

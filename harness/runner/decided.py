@@ -38,7 +38,8 @@ def decided(cases: Sequence[Held], judged: Judged, settings: Settings, others: i
     """
     if not cases:
         return []
-    found = duels([judged.match(one.plan, one.on) for one in cases], settings)
+    fought = duels([judged.match(one.plan, one.on) for one in cases], settings)
+    found = {one.plan.case.id: duel for one, duel in zip(cases, fought, strict=True)}
     p = judged.p_values([one.plan for one in cases], found)
     return [
         judged.record(

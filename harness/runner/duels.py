@@ -13,7 +13,7 @@ from harness.backends import worker_variables
 from harness.codec import decode, encode
 from harness.judge import first_line
 from harness.judge.duels import wanted
-from harness.records import Admission, Contestant, Duel, Plan
+from harness.records import Admission, Contestant, Duel, Injection, Plan
 from harness.runner.client import WorkerFailed, WorkerProcess
 from harness.runner.runner import Settings
 
@@ -31,6 +31,8 @@ class Match:
     admission: Admission | None
     against: str
     """Side a in words."""
+    injected: Injection | None = None
+    """How side b is slowed on purpose."""
 
 
 Wanted = Callable[[Match, Duel], int]
@@ -42,18 +44,19 @@ def to_decide(match: Match, duel: Duel) -> int:
     return wanted(duel, match.plan.latency, match.admission)
 
 
-def duels(matches: Sequence[Match], settings: Settings, more: Wanted = to_decide) -> dict[str, Duel]:
-    """Case id to its launches: each is one process for all cases that still want one.
+def duels(matches: Sequence[Match], settings: Settings, more: Wanted = to_decide) -> list[Duel]:
+    """The launches of each match: every launch is one process for all cases that still want one.
 
     Which side's session is made first alternates from launch to launch.
     """
-    found = {match.plan.case.id: Duel((), "host", {}, match.against) for match in matches}
+    found = [Duel((), "host", {}, match.against) for match in matches]
     with tempfile.TemporaryDirectory(prefix="trt-harness-duels-") as scratch:
         number = 0
-        while short := [match for match in matches if _lacks(match, found[match.plan.case.id], more)]:
-            for match, launched in _launch(short, settings, Path(scratch) / str(number), "ab"[number % 2]):
-                case = match.plan.case.id
-                found[case] = _joined(found[case], launched)
+        while short := [at for at, match in enumerate(matches) if _lacks(match, found[at], more)]:
+            launched = _launch([matches[at] for at in short], settings, Path(scratch) / str(number), "ab"[number % 2])
+            for place, duel in launched:
+                at = short[place]
+                found[at] = _joined(found[at], duel)
             number += 1
     return found
 
@@ -68,27 +71,29 @@ def _joined(held: Duel, one: Duel) -> Duel:
     return replace(one, launches=(*held.launches, *one.launches), failures=held.failures, against=held.against)
 
 
-def _launch(matches: Sequence[Match], settings: Settings, scratch: Path, first: str) -> Iterator[tuple[Match, Duel]]:
-    """One fresh process for each set of environment variables, in which every case is timed once."""
+def _launch(matches: Sequence[Match], settings: Settings, scratch: Path, first: str) -> Iterator[tuple[int, Duel]]:
+    """One fresh process for each set of environment variables, in which every match is timed once; with its place."""
     for variables, lane in _lanes(matches):
-        place = scratch / ("-".join(variables) or "main")
-        with closing(WorkerProcess(settings.cache, place, settings.timeout_s, variables)) as worker:
-            for match in lane:
-                yield match, _turns(worker, match, first)
+        folder = scratch / ("-".join(variables) or "main")
+        with closing(WorkerProcess(settings.cache, folder, settings.timeout_s, variables)) as worker:
+            for place, match in lane:
+                yield place, _turns(worker, match, first)
 
 
 def _turns(worker: WorkerProcess, match: Match, first: str) -> Duel:
     try:
         sides = {"a": encode(match.a), "b": encode(match.b)}
-        return decode(Duel, worker.request("duel", plan=encode(match.plan), **sides, first=first))
+        injected = encode(match.injected) if match.injected else None
+        return decode(Duel, worker.request("duel", plan=encode(match.plan), **sides, first=first, injected=injected))
     except WorkerFailed as lost:
         words = f"{lost.failure.kind} in {lost.failure.stage}: {first_line(lost.failure.message)}"
         return Duel((), "host", {}, match.against, (words,))
 
 
-def _lanes(matches: Sequence[Match]) -> Iterator[tuple[Mapping[str, str], list[Match]]]:
-    def variables(match: Match) -> list[tuple[str, str]]:
-        return sorted(worker_variables(match.plan.case.backend, match.plan.case.precision).items())
+def _lanes(matches: Sequence[Match]) -> Iterator[tuple[Mapping[str, str], list[tuple[int, Match]]]]:
+    def variables(numbered: tuple[int, Match]) -> list[tuple[str, str]]:
+        case = numbered[1].plan.case
+        return sorted(worker_variables(case.backend, case.precision).items())
 
-    for told, group in groupby(sorted(matches, key=variables), key=variables):
+    for told, group in groupby(sorted(enumerate(matches), key=variables), key=variables):
         yield dict(told), list(group)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
@@ -14,11 +14,11 @@ from typing import Any
 
 from harness import artefacts
 from harness.backends import BACKENDS, SCRIPTED, TWIN_BACKEND
-from harness.backends.base import Artefact, Backend, BuildSpec, Session
+from harness.backends.base import Artefact, Backend, BuildSpec, Session, Step
 from harness.environment import describe
 from harness.errors import InputError, Unsupported
 from harness.inputs.feeds import feeds
-from harness.records import Contestant, Digests, Duel, Environment, Latency, Outcome, Plan
+from harness.records import Contestant, Digests, Duel, Environment, Injection, Latency, Outcome, Plan
 from harness.runner import builds, tensors, twin_files, twins
 from harness.runner.candidate import Answers, Folders, answers, moved_rows, repeats
 from harness.runner.candidate import keep as keep_all
@@ -32,8 +32,9 @@ from harness.sources import SOURCES, Fetched
 from harness.sources.inspect import inspect
 from harness.timing.duel import DuelSettings, duel
 from harness.timing.evidence import watch
+from harness.timing.inject import slowed, tail
 from harness.timing.loop import measure as measure_latency
-from harness.timing.sides import LocalSide, Side
+from harness.timing.sides import LocalSide
 from harness.variants.prepare import prepare
 
 DUEL_SHARE = 0.2
@@ -127,23 +128,26 @@ class Steps:
             digests = _digests(prepared) if prepared else Digests()
             return Outcome(skipped=str(refusal).strip(), stages=stages.seconds, digests=digests)
 
-    def duel(self, plan: Plan, a: Contestant, b: Contestant, first: str) -> Duel:
+    def duel(self, plan: Plan, a: Contestant, b: Contestant, first: str, injected: Injection | None = None) -> Duel:
         """One launch: two artefacts of a case, both resident, are timed in turns; the side `first` is opened first.
 
-        Raises InputError when an artefact is not kept here any more.
+        `injected` slows b on purpose. Raises InputError when an artefact is not kept here any more.
         """
         backend = _backend(plan.case.backend)
         stages = Stages(self._announce, self._gpu(backend))
         prepared = self._prepare(plan, stages)
-        sides: dict[str, Side] = {}
+        steps: dict[str, Step] = {}
         with ExitStack() as opened:
             for name, one in sorted({"a": a, "b": b}.items(), reverse=first == "b"):
                 with stages("load"):
                     artefact = Artefact(artefacts.find(self._cache, one.digest), one.digest)
                     spec = replace(prepared.spec, model=artefact.path, options=one.options, attest=False)
                     session = opened.enter_context(closing(backend.open(artefact, spec)))
-                    sides[name] = opened.enter_context(LocalSide(session.bind(prepared.feeds.batches[0])))
+                    steps[name] = session.bind(prepared.feeds.batches[0])
             with stages("time", alone=True):
+                if injected is not None:
+                    steps["b"] = opened.enter_context(_slowed(steps["b"], injected))
+                sides = {name: opened.enter_context(LocalSide(step)) for name, step in steps.items()}
                 settings = DuelSettings(min_time_s=DUEL_SHARE * plan.latency.min_time_s)
                 launch = duel(sides["a"], sides["b"], settings, first=first, watch=watch(self._gpu(backend)))
         return Duel((launch,), sides["b"].decided_on, settings.record(), a.digest)
@@ -259,6 +263,12 @@ class Steps:
 def _backend(name: str) -> Backend:
     made: Backend = BACKENDS.load(name)()
     return made
+
+
+def _slowed(step: Step, injected: Injection) -> AbstractContextManager[Step]:
+    if injected.kind == "tail":
+        return tail(step, injected.share, injected.factor)
+    return slowed(step, injected.share)
 
 
 def _digests(prepared: Prepared) -> Digests:

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from harness.codec import decode, encode
 from harness.errors import CaseError
-from harness.records import Contestant, Outcome, Plan
+from harness.records import Contestant, Injection, Outcome, Plan
 
 PR_SET_PDEATHSIG = 1
 
@@ -112,9 +112,10 @@ class Worker:
         outcome: Outcome = self._steps.measure(decode(Plan, plan), *folders)
         return encode(outcome)
 
-    def _duel(self, plan: Any, a: Any, b: Any, first: str) -> Any:
+    def _duel(self, plan: Any, a: Any, b: Any, first: str, injected: Any) -> Any:
         sides = decode(Contestant, a), decode(Contestant, b)
-        return encode(self._steps.duel(decode(Plan, plan), *sides, first))
+        slowed = decode(Injection, injected) if injected else None
+        return encode(self._steps.duel(decode(Plan, plan), *sides, first, slowed))
 
     def _debug(self, step: str, plan: Any, **arguments: Any) -> Any:
         """One step of `harness debug`."""

@@ -35,6 +35,7 @@ SECTIONS = Registry(
         "matrix": "harness.report.sections.matrix:section",
         "table": "harness.report.sections.table:section",
         "cases": "harness.report.sections.cases:section",
+        "selftest": "harness.report.sections.selftest:section",
         "environment": "harness.report.sections.environment:section",
     },
 )

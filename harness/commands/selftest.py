@@ -1,0 +1,78 @@
+"""`harness selftest`: what the gate decides on this machine about unchanged and about slowed code."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from time import monotonic
+
+from harness import store, suites
+from harness.commands.places import cache_folder
+from harness.commands.run import chosen
+from harness.errors import HarnessError, UsageError
+from harness.judge.gate import EXIT_FAILED, EXIT_PASSED
+from harness.judge.selftest import UNCHANGED
+from harness.records import Arm, SelfTest
+from harness.runner.recorder import timestamp
+from harness.runner.runner import Bench, Settings
+from harness.runner.selftest import build, count
+
+
+def selftest(asked: argparse.Namespace) -> int:
+    """Print the counts, keep them for the reports of this machine class, and return 1 on a false alarm."""
+    if asked.launches < 2:
+        raise UsageError("--launches: the gate decides on two launches at least")
+    plans = chosen(suites.load(asked.suites, asked.root), asked.expression)
+    settings = Settings(cache_folder(asked.artefacts), asked.timeout)
+    start = monotonic()
+    with Bench(settings) as bench:
+        timed, left_out = build(plans, bench, settings)
+        environment = bench.environment()
+    for case, why in left_out.items():
+        print(f"left out     {case}  {why}", flush=True)
+    if not timed:
+        raise HarnessError("no case can be timed here: nothing was tested")
+    print(f"{len(timed)} cases, {asked.launches} launches each of the case itself and of each slowdown", flush=True)
+    found = count(timed, settings, asked.launches)
+    for case, why in found.failures.items():
+        print(f"failed       {case}  {why}")
+    for case in found.advisory:
+        admission = found.admissions[case]
+        least = f"only slowdowns from {admission.mde:.2%} are found" if admission else "too few undisturbed launches"
+        print(f"advisory     {case}  {least}: the gate decides nothing about it")
+    told = SelfTest(
+        fingerprint=environment.fingerprint,
+        finished=timestamp(),
+        versions=environment.versions,
+        cases=tuple(one.plan.case.id for one in timed),
+        advisory=found.advisory,
+        launches=asked.launches,
+        arms=found.arms,
+        seconds=monotonic() - start,
+        left_out={**left_out, **found.failures},
+    )
+    store.write_selftest(told, store.selftest_file(settings.cache, environment.fingerprint))
+    if asked.output:
+        store.write_selftest(told, asked.output)
+    print("\n".join(table(told)))
+    return _status(told)
+
+
+def table(told: SelfTest) -> Iterator[str]:
+    """The counts as lines of text."""
+    yield f"\n{'':16s}{'decisions':>10s}{'regressed':>11s}{'passed':>8s}{'inconclusive':>14s}{'launches each':>15s}"
+    for arm in told.arms:
+        each = f"{arm.launches / arm.decisions:.2f}" if arm.decisions else "-"
+        yield f"{arm.name:16s}{arm.decisions:10d}{arm.regressed:11d}{arm.passed:8d}{arm.inconclusive:14d}{each:>15s}"
+    yield f"\n{told.fingerprint}: {len(told.cases)} cases, {len(told.advisory)} advisory, {told.seconds:.0f} s"
+
+
+def _status(told: SelfTest) -> int:
+    unchanged: Arm = next(arm for arm in told.arms if arm.name == UNCHANGED)
+    if not unchanged.decisions:
+        print("the gate decided nothing: more launches, a quieter machine or longer cases are needed")
+        return EXIT_FAILED
+    if unchanged.regressed:
+        print(f"the gate calls unchanged code slower in {unchanged.regressed} of {unchanged.decisions} decisions")
+        return EXIT_FAILED
+    return EXIT_PASSED

@@ -1,0 +1,106 @@
+"""Times cases against themselves, unchanged and slowed on purpose, in launches that all of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from harness import artefacts
+from harness.backends import RUNTIMES
+from harness.judge import first_line
+from harness.judge.duels import admit
+from harness.judge.launches import clean, weigh
+from harness.judge.selftest import ARMS, UNCHANGED, arm, decisions
+from harness.records import Admission, Arm, Contestant, Duel, FidelityPlan, Outcome, Plan
+from harness.runner.duels import Match, duels
+from harness.runner.footing import contestant
+from harness.runner.runner import Bench, Settings
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A case that was built and can be timed."""
+
+    plan: Plan
+    artefact: Contestant
+
+
+@dataclass(frozen=True)
+class Tested:
+    """The launches of one case, by arm."""
+
+    plan: Plan
+    arms: Mapping[str, Duel]
+    admission: Admission | None
+
+    @property
+    def resolved(self) -> bool:
+        """Whether the case repeats well enough for its limit."""
+        found = weigh(self.arms[UNCHANGED], self.plan.latency, self.admission)
+        return self.admission is not None and found is not None and not found.advisory
+
+    def decisions(self, name: str, cases: int) -> Iterator[tuple[str, int]]:
+        """What the gate decides on one arm."""
+        return decisions(self.arms[name], self.plan.latency, self.admission, cases)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What the gate decided."""
+
+    arms: tuple[Arm, ...]
+    admissions: Mapping[str, Admission | None]
+    advisory: tuple[str, ...]
+    """Cases that repeat too badly for their limit."""
+    failures: Mapping[str, str]
+
+
+def build(plans: Sequence[Plan], bench: Bench, settings: Settings) -> tuple[list[Timed], dict[str, str]]:
+    """The cases that can be timed here, built, and why others cannot."""
+    timed, left_out = [], {}
+    for plan in plans:
+        quick = replace(plan.latency, min_time_s=min(plan.latency.min_time_s, 0.1), budget={})
+        outcome = bench.outcome(replace(plan, latency=quick, fidelity=FidelityPlan(enabled=False), builds=1, task=None))
+        artefact = contestant(outcome.digests, outcome.attested.get("options"))
+        if plan.case.backend not in RUNTIMES:
+            left_out[plan.case.id] = "its times are scripted"
+        elif outcome.latency is None or artefact is None or not artefacts.has(settings.cache, artefact.digest):
+            left_out[plan.case.id] = _why(plan, outcome)
+        else:
+            timed.append(Timed(plan, artefact))
+    return timed, left_out
+
+
+def _why(plan: Plan, outcome: Outcome) -> str:
+    if outcome.error is not None:
+        return first_line(outcome.error.message)
+    return first_line(outcome.skipped or ("latency is off" if not plan.latency.enabled else "it was not timed"))
+
+
+def count(cases: Sequence[Timed], settings: Settings, launches: int) -> Counted:
+    """What the gate decides on `launches` launches of every case and arm."""
+    matches = [
+        Match(one.plan, one.artefact, one.artefact, None, "itself", injected)
+        for one in cases
+        for injected in ARMS.values()
+    ]
+
+    def more(_: Match, duel: Duel) -> int:
+        return 0 if len(duel.launches) >= 2 * launches else launches - len(clean(duel))
+
+    found = duels(matches, settings, more)
+    by_case = [dict(zip(ARMS, found[at : at + len(ARMS)], strict=True)) for at in range(0, len(found), len(ARMS))]
+    tested = [
+        Tested(one.plan, arms, admit(arms[UNCHANGED], one.plan.latency))
+        for one, arms in zip(cases, by_case, strict=True)
+    ]
+    return Counted(
+        tuple(arm(name, [list(one.decisions(name, len(cases))) for one in tested if one.resolved]) for name in ARMS),
+        {one.plan.case.id: one.admission for one in tested},
+        tuple(one.plan.case.id for one in tested if not one.resolved),
+        {
+            f"{match.plan.case.id} {name}": duel.failures[0]
+            for match, name, duel in zip(matches, list(ARMS) * len(cases), found, strict=True)
+            if duel.failures
+        },
+    )
