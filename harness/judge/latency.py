@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from harness.judge.duels import judge_duel
+from harness.judge.screen import STORED_FLOOR_US
 from harness.records import PERCENTILES, Admission, Check, Duel, Latency, LatencyPlan, Quantiles
 from harness.stats import samples_for
 
@@ -103,8 +104,9 @@ def _too_few(now: Quantiles, then: Quantiles) -> str | None:
 def _change(plan: LatencyPlan, now: Quantiles, then: Quantiles) -> tuple[Check, str, str]:
     """Regressed, improved, inconclusive or passed, by RULE."""
     limit = STORED_REGRESSION if plan.regression is None else plan.regression
+    floor_us = STORED_FLOOR_US if plan.floor_us is None else plan.floor_us
     ratio = now.p50_ms / then.p50_ms
-    above_floor = abs(now.p50_ms - then.p50_ms) * 1e3 > plan.floor_us
+    above_floor = abs(now.p50_ms - then.p50_ms) * 1e3 > floor_us
     slower = above_floor and ratio > 1 + limit
     faster_ratio = ratio < 1 / (1 + limit)
     faster = above_floor and faster_ratio
@@ -117,7 +119,7 @@ def _change(plan: LatencyPlan, now: Quantiles, then: Quantiles) -> tuple[Check, 
         f"intervals [{now.ci95_ms[0]:.4g}, {now.ci95_ms[1]:.4g}] and [{then.ci95_ms[0]:.4g}, {then.ci95_ms[1]:.4g}] ms)"
     )
     if (ratio > 1 + limit or faster_ratio) and not above_floor:
-        reason += f"; a difference of {abs(now.p50_ms - then.p50_ms) * 1e3:.2g} us is within floor_us {plan.floor_us:g}"
+        reason += f"; a difference of {abs(now.p50_ms - then.p50_ms) * 1e3:.2g} us is within floor_us {floor_us:g}"
     check = Check(
         "latency/regression", "latency", None, "p50_ms", now.p50_ms, then.p50_ms * (1 + limit), then.p50_ms,
         status != "regressed", f"{reason}; rule: {RULE}",

@@ -19,6 +19,8 @@ CONFIRMING = 5
 """The latest launches, whose median must be beyond the margin as well."""
 LIMIT = 0.02
 """The slowdown that the gate must find, where the suite states none; changes up to half of it never fail."""
+FLOOR_US = 0.5
+"""Changes that never count, where the suite states none: about what the clocks of a GPU and a host resolve."""
 ALPHA = 0.05
 """Holm-adjusted probability below which a slowdown is taken as proven."""
 SURE = 0.99
@@ -162,7 +164,7 @@ def weigh(duel: Duel, plan: LatencyPlan, admission: Admission | None) -> Found |
         margin=math.log1p(limit / 2),
         limit=math.log1p(limit),
         a_ms=_middle([launch.a_p50_ms for launch in launches]),
-        floor_us=plan.floor_us,
+        floor_us=_floor_us(plan),
         least=mde(sd, limit) if known else None,
         needed=FEWEST if len(duel.launches) >= LOOKS[-1] else LOOKS[-1],
     )
@@ -190,10 +192,14 @@ def why_not(launch: Launch) -> str | None:
     return None
 
 
+def _floor_us(plan: LatencyPlan) -> float:
+    return FLOOR_US if plan.floor_us is None else plan.floor_us
+
+
 def _limit(plan: LatencyPlan, launches: Sequence[Launch]) -> float:
     """What is below the floor never counts, so the limit of a case is no smaller than that."""
     asked = LIMIT if plan.regression is None else plan.regression
-    return max(asked, plan.floor_us / 1e3 / _middle([launch.a_p50_ms for launch in launches]))
+    return max(asked, _floor_us(plan) / 1e3 / _middle([launch.a_p50_ms for launch in launches]))
 
 
 def _middle(values: Sequence[float]) -> float:

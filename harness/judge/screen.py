@@ -24,6 +24,8 @@ SUSPICIOUS, PROVEN = 0.02, 0.03
 """Slowdown beyond which one measurement is suspicious, and beyond which all of three fail a case."""
 LIMIT = 0.05
 """The slowdown that these margins find in nine of ten decisions; a larger limit makes them larger in proportion."""
+STORED_FLOOR_US = 5.0
+"""Changes that never count against times of another process, where the suite states none."""
 SIGMAS = 3.0
 SMALLEST_SD = 0.001
 """A canary is not taken to repeat better than this (log)."""
@@ -147,7 +149,8 @@ def _divisor(one: Screened, *, canary: bool) -> float:
 
 
 def _beyond(plan: LatencyPlan, change: Change, margin: float) -> bool:
-    return change.ratio > 1 + _margin(plan, margin) and change.change_us > plan.floor_us
+    floor_us = STORED_FLOOR_US if plan.floor_us is None else plan.floor_us
+    return change.ratio > 1 + _margin(plan, margin) and change.change_us > floor_us
 
 
 def _margin(plan: LatencyPlan, margin: float) -> float:

@@ -101,8 +101,8 @@ class LatencyPlan:
     enabled: bool = True
     regression: float | None = None
     """Relative change that the gate decides on; None: 2 % between interleaved sides, 5 % against a stored window."""
-    floor_us: float = 5.0
-    """Changes below this many microseconds never count."""
+    floor_us: float | None = None
+    """Changes below this many microseconds never count; None: 0.5 between interleaved sides, 5 against a window."""
     budget: Mapping[str, float] = field(default_factory=dict)
     """Limits on quantiles, for example {"p99_ms": 2.0}."""
     min_time_s: float = 1.0

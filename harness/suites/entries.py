@@ -126,7 +126,9 @@ class LatencyEntry(Strict):
     regression: Percent | None = Field(
         None, description="Relative change that fails; by default 2% where both sides are timed in turns, else 5%."
     )
-    floor_us: float = Field(LatencyPlan.floor_us, ge=0, description="Smaller changes never count.")
+    floor_us: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="Smaller changes never count; by default 0.5 us in turns, 5 us against a stored window."
+    )
     budget: BudgetEntry | None = Field(None, description="Absolute limits.")
     min_time_s: float = Field(LatencyPlan.min_time_s, gt=0, description="Time at least this long.")
     min_count: Size = Field(LatencyPlan.min_count, description="Take at least this many samples.")
