@@ -59,6 +59,12 @@ def tf32_overridden() -> bool:
     return os.environ.get("NVIDIA_TF32_OVERRIDE") == "0"
 
 
+def used_mib() -> float:
+    """Memory of the GPU in use by anybody; makes a CUDA context."""
+    free, total = check(runtime().cudaMemGetInfo())
+    return float(total - free) / 2**20
+
+
 class Stream:
     """A CUDA stream; `handle` is what other libraries take."""
 

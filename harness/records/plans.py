@@ -186,3 +186,5 @@ class Plan:
     drift: DriftPlan = DriftPlan()
     output_drift: Mapping[str, DriftPlan] = field(default_factory=dict)
     """Of outputs that have settings of their own; they replace `drift`."""
+    resources: Mapping[str, float] = field(default_factory=dict)
+    """Limits on what a case takes, for example {"engine_mib": 100}."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,17 +36,28 @@ class Answers:
     """The outputs of one session batch by batch, and what was measured about them."""
 
     outputs: Batches
-    first_infer_ms: float
+    measures: Mapping[str, float | None]
+    """Of the first inference: how long it took, and what was measured after it."""
     measured: tuple[Measurement, ...]
 
 
-def answers(plan: Plan, session: Session, prepared: Prepared, stages: Stage, folders: Folders) -> Answers:
-    """Infer every batch and compare the outputs with the reference, the precision twin and the labels."""
+def answers(
+    plan: Plan,
+    session: Session,
+    prepared: Prepared,
+    stages: Stage,
+    folders: Folders,
+    measures: Callable[[], Mapping[str, float | None]] = dict,
+) -> Answers:
+    """Infer every batch and compare the outputs with the reference, the precision twin and the labels.
+
+    `measures` is asked once the first inference is done.
+    """
     batches = prepared.feeds.batches
     with stages("infer"):
         start = perf_counter()
         outputs = [session.infer(batches[0])]
-        first_ms = (perf_counter() - start) * 1e3
+        first = {"first_infer_ms": (perf_counter() - start) * 1e3, **measures()}
         outputs += infer_all(session, batches[1:], outputs)
     fidelity = _fidelity(plan, session, prepared, outputs, stages, folders.twin)
     with stages("compare"):
@@ -55,7 +66,7 @@ def answers(plan: Plan, session: Session, prepared: Prepared, stages: Stage, fol
         measured += task_scores(plan.task, expected, outputs)
         ties = twin_files.kept(folders.twin)[0].ties if folders.twin else {}
         measured += tuple(against_reference(ties, expected, outputs))
-    return Answers(outputs, first_ms, measured + fidelity)
+    return Answers(outputs, first, measured + fidelity)
 
 
 def _fidelity(

@@ -19,7 +19,7 @@ from harness.environment import describe
 from harness.errors import InputError, Unsupported
 from harness.inputs.feeds import feeds
 from harness.records import Contestant, Digests, Duel, Environment, Injection, Latency, Outcome, Plan
-from harness.runner import builds, tensors, twin_files, twins
+from harness.runner import builds, footprint, tensors, twin_files, twins
 from harness.runner.candidate import Answers, Folders, answers, moved_rows, repeats
 from harness.runner.candidate import keep as keep_all
 from harness.runner.expected import check_task, unused
@@ -163,9 +163,12 @@ class Steps:
         keep: Path | None,
     ) -> Outcome:
         folders = Folders(reference, twin, keep)
-        session, artefact = self._open(backend, prepared, stages)
+        artefact = self._build(backend, prepared, stages)
+        since = footprint.before(self._gpu(backend))  # not earlier: a builder takes more memory than what it builds
+        with stages("load"):
+            session = backend.open(artefact, prepared.spec)
         with closing(session):
-            first = answers(plan, session, prepared, stages, folders)
+            first = answers(plan, session, prepared, stages, folders, partial(footprint.taken, since))
             repeated = repeats(plan, session, prepared, stages, folders, first.outputs)
             repeated += moved_rows(session, prepared, stages, folders, first.outputs, bounded=backend.device == "cuda")
             latency = self._time(plan, session, prepared, stages)
@@ -181,7 +184,7 @@ class Steps:
         return Outcome(
             measurements=builds.worst([build.measured for build in every]) + variation + repeated,
             latency=latency,
-            measures={**artefact.measures, "first_infer_ms": first.first_infer_ms},
+            measures={**artefact.measures, **first.measures},
             stages=stages.seconds,
             attested=attested,
             digests=replace(_digests(prepared), engine=artefact.digest),

@@ -38,7 +38,7 @@ Range = Annotated[list[float], Field(min_length=2, max_length=2), AfterValidator
 IntegerRange = Annotated[list[int], Field(min_length=2, max_length=2), AfterValidator(ordered)]
 Profile = Annotated[list[Size], Field(min_length=3, max_length=3), AfterValidator(growing)]
 Shape = Annotated[dict[IdPart, Size], Field(min_length=1)]
-PositiveMs = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0)]
 
 
 class InputEntry(Choice):
@@ -113,10 +113,10 @@ class Int8Entry(Strict):
 class BudgetEntry(Strict):
     """Absolute limits on latency."""
 
-    p50_ms: PositiveMs | None = Field(None, description="Median, at most.")
-    p90_ms: PositiveMs | None = Field(None, description="90th percentile, at most.")
-    p99_ms: PositiveMs | None = Field(None, description="99th percentile, at most.")
-    mean_ms: PositiveMs | None = Field(None, description="Mean, at most.")
+    p50_ms: Positive | None = Field(None, description="Median, at most.")
+    p90_ms: Positive | None = Field(None, description="90th percentile, at most.")
+    p99_ms: Positive | None = Field(None, description="99th percentile, at most.")
+    mean_ms: Positive | None = Field(None, description="Mean, at most.")
 
 
 class LatencyEntry(Strict):
@@ -139,6 +139,18 @@ class LatencyEntry(Strict):
         if self.budget is not None and not self.enabled:
             raise ValueError("has a budget but enabled: false: nothing would be measured against it")
         return self
+
+
+class ResourcesEntry(Strict):
+    """Absolute limits on what a case takes."""
+
+    engine_mib: Positive | None = Field(None, description="Size of the built engine, at most.")
+    build_s: Positive | None = Field(None, description="Seconds to build the engine, at most.")
+    device_mib: Positive | None = Field(None, description="Memory of the GPU after the first inference, at most.")
+    host_mib: Positive | None = Field(
+        None, description="Peak memory of the host while loading and at the first inference, at most."
+    )
+    first_infer_ms: Positive | None = Field(None, description="The first inference after loading, at most.")
 
 
 class AttestationEntry(Strict):
@@ -207,6 +219,7 @@ class Settings(Strict):
     drift: Drift | None = Field(None, description="Growth of errors against the accepted baseline.")
     invariance: InvarianceEntry | None = Field(None, description="What must not change the outputs.")
     latency: LatencyEntry | None = Field(None, description="How cases are timed.")
+    resources: ResourcesEntry | None = Field(None, description="Absolute limits on what a case takes.")
     attestation: AttestationEntry | None = Field(None, description="What must be seen of the precision that ran.")
     options: Options | None = Field(None, description="Backend name to its options.")
     builds: Annotated[int, Field(ge=1, le=16)] = Field(

@@ -57,6 +57,12 @@ class Device:
         found = self._ask("processes", lambda: self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle))
         return None if found is None else tuple(int(process.pid) for process in found)
 
+    def used_mib(self, process: int) -> float | None:
+        """Memory of the GPU that a process holds; None where it does not tell, as in most containers."""
+        found = self._ask("processes", lambda: self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle)) or ()
+        held = [one.usedGpuMemory for one in found if int(one.pid) == process and one.usedGpuMemory]
+        return sum(held) / 2**20 if held else None
+
     def name_of(self, process: int) -> str:
         """What a process is called, where that is told."""
         try:
