@@ -226,3 +226,23 @@ def test_a_twin_that_took_too_long_is_a_check_of_its_own_that_says_so(folder, mo
     assert check.reason.startswith("not checked, there is no precision twin (timeout: twin took longer than 600 s")
     assert "fidelity was not checked: timeout: twin took longer" in record(folder).headline
     assert "not checked</td>" in (folder / "out/report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "words"),
+    [
+        (None, 2, "no such file: 'ops.so'"),
+        (b"no library", 1, "ops.so cannot be registered: "),
+    ],
+)
+def test_a_library_of_custom_operators_that_cannot_be_used_is_named(folder, capsys, content, status, words):
+    if content is not None:
+        (folder / "ops.so").write_bytes(content)
+    path = suite(folder)
+    path.write_text(path.read_text().replace("{threads: 1}", "{custom_ops: [ops.so]}"))
+
+    assert harness(folder, "run", path, "-o", "out") == status
+
+    told = capsys.readouterr().err if status == 2 else record(folder).error.message
+    assert words in told
+    assert status == 2 or record(folder).error.kind == "input"

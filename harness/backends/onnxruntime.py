@@ -112,6 +112,8 @@ class Cpu:
             made.add_session_config_entry("session.intra_op.allow_spinning", "0")
         level = options.get("graph_optimization", "all")
         made.graph_optimization_level = onnxruntime.GraphOptimizationLevel(LEVELS[level])
+        for library in options.get("custom_ops") or ():
+            _register(made, library)
         return made
 
     def _providers(self, spec: BuildSpec) -> list[Any]:  # noqa: ARG002 - the GPU providers need it
@@ -122,6 +124,16 @@ class Cpu:
 
     def _session(self, session: Any, told: Mapping[str, Any]) -> Session:
         return HostSession(session, told)
+
+
+def _register(options: Any, library: str) -> None:
+    try:
+        options.register_custom_ops_library(library)
+    except Exception as error:
+        raise InputError(
+            f"custom_ops: {library} cannot be registered: {' '.join(str(error).split())}; it must be a library of "
+            "operators built for this machine and this ONNX Runtime"
+        ) from error
 
 
 def _of_variant(error: CaseError, precision: str) -> CaseError:

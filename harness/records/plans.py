@@ -188,3 +188,5 @@ class Plan:
     """Of outputs that have settings of their own; they replace `drift`."""
     resources: Mapping[str, float] = field(default_factory=dict)
     """Limits on what a case takes, for example {"engine_mib": 100}."""
+    custom_ops: tuple[str, ...] = ()
+    """Libraries of operators for ONNX Runtime's CPU provider, where it computes reference and precision twin."""

@@ -81,7 +81,9 @@ def node_of(maker: Maker) -> Node:
 
 def fp32_spec(prepared: Prepared) -> BuildSpec:
     """The fp32 model, to be run as plainly as possible."""
-    return replace(prepared.spec, model=prepared.fetched.model, precision="fp32", options=twins.PLAIN)
+    operators = {key: value for key, value in prepared.spec.options.items() if key == "custom_ops"}
+    options = {**twins.PLAIN, **operators}
+    return replace(prepared.spec, model=prepared.fetched.model, precision="fp32", options=options)
 
 
 def plain(spec: BuildSpec, feeds: Batches) -> list[dict[str, Tensor]]:

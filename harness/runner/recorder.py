@@ -247,6 +247,8 @@ def _ranges(plan: Plan) -> dict[str, tuple[int, int, int]]:
 def _beside_suite(value: Any, suite: Path) -> Any:
     if isinstance(value, dict):
         return {key: _beside_suite(item, suite) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_beside_suite(item, suite) for item in value]
     return os.path.relpath(value, suite) if isinstance(value, str) and value.startswith("/") else value
 
 

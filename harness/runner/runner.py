@@ -198,14 +198,15 @@ def _told(reference: Reference, failure: Failure) -> Failure:
 def _reference_key(plan: Plan) -> str:
     """Plans with the same key share reference outputs."""
     shapes = (plan.dimensions, plan.shapes, plan.profile)
-    parts = (plan.source, plan.files, plan.calibration, shapes, plan.inputs, plan.reference)
+    parts = (plan.source, plan.files, plan.calibration, shapes, plan.inputs, plan.reference, plan.custom_ops)
     return sha256(json.dumps(encode(parts), sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _twin_key(plan: Plan) -> str:
     """Plans with the same key share a precision twin: the same variant on the same inputs."""
     shapes = (plan.dimensions, plan.shapes, plan.profile)
-    parts = (plan.source, plan.files, plan.calibration, shapes, plan.inputs, plan.case.precision, plan.fidelity)
+    model = (plan.source, plan.files, plan.calibration, shapes, plan.inputs, plan.custom_ops)
+    parts = (*model, plan.case.precision, plan.fidelity)
     return sha256(json.dumps(encode(parts), sort_keys=True).encode()).hexdigest()[:32]
 
 

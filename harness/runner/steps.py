@@ -85,7 +85,8 @@ class Steps:
         """Write the outputs of the plan's backend reference to a folder, with the digest of the feeds."""
         asked = replace(plan.case, backend=plan.reference.backend, precision=plan.reference.precision)
         files = {precision: file for precision, file in plan.files.items() if precision != "fp32"}  # that is `source`
-        plain = replace(plan, case=asked, options=REFERENCE_OPTIONS.get(asked.backend, {}), files=files)
+        options = {**REFERENCE_OPTIONS.get(asked.backend, {}), **_operators(plan, asked.backend)}
+        plain = replace(plan, case=asked, options=options, files=files)
         backend = _backend(asked.backend)
         stages = Stages(self._announce_reference, self._gpu(backend))
         if reason := backend.why_not() or backend.why_not_run():
@@ -105,7 +106,7 @@ class Steps:
     def twin(self, plan: Plan, folder: Path) -> float:
         """Write the outputs of the plan's precision twin to a folder, and what rounding does to them; gives seconds."""
         stages = Stages(lambda stage: self._announce(stage if stage == "wait" else "twin"), None)
-        prepared = self._prepare(plan, stages)
+        prepared = self._prepare(replace(plan, options=_operators(plan, TWIN_BACKEND)), stages)
         with stages("twin"):
             moved = moves(prepared.info, prepared.feeds.batches[0]) if plan.fidelity.batch else ()
             made = twins.evaluate(
@@ -261,6 +262,11 @@ class Steps:
     def _gpu(self, backend: Backend) -> str | None:
         gpus = self._environment.gpus
         return gpus[0].uuid if backend.device == "cuda" and gpus else None
+
+
+def _operators(plan: Plan, backend: str) -> dict[str, Any]:
+    """The libraries of operators that a backend needs which computes for another one."""
+    return {"custom_ops": list(plan.custom_ops)} if plan.custom_ops and backend == TWIN_BACKEND else {}
 
 
 def _backend(name: str) -> Backend:

@@ -169,7 +169,8 @@ def _open(backend: Backend, spec: BuildSpec, folder: Path, level: float, scores:
     made = twin(model, spec.precision, noise=level)
     made.graph.output.extend(helper.make_tensor_value_info(score, TensorProto.FLOAT, None) for score in more)
     save(made, folder, name)
-    own = replace(spec, model=folder / f"{name}.onnx", precision="fp32", options=PLAIN, attest=False)
+    operators = {key: value for key, value in spec.options.items() if key == "custom_ops"}
+    own = replace(spec, model=folder / f"{name}.onnx", precision="fp32", options={**PLAIN, **operators}, attest=False)
     return backend.open(Artefact(own.model), own)
 
 

@@ -116,6 +116,7 @@ def _cases(template: Plan, entry: ModelEntry, found: Found) -> Iterator[Plan]:
             limits=limits[precision],
             output_limits=output_limits[precision],
             options=options.get(backend, {}),
+            custom_ops=tuple(options.get("onnxruntime-cpu", {}).get("custom_ops") or ()),
             drift=drift_at(precision, drift),
             output_drift=output_drift_at(precision, drift),
             excluded=_excluded(entry.exclude, backend, precision, model.dimensions),

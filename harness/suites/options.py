@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, create_model, model_validator
 
 from harness.backends import BACKENDS
-from harness.suites.fields import ScriptFile, Size, Strict
+from harness.suites.fields import LibraryFile, ScriptFile, Size, Strict
 
 GraphOptimization = Annotated[
     Literal["disable", "basic", "extended", "all"], Field(description="ONNX Runtime's graph optimisation level.")
@@ -24,6 +24,11 @@ Constraints = Annotated[
 ]
 
 
+CustomOps = Annotated[
+    list[LibraryFile], Field(description="Shared libraries of operators that ONNX Runtime does not have itself.")
+]
+
+
 class NoOptions(Strict):
     """A backend without options."""
 
@@ -33,12 +38,14 @@ class OnnxRuntimeCpu(Strict):
 
     threads: Size | None = Field(None, description="Threads inside one operator.")
     graph_optimization: GraphOptimization | None = None
+    custom_ops: CustomOps | None = None
 
 
 class OnnxRuntimeCuda(Strict):
     """Options of onnxruntime-cuda."""
 
     graph_optimization: GraphOptimization | None = None
+    custom_ops: CustomOps | None = None
 
 
 class OnnxRuntimeTensorRT(Strict):
