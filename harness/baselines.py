@@ -14,7 +14,8 @@ from typing import Any
 from harness.codec import decode, encode
 from harness.errors import UsageError
 from harness.judge.drift import Accuracy, values_of
-from harness.records import Admission, Digests, Latency, Record
+from harness.records import Admission, Digests, Latency, Profile, Record
+from harness.records.profiles import BASELINE, shortened
 
 SCHEMA = "harness.baseline/1"
 ACCEPTABLE = frozenset({"passed", "new", "improved", "regressed", "inconclusive"})
@@ -45,6 +46,8 @@ class Entry:
     """What can be seen of its speed on this machine class."""
     reference: str | None = None
     """What the errors are against; None in entries that are older than its recording."""
+    profile: Profile | None = None
+    """Where the time went: the slowest layers; None where the run did not tell."""
 
     @property
     def errors(self) -> Accuracy:
@@ -116,12 +119,21 @@ def _entry(record: Record, about: Mapping[str, Any], admission: Admission | None
         options=record.attested.get("options"),
         reference=record.reference,
         admission=admission,
+        profile=shortened(record.profile, BASELINE) if record.profile and record.profile.layers else None,
         **about,
     )
 
 
 def _line(entry: Entry) -> str:
-    return json.dumps(_rounded(encode(entry)), sort_keys=True)
+    data = _rounded(encode(entry))
+    if data["profile"]:
+        data["profile"]["layers"] = [_lean(layer) for layer in data["profile"]["layers"]]
+    return json.dumps(data, sort_keys=True)
+
+
+def _lean(layer: Mapping[str, Any]) -> dict[str, Any]:
+    """A layer without what can be worked out, and without what it does not have."""
+    return {key: value for key, value in layer.items() if key != "share" and (value or key in ("name", "kind", "ms"))}
 
 
 def _rounded(value: Any) -> Any:

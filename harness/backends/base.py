@@ -10,6 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.records import LayerTime
+
 Tensor = NDArray[np.generic]
 Feeds = Mapping[str, Tensor]
 
@@ -56,6 +58,9 @@ class Step:
 class Session(Protocol):
     """A loaded model."""
 
+    loads_again: bool
+    """Whether `profile` loads the model a second time."""
+
     @property
     def attested(self) -> Mapping[str, Any]:
         """What was allowed and what ran, for the record; read before `close`, after the session was fed."""
@@ -65,6 +70,12 @@ class Session(Protocol):
 
     def bind(self, feeds: Feeds) -> Step:
         """A step over these feeds, copied to the device once."""
+
+    def why_no_profile(self) -> str | None:
+        """Why the runtime does not tell how long each layer takes; None if it does."""
+
+    def profile(self, feeds: Feeds, iterations: int) -> tuple[LayerTime, ...]:
+        """The time of each layer over so many inferences; never while timing. Unsupported where it is not told."""
 
     def close(self) -> None:
         """Free what the session holds."""

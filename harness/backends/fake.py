@@ -33,6 +33,7 @@ import numpy as np
 from harness.backends.base import Artefact, BuildSpec, Feeds, Session, Step, Tensor
 from harness.errors import BuildError, InputError, Unsupported, did_you_mean
 from harness.inputs.files import read_array
+from harness.records import LayerTime
 from harness.sources.inspect import ModelInfo, TensorInfo, inspect
 
 ENTRY = {"match", "outputs", "latency_ms", "crash", "unsupported"}
@@ -76,6 +77,8 @@ class Fake:
 class FakeSession:
     """Scripted outputs and latencies."""
 
+    loads_again = False
+
     def __init__(self, info: ModelInfo, entry: Mapping[str, Any], folder: Path) -> None:
         self._info, self._entry, self._folder = info, entry, folder
         self.attested: Mapping[str, Any] = {"scripted": bool(entry)}
@@ -106,6 +109,14 @@ class FakeSession:
                 return _positive(next(durations))
 
         return Step(lambda count: None, scripted_ms=lap)  # noqa: ARG005 - nothing to do
+
+    def why_no_profile(self) -> str | None:
+        """It has no layers."""
+        return "the fake backend computes nothing that has layers"
+
+    def profile(self, feeds: Feeds, iterations: int) -> tuple[LayerTime, ...]:  # noqa: ARG002 - nothing is computed
+        """Unsupported: it has no layers."""
+        raise Unsupported(str(self.why_no_profile()))
 
     def close(self) -> None:
         """Nothing is held."""

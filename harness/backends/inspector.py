@@ -25,12 +25,17 @@ _COMPILED = ("kgen", "fusion")
 
 def layers(text: str) -> tuple[Layer, ...]:
     """The layers of an engine from the inspector's JSON; ValueError when it is none."""
+    return tuple(_layer(entry) for entry in entries(text))
+
+
+def entries(text: str) -> list[Any]:
+    """What the inspector's JSON says of each layer: a mapping, or a bare name; ValueError when it is none."""
     # Metadata separates names with a bare control character, which strict JSON refuses
     found = json.loads(text, strict=False)
-    entries = found.get("Layers") if isinstance(found, Mapping) else None
-    if not isinstance(entries, list):
+    told = found.get("Layers") if isinstance(found, Mapping) else None
+    if not isinstance(told, list):
         raise ValueError("the engine inspector's JSON has no list of layers")
-    return tuple(_layer(entry) for entry in entries)
+    return told
 
 
 def _layer(entry: Any) -> Layer:

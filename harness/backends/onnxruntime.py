@@ -5,18 +5,25 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from harness.backends.base import Artefact, BuildSpec, Session
+from harness.backends.base import Artefact, BuildSpec, Feeds
 from harness.backends.cuda import Stream, tf32_overridden, why_no_gpu
 from harness.backends.layers import UNKNOWN, Layer, record
-from harness.backends.onnxruntime_graph import CONVOLUTIONS, HEAVY, executed, watch
-from harness.backends.onnxruntime_session import CudaSession, HostSession, attested, translate
+from harness.backends.onnxruntime_graph import CONVOLUTIONS, HEAVY, OPTIMISED, executed, watch
+from harness.backends.onnxruntime_session import CudaSession, HostSession, Profiler, attested, translate
+from harness.backends.onnxruntime_trace import has_kernels, places, profiled
 from harness.errors import BuildError, CaseError, DeviceError, InputError, Unsupported
+from harness.records import LayerTime
 
 LEVELS = {"disable": 0, "basic": 1, "extended": 2, "all": 99}
+NO_KERNELS = (
+    "this onnxruntime was built without CUDA profiling: its trace tells when kernels were started, not how long they "
+    "ran; profile the case with Nsight Systems"
+)
 
 
 class Cpu:
@@ -26,6 +33,10 @@ class Cpu:
     provider = "CPUExecutionProvider"
     tells = True
     """Its optimised model holds every node that runs."""
+
+    def __init__(self, trace_to: Path | None = None) -> None:
+        self._trace_to = trace_to
+        """Where its sessions write what they ran and how long it took; nothing is traced without."""
 
     def why_not(self) -> str | None:
         try:
@@ -50,16 +61,36 @@ class Cpu:
     def build(self, spec: BuildSpec, folder: Path) -> Artefact:  # noqa: ARG002 - ONNX Runtime builds when it loads
         return Artefact(spec.model)
 
-    def open(self, artefact: Artefact, spec: BuildSpec) -> Session:
+    def open(self, artefact: Artefact, spec: BuildSpec) -> HostSession:
         if spec.precision == "tf32":
             self._refuse_tf32()
-        if not spec.attest:
-            return self._session(self._load(artefact.path, spec, None), {})
+        profiler = Profiler(self._why_no_profile, partial(self._profile, artefact, spec))
+        if self._trace_to is not None or not spec.attest:
+            return self._session(self._load(artefact.path, spec, self._trace_to), {}, profiler)
         with TemporaryDirectory(prefix="trt-harness-") as place:
             session = self._load(artefact.path, spec, Path(place))
             told = {**attested(session), **self._settings(session)}
             ran = self._ran(session, spec, Path(place), told)
-        return self._session(session, {**told, **ran})
+        return self._session(session, {**told, **ran}, profiler)
+
+    def _profile(self, artefact: Artefact, spec: BuildSpec, feeds: Feeds, iterations: int) -> tuple[LayerTime, ...]:
+        """The nodes of a session of its own, so that the one that is timed never traces."""
+        with TemporaryDirectory(prefix="trt-harness-") as name:
+            place = Path(name)
+            session = type(self)(place).open(artefact, spec)
+            try:
+                trace = session.trace(feeds, 1 + iterations)
+            except Exception as error:
+                raise translate(error) from error
+            finally:
+                session.close()
+            if self.device != "cpu" and not has_kernels(trace):
+                raise Unsupported(NO_KERNELS)
+            optimised = place / OPTIMISED
+            return profiled(trace, places(spec.model, optimised) if optimised.exists() else (), iterations)
+
+    def _why_no_profile(self) -> str | None:
+        return None
 
     def _load(self, model: Path, spec: BuildSpec, place: Path | None) -> Any:
         """A session that wrote its optimised model to a folder, or one that did not where it cannot or need not."""
@@ -106,6 +137,9 @@ class Cpu:
 
         made = onnxruntime.SessionOptions()
         made.log_severity_level = 3
+        if self._trace_to is not None:
+            made.enable_profiling = True
+            made.profile_file_prefix = str(self._trace_to / "trace")
         made.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         made.intra_op_num_threads = int(options.get("threads", 0))
         if not options.get("spinning", True):  # no suite says so: what is timed runs as users run it
@@ -122,8 +156,8 @@ class Cpu:
     def _check_provider(self, session: Any) -> None:
         pass
 
-    def _session(self, session: Any, told: Mapping[str, Any]) -> Session:
-        return HostSession(session, told)
+    def _session(self, session: Any, told: Mapping[str, Any], profiler: Profiler) -> HostSession:
+        return HostSession(session, told, profiler)
 
 
 def _register(options: Any, library: str) -> None:
@@ -153,10 +187,11 @@ class Cuda(Cpu):
     provider = "CUDAExecutionProvider"
     library = "libonnxruntime_providers_cuda.so"
 
-    def __init__(self) -> None:
+    def __init__(self, trace_to: Path | None = None) -> None:
+        super().__init__(trace_to)
         self._stream: Stream | None = None
 
-    def open(self, artefact: Artefact, spec: BuildSpec) -> Session:
+    def open(self, artefact: Artefact, spec: BuildSpec) -> HostSession:
         """A session on a stream of its own, which is given back if there is no session."""
         try:
             return super().open(artefact, spec)
@@ -198,10 +233,14 @@ class Cuda(Cpu):
         given = session.get_provider_options().get("CUDAExecutionProvider", {}).get("use_tf32")
         return {"tf32": False} if tf32_overridden() else {} if given is None else {"tf32": _is_on(given)}
 
-    def _session(self, session: Any, told: Mapping[str, Any]) -> Session:
+    def _why_no_profile(self) -> str | None:
+        """ONNX Runtime times kernels through CUPTI, which the provider loads if it was built to."""
+        return None if "libcupti" in Path("/proc/self/maps").read_text() else NO_KERNELS
+
+    def _session(self, session: Any, told: Mapping[str, Any], profiler: Profiler) -> HostSession:
         if self._stream is None:
             raise DeviceError("the session has no stream")
-        return CudaSession(session, self._stream, told)
+        return CudaSession(session, self._stream, told, profiler)
 
 
 class TensorRT(Cuda):
@@ -232,6 +271,9 @@ class TensorRT(Cuda):
         if "workspace_mib" in spec.options:
             options["trt_max_workspace_size"] = int(spec.options["workspace_mib"]) << 20
         return [(self.provider, options), ("CUDAExecutionProvider", cuda)]
+
+    def _why_no_profile(self) -> str | None:
+        return "ONNX Runtime's TensorRT provider does not tell the layers of its engines"
 
     def _settings(self, session: Any) -> dict[str, Any]:
         """The builder flags that the provider sets; TF32 has none and is on unless the environment says otherwise."""

@@ -20,7 +20,7 @@ PRODUCTS = frozenset(
 )
 HEAVY = CONVOLUTIONS | PRODUCTS
 """Operators that decide on a model's precision and speed."""
-_OPTIMISED = "optimised.onnx"
+OPTIMISED = "optimised.onnx"
 _WEIGHTS = "optimised.data"
 _QUANTISED = ("QLinear", "QGemm", "QAttention", "ConvInteger", "MatMulInteger")
 
@@ -31,7 +31,7 @@ def watch(options: Any, folder: Path) -> None:
     They are sent to the null device, through a link because ONNX Runtime wants a name beside the model.
     """
     (folder / _WEIGHTS).symlink_to(os.devnull)
-    options.optimized_model_filepath = str(folder / _OPTIMISED)
+    options.optimized_model_filepath = str(folder / OPTIMISED)
     options.add_session_config_entry("session.optimized_model_external_initializers_file_name", _WEIGHTS)
     options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
 
@@ -42,7 +42,7 @@ def executed(folder: Path, file: Path) -> tuple[Layer, ...]:
     A node between Q/DQ pairs stores bytes and computes in what DequantizeLinear makes of them. Raises InputError where
     nothing was written.
     """
-    optimised = folder / _OPTIMISED
+    optimised = folder / OPTIMISED
     stored = {layer.name: layer.storage for layer in _heavy(file)}
     usual = set(stored.values())
     one = usual.pop() if len(usual) == 1 else UNKNOWN

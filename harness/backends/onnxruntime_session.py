@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,13 +14,25 @@ from harness.backends.base import Feeds, Step, Tensor
 from harness.backends.cuda import Stream
 from harness.backends.onnxruntime_values import contiguous, from_ortvalue, has_native, is_native, to_ortvalue
 from harness.errors import BuildError, CaseError, DeviceError, InputError, OutOfMemory, Unsupported
+from harness.records import LayerTime
+
+
+@dataclass(frozen=True)
+class Profiler:
+    """How the layers of a session are profiled, and why they are not."""
+
+    why_not: Callable[[], str | None]
+    layers: Callable[[Feeds, int], tuple[LayerTime, ...]]
 
 
 class HostSession:
     """A session whose tensors live on the host."""
 
-    def __init__(self, session: Any, attested: Mapping[str, Any]) -> None:
+    loads_again = True
+
+    def __init__(self, session: Any, attested: Mapping[str, Any], profiler: Profiler) -> None:
         self._session = session
+        self._profiler = profiler
         self._names = [output.name for output in session.get_outputs()]
         self._native = all(has_native(output.type) for output in session.get_outputs())
         self.attested = attested
@@ -50,6 +64,23 @@ class HostSession:
             binding.bind_output(name)
         return Step(lambda n: _repeat(self._session, binding, n, None))
 
+    def why_no_profile(self) -> str | None:
+        """Why its provider does not tell how long a node takes; None if it does."""
+        return self._profiler.why_not()
+
+    def profile(self, feeds: Feeds, iterations: int) -> tuple[LayerTime, ...]:
+        """The time of each node of a session of its own."""
+        return self._profiler.layers(feeds, iterations)
+
+    def trace(self, feeds: Feeds, runs: int) -> Path:
+        """The file with the trace of at least so many runs; for sessions that were made to write one."""
+        self.bind(feeds).run(runs)
+        self._wait()
+        return Path(self._session.end_profiling())
+
+    def _wait(self) -> None:
+        """Work on the host is done when it returns."""
+
     def close(self) -> None:
         """Free the session."""
         self._session = None
@@ -58,8 +89,8 @@ class HostSession:
 class CudaSession(HostSession):
     """A session whose bound tensors live on the GPU and whose work runs on our stream."""
 
-    def __init__(self, session: Any, stream: Stream, attested: Mapping[str, Any]) -> None:
-        super().__init__(session, attested)
+    def __init__(self, session: Any, stream: Stream, attested: Mapping[str, Any], profiler: Profiler) -> None:
+        super().__init__(session, attested, profiler)
         self._stream = stream
 
     def bind(self, feeds: Feeds) -> Step:
@@ -83,6 +114,9 @@ class CudaSession(HostSession):
         run_options = onnxruntime.RunOptions()
         run_options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         return Step(lambda n: _repeat(self._session, binding, n, run_options), self._stream.handle)
+
+    def _wait(self) -> None:
+        self._stream.synchronize()
 
     def close(self) -> None:
         """Free the session, then its stream."""

@@ -106,6 +106,7 @@ def _again(one: Again, judged: Judged, outputs: Path) -> Record:
         error=record.error,
         skipped=record.headline if record.status == "skipped" else None,
         attempts=record.attempts,
+        profile=record.profile,
     )
     on = replace(judged.footing(plan, outcome), why_stored=record.why_stored)
     return replace(judged.record(plan, outcome, on, record.duel, one.p), reproduce=record.reproduce)

@@ -21,6 +21,7 @@ from harness.records.plans import (
     Source,
     Task,
 )
+from harness.records.profiles import LayerTime, Profile
 from harness.records.runs import (
     BLOCKING,
     ERROR_KINDS,
@@ -68,11 +69,13 @@ __all__ = [
     "Latency",
     "LatencyPlan",
     "Launch",
+    "LayerTime",
     "Limits",
     "Location",
     "Measurement",
     "Outcome",
     "Plan",
+    "Profile",
     "Quantiles",
     "Record",
     "Reference",

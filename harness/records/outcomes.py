@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.records.profiles import Profile
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -80,3 +82,5 @@ class Outcome:
     error: Failure | None = None
     skipped: str | None = None
     attempts: int = 1
+    profile: Profile | None = None
+    """Where the time went; None where nobody asked."""

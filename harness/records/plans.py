@@ -108,6 +108,8 @@ class LatencyPlan:
     min_time_s: float = 1.0
     min_count: int = 64
     warmup_s: float = 0.2
+    profile: str = "auto"
+    """"auto" (layers are profiled where that adds little to the case), "always" or "never"."""
 
 
 @dataclass(frozen=True)

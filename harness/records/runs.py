@@ -9,6 +9,7 @@ from typing import Any
 from harness.records.duels import Admission, Duel
 from harness.records.outcomes import Digests, Failure, Latency, Measurement
 from harness.records.plans import Case
+from harness.records.profiles import Profile
 from harness.records.selftest import SelfTest
 
 SCHEMA = "harness.run/1"
@@ -87,6 +88,10 @@ class Record:
     """What can be seen of this case on this machine class, as the baseline holds it."""
     why_stored: str = ""
     """Why it was compared with the accepted window and not timed in turns with the accepted artefact."""
+    profile: Profile | None = None
+    """Where the time of one inference went."""
+    baseline_profile: Profile | None = None
+    """Where it went when the baseline was accepted."""
 
 
 @dataclass(frozen=True)

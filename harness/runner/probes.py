@@ -20,7 +20,8 @@ from harness.runner.expected import expected_outputs, task_scores
 from harness.runner.findings import Node, Probe, Spot, Survey
 from harness.runner.inside import Map, backend_named, marked_fp32, node_of, plain, relative, taken, twin_of, widened
 from harness.runner.prepared import Batches, Prepared, samples
-from harness.runner.steps import Stages, Steps
+from harness.runner.stages import Stages
+from harness.runner.steps import Steps
 from harness.sources.digest import file_digest
 from harness.variants import Variant
 from harness.variants.float16 import LARGEST

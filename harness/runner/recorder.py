@@ -24,6 +24,7 @@ from harness.judge.drift import reference_of
 from harness.judge.duels import adjusted, p_values
 from harness.judge.gate import gate
 from harness.judge.latency import Accepted
+from harness.judge.slower import naming_layers
 from harness.records import SCHEMA, Case, Digests, Duel, Environment, Latency, Location, Outcome, Plan, Record, Run
 from harness.runner.duels import Match
 from harness.runner.footing import NO_FOOTING, Footing, footing
@@ -120,6 +121,8 @@ class Judged:
         timed = Accepted(accepted, duel, entry.admission if entry else None, p, on.same, on.why_stored)
         errors = entry.errors if entry else None
         verdict = judge(plan, outcome, known=entry is not None, accepted=errors, timed=timed)
+        before = entry.profile if entry else None
+        verdict = naming_layers(verdict, before, outcome.profile)
         changed = self._changed(entry, outcome)
         latency = outcome.latency
         if latency is not None and entry is not None:
@@ -146,6 +149,8 @@ class Judged:
             duel=duel,
             admission=timed.admission,
             why_stored=on.why_stored,
+            profile=outcome.profile,
+            baseline_profile=before,
         )
 
     def _changed(self, entry: Entry | None, outcome: Outcome) -> list[str]:

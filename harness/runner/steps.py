@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack, closing
+from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -19,15 +19,15 @@ from harness.environment import describe
 from harness.errors import InputError, Unsupported
 from harness.inputs.feeds import feeds
 from harness.records import Contestant, Digests, Duel, Environment, Injection, Latency, Outcome, Plan
-from harness.runner import builds, footprint, tensors, twin_files, twins
+from harness.runner import builds, footprint, layer_times, tensors, twin_files, twins
 from harness.runner.candidate import Answers, Folders, answers, moved_rows, repeats
 from harness.runner.candidate import keep as keep_all
 from harness.runner.expected import check_task, unused
 from harness.runner.invariance import moves
-from harness.runner.lock import device_locks
 from harness.runner.prepared import Prepared, samples
 from harness.runner.profiles import profile
 from harness.runner.repeats import infer_all, keep_unstable, unrepeatable
+from harness.runner.stages import Stages
 from harness.sources import SOURCES, Fetched
 from harness.sources.inspect import inspect
 from harness.timing.duel import DuelSettings, duel
@@ -43,28 +43,6 @@ REFERENCE_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "onnxruntime-cpu": {"threads": 1, "graph_optimization": "disable"},
 }
 """A reference runs as plainly as its backend can, and follows no script."""
-
-
-@dataclass
-class Stages:
-    """Seconds spent in each stage of one case; `announce` tells the parent which one begins."""
-
-    announce: Callable[[str], None]
-    gpu: str | None
-    """UUID of the GPU that the case runs on; None: it runs on the CPU."""
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def __call__(self, name: str, *, alone: bool = False) -> Iterator[None]:
-        """One stage; waiting for the device counts neither as the stage nor towards its time-out."""
-        self.announce("wait")
-        with device_locks(self.gpu, alone=alone):
-            self.announce(name)
-            start = perf_counter()
-            try:
-                yield
-            finally:
-                self.seconds[f"{name}_s"] = self.seconds.get(f"{name}_s", 0.0) + perf_counter() - start
 
 
 class Steps:
@@ -176,6 +154,7 @@ class Steps:
             if latency is not None and plan.case.backend not in SCRIPTED:
                 artefacts.keep(self._cache, artefact.path, artefact.digest or prepared.variant.digest)
             attested = {**session.attested, "options": dict(plan.options)}
+            profiled = layer_times.profile(plan, session, prepared, latency, stages, gpu=backend.device == "cuda")
         more = (self._rebuilt(plan, backend, prepared, stages, folders, n) for n in range(2, plan.builds + 1))
         every = [first, *more]
         with stages("compare"):
@@ -185,6 +164,7 @@ class Steps:
         return Outcome(
             measurements=builds.worst([build.measured for build in every]) + variation + repeated,
             latency=latency,
+            profile=profiled,
             measures={**artefact.measures, **first.measures},
             stages=stages.seconds,
             attested=attested,

@@ -133,6 +133,9 @@ class LatencyEntry(Strict):
     min_time_s: float = Field(LatencyPlan.min_time_s, gt=0, description="Time at least this long.")
     min_count: Size = Field(LatencyPlan.min_count, description="Take at least this many samples.")
     warmup_s: float = Field(LatencyPlan.warmup_s, ge=0, description="Run this long before timing.")
+    profile: Literal["auto", "always", "never"] = Field(
+        "auto", description="Time each layer too; auto: where that adds little to the case."
+    )
 
     @model_validator(mode="after")
     def _measures_what_it_limits(self) -> Self:

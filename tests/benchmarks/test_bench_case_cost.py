@@ -24,7 +24,7 @@ from harness.records import Outcome, Plan, Record, Run
 from harness.runner.runner import Bench, Settings
 
 CASES, ROUNDS = 100, 9
-OF_THE_MODEL = ("prepare_s", "build_s", "load_s", "infer_s", "time_s")
+OF_THE_MODEL = ("prepare_s", "build_s", "load_s", "infer_s", "time_s", "profile_s")
 SHAPES = f"shapes: [{', '.join(f'{{n: {n}}}' for n in range(1, 11))}], latency: {QUICK}"
 FAKE = f"{SHAPES}, backends: [fake], reference: {{backend: fake}}"
 ONNXRUNTIME = f"{SHAPES}, backends: [onnxruntime-cpu], options: {{onnxruntime-cpu: {{threads: 1}}}}"

@@ -15,6 +15,7 @@ from harness.records import Quantiles
 from harness.report.format import excerpt, quantity, value_text
 from harness.report.rows import Row
 from harness.report.sections import Page
+from harness.report.sections.layers import Layers, layers
 from harness.report.sections.strip import Strip, strip
 
 INLINE = 300
@@ -40,6 +41,7 @@ class Detail:
     row: Row
     times: list[Time]
     strip: Strip | None
+    layers: Layers | None
     facts: list[tuple[str, Facts]]
     log: str
 
@@ -89,6 +91,7 @@ def detail(row: Row) -> Detail:
         row=row,
         times=_times(row),
         strip=strip(row),
+        layers=layers(record),
         facts=[(title, found) for title, found in facts.items() if found],
         log=excerpt(record.error.log) if record.error and row.status.name != "passed" else "",
     )
