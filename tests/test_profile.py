@@ -15,6 +15,7 @@ import models
 from harness.backends.base import Artefact, BuildSpec
 from harness.backends.onnxruntime import NO_KERNELS, Cpu, Cuda
 from harness.backends.onnxruntime import TensorRT as Provider
+from harness.backends.onnxruntime_session import TRACED_S
 from harness.backends.onnxruntime_trace import Place, has_kernels, profiled
 from harness.backends.tensorrt_profiler import about, profile
 from harness.errors import Unsupported
@@ -120,6 +121,15 @@ def test_the_session_that_is_timed_never_traces_and_no_file_stays(tmp_path, monk
 
     assert not session._session.get_session_options().enable_profiling
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["m.onnx"]
+
+
+def test_what_profiling_adds_to_an_inference_grows_with_the_nodes(case):
+    model, _ = case
+    nodes = len(onnx.load(model).graph.node)
+
+    session = Cpu().open(Artefact(model), spec_of(model, graph_optimization="disable"))
+
+    assert session.overhead_s == pytest.approx(TRACED_S * nodes)
 
 
 def test_on_a_gpu_a_node_takes_as_long_as_the_kernels_that_it_started(tmp_path):

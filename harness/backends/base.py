@@ -60,6 +60,8 @@ class Session(Protocol):
 
     loads_again: bool
     """Whether `profile` loads the model a second time."""
+    overhead_s: float
+    """About what profiling adds to each inference."""
 
     @property
     def attested(self) -> Mapping[str, Any]:

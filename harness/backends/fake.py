@@ -78,6 +78,7 @@ class FakeSession:
     """Scripted outputs and latencies."""
 
     loads_again = False
+    overhead_s = 0.0
 
     def __init__(self, info: ModelInfo, entry: Mapping[str, Any], folder: Path) -> None:
         self._info, self._entry, self._folder = info, entry, folder

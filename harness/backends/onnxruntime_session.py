@@ -16,6 +16,9 @@ from harness.backends.onnxruntime_values import contiguous, from_ortvalue, has_n
 from harness.errors import BuildError, CaseError, DeviceError, InputError, OutOfMemory, Unsupported
 from harness.records import LayerTime
 
+TRACED_S = 40e-6
+"""What it takes to trace one node in one inference, to write it and to read it again."""
+
 
 @dataclass(frozen=True)
 class Profiler:
@@ -33,6 +36,7 @@ class HostSession:
     def __init__(self, session: Any, attested: Mapping[str, Any], profiler: Profiler) -> None:
         self._session = session
         self._profiler = profiler
+        self.overhead_s = TRACED_S * sum(sum(ops.values()) for ops in attested.get("nodes", {}).values())
         self._names = [output.name for output in session.get_outputs()]
         self._native = all(has_native(output.type) for output in session.get_outputs())
         self.attested = attested

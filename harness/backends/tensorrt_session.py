@@ -42,6 +42,7 @@ class TensorRTSession:
     """One engine, one context, one stream; inputs and outputs stay in the dtypes of the ONNX model."""
 
     loads_again = False
+    overhead_s = 0.0  # events on the stream
 
     def __init__(self, trt: Any, words: deque[str], artefact: Artefact, spec: BuildSpec) -> None:
         import polygraphy.backend.trt.util as trt_util

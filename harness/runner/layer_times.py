@@ -28,7 +28,7 @@ def profile(
     iterations = MOST
     if plan.latency.profile == "auto":
         load_s = stages.seconds.get("load_s", 0.0) if session.loads_again else 0.0
-        iterations = affordable(spent_s, load_s, latency.host.p50_ms / 1e3)
+        iterations = affordable(spent_s, load_s, latency.host.p50_ms / 1e3 + session.overhead_s)
     if iterations < FEWEST:
         words = f"it would add more than {SHARE:.0%} to the {spent_s:.2g} s of the case"
         return Profile(untold=f"{words}: `latency: {{profile: always}}` in the suite profiles it all the same")
