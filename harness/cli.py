@@ -130,6 +130,7 @@ def _add_result_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     judge.add_argument("-o", dest="output", type=Path, metavar="DIR", help="where to write (default: RUN-judged)")
     _add_baselines(judge)
     _add_root(judge)
+    _add_environments(judge)
     judge.set_defaults(command=_command("judge"))
     compare = commands.add_parser("compare", help="what changed between two runs; exit 1 if anything is worse")
     compare.add_argument("runs", nargs=2, type=Path, metavar="RUN", help="a run's folder or its run.json")
@@ -145,6 +146,7 @@ def _add_result_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     accept.add_argument("--artefacts", type=Path, metavar="DIR", help="kept artefacts (default: the user's cache)")
     accept.add_argument("-k", dest="expression", default="", metavar="EXPR", help="only cases that match")
     _add_root(accept)
+    _add_environments(accept)
     _add_baselines(accept)
     accept.set_defaults(command=_command("accept"))
 
@@ -190,6 +192,14 @@ def _add_suites(command: argparse.ArgumentParser) -> None:
     command.add_argument("suites", nargs="+", type=Path, metavar="SUITES", help="suite files, or folders of them")
     command.add_argument("-k", dest="expression", default="", metavar="EXPR", help="only cases whose id or tags match")
     _add_root(command)
+    _add_environments(command)
+
+
+def _add_environments(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--environment", dest="environments", action="append", default=[], metavar="NAME=PYTHON",
+        help="interpreter of an environment, instead of the one in the suite",
+    )  # fmt: skip
 
 
 def _add_root(command: argparse.ArgumentParser) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +40,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--harness-artefacts", type=_folder, metavar="DIR", help="made variants (default: the user's cache)"
+    )
+    group.addoption(
+        "--harness-environment",
+        action="append",
+        default=[],
+        metavar="NAME=PYTHON",
+        help="interpreter of an environment, instead of the one in the suite",
     )
     group.addoption("--harness-timeout", type=_seconds, metavar="S", help="seconds a stage may take (default 600)")
     group.addoption(
@@ -195,15 +202,17 @@ class RunFolder:
 
         complete = self._cases is not None and {record.case.id for record in records}.issuperset(self._cases)
         return finish(
-            self._header, self._environment(records), records, exit_status=None if complete else EXIT_INTERRUPTED
+            self._header, self._environments(records), records, exit_status=None if complete else EXIT_INTERRUPTED
         )
 
-    def _environment(self, records: Sequence[Record]) -> Environment:
-        """This machine; under xdist no backend was asked for its versions here yet."""
+    def _environments(self, records: Sequence[Record]) -> Mapping[str, Environment]:
+        """The environments of the records; under xdist no backend was asked for its versions here yet."""
+        from harness.records import Interpreter
         from harness.runner.client import WorkerFailed
 
-        bench = shared(self._config).bench()
-        for backend in dict.fromkeys(record.case.backend for record in records if record.status != "missing"):
+        bench, known = shared(self._config).bench(), shared(self._config).interpreters(records)
+        places = [(record.case.backend, record.environment) for record in records if record.status != "missing"]
+        for backend, name in dict.fromkeys(places):
             with suppress(WorkerFailed):  # its cases say so
-                bench.why_not(backend)
-        return bench.environment()
+                bench.why_not(backend, known.get(name, Interpreter(name)))
+        return bench.environments()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +19,11 @@ from _pytest._code.code import ReprExceptionInfo, ReprFileLocation, ReprTracebac
 from harness.errors import HarnessError, SuiteError
 
 if TYPE_CHECKING:
-    from harness.records import Location, Plan, Record
+    from harness.records import Interpreter, Location, Plan, Record
     from harness.runner.recorder import Judged
     from harness.runner.runner import Bench, Settings
 
-_LONG_OPTION = re.compile(r"(?<![\w-])--(?=(artefacts|baselines|keep-outputs|require|root|timeout)\b)")
+_LONG_OPTION = re.compile(r"(?<![\w-])--(?=(artefacts|baselines|environment|keep-outputs|require|root|timeout)\b)")
 _OUTPUT_OPTION = re.compile(r"(?<![\w-])-o(?![\w-])")
 
 
@@ -68,7 +68,7 @@ class Shared:
         from harness import suites
 
         try:
-            found = suites.load([file], folder_option(self._config, "root"))
+            found = suites.load([file], folder_option(self._config, "root"), self._pythons())
             if problems := suites.twins([*self.plans, *found]):
                 raise SuiteError(problems)
         except HarnessError:
@@ -76,6 +76,22 @@ class Shared:
             raise
         self.plans += found
         return found
+
+    def interpreters(self, records: Sequence[Record]) -> dict[str, Interpreter]:
+        """The interpreters of the suites of records by environment; those of suites that cannot be read are unknown."""
+        from harness import suites
+
+        plans = self.plans
+        if not plans:  # the process that pytest-xdist was started from collects nothing
+            files = {Path(record.case.location.file) for record in records}
+            with suppress(HarnessError):
+                plans = suites.load(sorted(files), folder_option(self._config, "root"), self._pythons())
+        return {plan.interpreter.name: plan.interpreter for plan in plans}
+
+    def _pythons(self) -> dict[str, str]:
+        from harness.commands.places import pythons
+
+        return pythons(self._config.getoption("harness_environment"))
 
     def bench(self) -> Bench:
         """The bench, started by the first call and closed when pytest ends, however it ends."""
@@ -225,6 +241,7 @@ class SuiteItem(pytest.Item):
         yield from (f"  {record.reproduce}" for record in records if record.status != "missing")
         given = ((name, folder_option(self.config, name)) for name in ("baselines", "root"))
         options = [f"--harness-{name}={folder}" for name, folder in given if folder]
+        options += [f"--harness-environment={value}" for value in self.config.getoption("harness_environment")]
         yield f"  {shlex.join(['pytest', *options, f'{self._place.file}::{self.name}'])}"
 
 

@@ -128,7 +128,7 @@ def test_a_case_of_two_files_names_both_places(tmp_path: Path) -> None:
     [
         ("colour: red", "models[0].colour: unknown key 'colour'; known: accuracy, attestation, backends"),
         ("sourc: x", "models[0].sourc: unknown key 'sourc', did you mean 'source'?"),
-        ("environments: {a: b}", "models[0].environments: not supported yet"),
+        ("environments: {a: b}", "models[0].environments: unknown key 'environments'"),
         ("builds: 0", "models[0].builds: must be greater than or equal to 1, not 0"),
         ("shape_fuzz: -1", "models[0].shape_fuzz: must be greater than or equal to 0, not -1"),
         ("tags: fast", "models[0].tags: must be a list, not 'fast'"),

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from harness import artefacts, suites
 from harness.backends import RUNTIMES
 from harness.baselines import Entry
-from harness.commands.places import cache_folder
+from harness.commands.places import cache_folder, pythons
 from harness.errors import HarnessError
-from harness.records import Admission, Contestant, Duel, Environment, Plan, Record
+from harness.records import DEFAULT_ENVIRONMENT, Admission, Contestant, Duel, Environment, Plan, Record
 from harness.runner.admission import Candidate, admissions
+from harness.runner.client import WorkerFailed
 from harness.runner.footing import contestant, upgraded
 from harness.runner.recorder import plan_digest
 from harness.runner.runner import DEFAULT_TIMEOUT_S, Bench, Settings
@@ -55,18 +57,21 @@ def _candidates(
     asked: argparse.Namespace, environment: Environment, records: Sequence[Record], settings: Settings
 ) -> tuple[list[Candidate], dict[str, str]]:
     """What can be timed here and now, and why others cannot."""
-    plans, here = _plans(asked, records), _here(records, settings)
+    plans = _plans(asked, records)
+    here = _here([plans[record.case.id] for record in records if record.case.id in plans], settings)
+    machine = here[DEFAULT_ENVIRONMENT].fingerprint
     candidates: list[Candidate] = []
     refused: dict[str, str] = {}
     for record in records:
         plan, artefact = plans.get(record.case.id), _artefact(record)
-        changed = upgraded(record.case.backend, environment.versions, here.versions)
+        versions = here.get(record.environment, environment).versions
+        changed = upgraded(record.case.backend, environment.versions, versions)
         if artefact is None:
             why = "the run does not tell its artefact"
         elif plan is None or plan_digest(plan) != record.plan_digest:
             why = "the suite is not here, or is not what was run"
-        elif here.fingerprint != environment.fingerprint:
-            why = f"it was measured on {environment.fingerprint}, this is {here.fingerprint}"
+        elif machine != environment.fingerprint:
+            why = f"it was measured on {environment.fingerprint}, this is {machine}"
         elif changed:
             why = f"it was measured with other versions: {changed}"
         elif not artefacts.has(settings.cache, artefact.digest):
@@ -83,18 +88,19 @@ def _plans(asked: argparse.Namespace, records: Sequence[Record]) -> dict[str, Pl
     found: dict[str, Plan] = {}
     for file in sorted({record.case.location.file for record in records}):
         try:
-            found |= {plan.case.id: plan for plan in suites.load([Path(file)], asked.root)}
+            found |= {plan.case.id: plan for plan in suites.load([Path(file)], asked.root, pythons(asked.environments))}
         except HarnessError:
             continue
     return found
 
 
-def _here(records: Sequence[Record], settings: Settings) -> Environment:
-    """This machine, with the versions of the records' backends."""
+def _here(plans: Sequence[Plan], settings: Settings) -> dict[str, Environment]:
+    """This machine's environments by name, with the versions of the plans' backends."""
     with Bench(settings) as bench:
-        for backend in {record.case.backend for record in records}:
-            bench.why_not(backend)
-        return bench.environment()
+        for backend, interpreter in {(plan.case.backend, plan.interpreter) for plan in plans}:
+            with suppress(WorkerFailed):  # it has no versions then, which are others than those accepted
+                bench.why_not(backend, interpreter)
+        return bench.environments()
 
 
 def _words(duel: Duel, admission: Admission | None) -> str:

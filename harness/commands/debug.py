@@ -19,7 +19,7 @@ from harness.codec import encode
 from harness.commands.places import cache_folder
 from harness.errors import HarnessError, UsageError, did_you_mean
 from harness.judge import judge
-from harness.records import LatencyPlan, Plan
+from harness.records import DEFAULT_ENVIRONMENT, LatencyPlan, Plan
 from harness.report.debug import markdown
 from harness.runner.client import WorkerFailed
 from harness.runner.debug import investigate
@@ -71,6 +71,12 @@ def _plan(asked: argparse.Namespace) -> Plan:
         where = ", ".join(map(str, paths))
         raise UsageError(f"{where}: make no case '{asked.case}'{did_you_mean(asked.case, plans)}")
     plan = plans[asked.case]
+    if not plan.interpreter.own:
+        there = plan.case.moved(DEFAULT_ENVIRONMENT).id
+        raise UsageError(
+            f"{asked.case}: debug looks into cases of the interpreter that it runs with: install the harness into "
+            f"environment '{plan.case.environment}' and run its debug on {there}"
+        )
     if plan.case.backend in SCRIPTED:
         raise UsageError(f"{asked.case}: the backend '{plan.case.backend}' follows a script: it has no tensors inside")
     if plan.excluded is not None:

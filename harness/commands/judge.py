@@ -6,10 +6,11 @@ import argparse
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from harness import store, suites
-from harness.commands.places import baselines_folder, statuses
+from harness.commands.places import baselines_folder, pythons, statuses
 from harness.commands.run import line, summary_line, write
 from harness.errors import UsageError
 from harness.judge.accuracy import STRUCTURE, changed_tolerances, conditioning, unmeasured
@@ -17,7 +18,7 @@ from harness.judge.gate import EXIT_INTERRUPTED
 from harness.judge.stability import AGAIN
 from harness.metrics import METRICS
 from harness.metrics.compare import compare
-from harness.records import Measurement, Outcome, Plan, Record, Run
+from harness.records import Environment, Measurement, Outcome, Plan, Record, Run
 from harness.runner import tensors
 from harness.runner.builds import worst
 from harness.runner.recorder import Judged, finish, header, plan_digest
@@ -35,9 +36,8 @@ def judge(asked: argparse.Namespace) -> int:
     source = asked.run if asked.run.is_dir() else asked.run.parent
     if not run.records:
         raise UsageError("the run holds no case: nothing to judge")
-    plans = {plan.case.id: plan for plan in suites.load(asked.suite or _suite_files(run), asked.root)}
-    environment = run.environments[run.records[0].environment]
-    judged = Judged(lambda file: baselines_folder(asked.baselines, asked.root, file), lambda: environment)
+    plans = {plan.case.id: plan for plan in _plans(asked, run)}
+    judged = Judged(lambda file: baselines_folder(asked.baselines, asked.root, file), partial(_environment, run))
     left_out = [r.case.id for r in run.records if r.status != "missing" and r.case.id not in plans]
     kept = [record for record in run.records if _measured(record, plans.get(record.case.id))]
     duels = {record.case.id: record.duel for record in kept if record.duel is not None}
@@ -54,7 +54,7 @@ def judge(asked: argparse.Namespace) -> int:
     head = replace(header(["harness", *sys.argv[1:]], Path.cwd()), id=run.id, started=run.started, commit=run.commit)
     interrupted = EXIT_INTERRUPTED if run.gate.exit_status == EXIT_INTERRUPTED else None
     result = replace(
-        finish(head, environment, records, fail_on, interrupted), finished=run.finished, selftest=run.selftest
+        finish(head, run.environments, records, fail_on, interrupted), finished=run.finished, selftest=run.selftest
     )
     write(result, folder)
     for record in records:
@@ -67,8 +67,14 @@ def judge(asked: argparse.Namespace) -> int:
     return result.gate.exit_status
 
 
-def _suite_files(run: Run) -> list[Path]:
-    return sorted({Path(record.case.location.file) for record in run.records})
+def _plans(asked: argparse.Namespace, run: Run) -> list[Plan]:
+    files = asked.suite or sorted({Path(record.case.location.file) for record in run.records})
+    return suites.load(files, asked.root, pythons(asked.environments))
+
+
+def _environment(run: Run, name: str) -> Environment:
+    """The environment of a case; of one that the run did not know, the machine that it was made on."""
+    return run.environments.get(name) or next(iter(run.environments.values()))
 
 
 def _measured(record: Record, plan: Plan | None) -> bool:

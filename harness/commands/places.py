@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import UsageError, did_you_mean
-from harness.records import STATUSES
+from harness.records import DEFAULT_ENVIRONMENT, STATUSES
 from harness.suitefile import root_above
+from harness.suites import interpreter
 
 
 def baselines_folder(given: Path | None, root: Path | None, suite_file: str) -> Path:
@@ -26,6 +28,22 @@ def cache_folder(given: Path | None) -> Path:
             f"{folder}: cannot be made: {error.strerror}; choose another folder with --artefacts"
         ) from error
     return folder.absolute()
+
+
+def pythons(given: Sequence[str]) -> dict[str, str]:
+    """Environment to interpreter, as `--environment NAME=PYTHON` gives them; UsageError says what is wrong."""
+    found = {}
+    for text in given:
+        name, mark, path = text.partition("=")
+        if not (name and mark and path):
+            raise UsageError(f"--environment '{text}': give a name and a path, NAME=PYTHON")
+        if name == DEFAULT_ENVIRONMENT:
+            raise UsageError(f"--environment {name}: is the interpreter that runs the harness: it has no path")
+        try:
+            found[name] = interpreter(Path.cwd(), path)
+        except ValueError as error:
+            raise UsageError(f"--environment {name}: {error}") from error
+    return found
 
 
 def statuses(text: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from harness import report, store, suites
 from harness.backends import BACKENDS
-from harness.commands.places import baselines_folder, cache_folder, statuses
+from harness.commands.places import baselines_folder, cache_folder, pythons, statuses
 from harness.errors import HarnessError, UsageError, did_you_mean
 from harness.judge import first_line
 from harness.judge.drift import has_drifted
@@ -36,7 +36,7 @@ def run(asked: argparse.Namespace) -> int:
     """Everything from suite files to exit status."""
     fail_on = statuses(asked.fail_on)
     check_names(asked.require)
-    every = suites.load(asked.suites, asked.root)
+    every = loaded(asked)
     plans = chosen(every, asked.expression)
     head = header(["harness", *sys.argv[1:]], Path(plans[0].case.location.file).absolute().parent)
     folder = (asked.output or Path("reports") / head.id).absolute()
@@ -69,7 +69,18 @@ def _cancelled_is_interrupted() -> Iterator[None]:
 def _same_places(asked: argparse.Namespace) -> list[str]:
     """The options that a rerun of one case needs to find the same files."""
     given = (("--root", asked.root), ("--baselines", asked.baselines), ("--artefacts", asked.artefacts))
-    return [text for name, value in given if value for text in (name, str(value))]
+    named = [text for name, value in given if value for text in (name, str(value))]
+    return named + [text for value in asked.environments for text in ("--environment", value)]
+
+
+def loaded(asked: argparse.Namespace) -> list[Plan]:
+    """The plans of the suites on the command line; UsageError names an environment that none of them has."""
+    given = pythons(asked.environments)
+    plans = suites.load(asked.suites, asked.root, given)
+    known = {one.name for plan in plans for one in (plan.interpreter, plan.against) if one and not one.own}
+    for name in given.keys() - known:
+        raise UsageError(f"--environment {name}: no case runs in it{did_you_mean(name, known)}")
+    return plans
 
 
 def chosen(plans: Sequence[Plan], expression: str) -> list[Plan]:
@@ -139,7 +150,7 @@ def _measure(
             keep(record)
     order = {plan.case.id: position for position, plan in enumerate(plans)}
     records.sort(key=lambda record: order.get(record.case.id, len(order)))
-    result = finish(head, bench.environment(), records, fail_on, EXIT_INTERRUPTED if interrupted else None)
+    result = finish(head, bench.environments(), records, fail_on, EXIT_INTERRUPTED if interrupted else None)
     result = replace(result, selftest=known(settings.cache, result))
     write(result, folder)
     tell(f"\n{summary_line(result)}\nreport: {folder / 'report.html'}")

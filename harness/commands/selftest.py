@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Iterator
 from time import monotonic
 
-from harness import store, suites
+from harness import store
 from harness.commands.places import cache_folder
-from harness.commands.run import chosen
+from harness.commands.run import chosen, loaded
 from harness.errors import HarnessError, UsageError
 from harness.judge.gate import EXIT_FAILED, EXIT_PASSED
 from harness.judge.selftest import UNCHANGED
@@ -22,7 +22,7 @@ def selftest(asked: argparse.Namespace) -> int:
     """Print the counts, keep them for the reports of this machine class, and return 1 on a false alarm."""
     if asked.launches < 2:
         raise UsageError("--launches: the gate decides on two launches at least")
-    plans = chosen(suites.load(asked.suites, asked.root), asked.expression)
+    plans = chosen(loaded(asked), asked.expression)
     settings = Settings(cache_folder(asked.artefacts), asked.timeout)
     start = monotonic()
     with Bench(settings) as bench:

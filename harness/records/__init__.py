@@ -7,15 +7,18 @@ into a `Verdict`; case, outcome and verdict make a `Record`; records make a `Run
 from harness.records.duels import Admission, Contestant, Duel, Evidence, Launch
 from harness.records.outcomes import PERCENTILES, Digests, Failure, Latency, Measurement, Outcome, Quantiles
 from harness.records.plans import (
+    DEFAULT_ENVIRONMENT,
     AttestationPlan,
     Calibration,
     Case,
     DriftPlan,
     FidelityPlan,
     InputSpec,
+    Interpreter,
     LatencyPlan,
     Limits,
     Location,
+    ModelFile,
     Plan,
     Reference,
     Source,
@@ -42,6 +45,7 @@ from harness.records.selftest import Arm, Injection, SelfTest
 
 __all__ = [
     "BLOCKING",
+    "DEFAULT_ENVIRONMENT",
     "ERROR_KINDS",
     "GATE_ERROR_KINDS",
     "PERCENTILES",
@@ -66,6 +70,7 @@ __all__ = [
     "Gpu",
     "Injection",
     "InputSpec",
+    "Interpreter",
     "Latency",
     "LatencyPlan",
     "Launch",
@@ -73,6 +78,7 @@ __all__ = [
     "Limits",
     "Location",
     "Measurement",
+    "ModelFile",
     "Outcome",
     "Plan",
     "Profile",

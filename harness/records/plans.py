@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 Limits = Mapping[str, float | bool | str]
 """Limit name to value, for example {"atol": 1e-5, "rtol": 1e-4, "cosine_min": 0.9999}."""
+DEFAULT_ENVIRONMENT = "default"
+"""The name of the interpreter that runs the harness."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,43 @@ class Case:
     shape: str
     tags: tuple[str, ...]
     location: Location
+    environment: str = DEFAULT_ENVIRONMENT
+    """The name of the interpreter that it runs in."""
+
+    @property
+    def runs_on(self) -> str:
+        """Backend and environment as the id has them: "onnxruntime-cpu", or "onnxruntime-cpu@ort-1.20"."""
+        default = self.environment == DEFAULT_ENVIRONMENT
+        return self.backend if default else f"{self.backend}@{self.environment}"
+
+    def moved(self, environment: str) -> Case:
+        """The same case in another environment."""
+        there = replace(self, environment=environment)
+        head, _, precision, shape = self.id.rsplit("/", 3)
+        return replace(there, id=f"{head}/{there.runs_on}/{precision}/{shape}")
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """A Python in which workers run."""
+
+    name: str = DEFAULT_ENVIRONMENT
+    python: str | None = None
+    """Absolute path; None for the interpreter that runs the harness, and for one that has no path on this machine."""
+
+    @property
+    def own(self) -> bool:
+        """Whether it is the interpreter that runs the harness."""
+        return self.name == DEFAULT_ENVIRONMENT
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model file that was made for a precision, as it is handed to another interpreter."""
+
+    path: str
+    digest: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -192,3 +231,8 @@ class Plan:
     """Limits on what a case takes, for example {"engine_mib": 100}."""
     custom_ops: tuple[str, ...] = ()
     """Libraries of operators for ONNX Runtime's CPU provider, where it computes reference and precision twin."""
+    interpreter: Interpreter = Interpreter()
+    against: Interpreter | None = None
+    """Where the same case is the one that this one's speed is compared with."""
+    variant: ModelFile | None = None
+    """The file to build, where it was made already: one conversion serves all environments."""

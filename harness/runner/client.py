@@ -14,9 +14,9 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import harness
-from harness.records import Failure
+from harness.records import Failure, Interpreter
 from harness.runner.lock import lock_folder
+from harness.runner.start import OWN, not_started, variables_for
 
 LOG_TAIL_BYTES = 4000
 RESTART_KINDS = frozenset({"device", "out-of-memory", "harness"})
@@ -38,8 +38,16 @@ class WorkerFailed(Exception):
 class WorkerProcess:
     """One worker; started by the first request, replaced by the next one after it failed."""
 
-    def __init__(self, cache: Path, scratch: Path, timeout_s: float, variables: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        cache: Path,
+        scratch: Path,
+        timeout_s: float,
+        variables: Mapping[str, str],
+        interpreter: Interpreter = OWN,
+    ) -> None:
         self._cache, self._scratch, self._timeout_s = cache, scratch, timeout_s
+        self._interpreter = interpreter
         self._log = scratch / "worker.log"
         scratch.mkdir(parents=True)
         self._log.touch()
@@ -78,14 +86,21 @@ class WorkerProcess:
     def _start(self) -> None:
         if self._process is not None and self._process.poll() is None:
             return
+        try:
+            self._begin()
+        except WorkerFailed as lost:
+            raise WorkerFailed(not_started(self._interpreter, lost.failure)) from lost
+
+    def _begin(self) -> None:
         self._buffer = b""
-        with self._log.open("ab") as log, _start_failures():
+        python = self._interpreter.python or sys.executable
+        with self._log.open("ab") as log, start_failures(python):
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "harness.runner.worker", str(self._cache), str(self._scratch)],
+                [python, "-P", "-m", "harness.runner.worker", str(self._cache), str(self._scratch)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={**_inherited(), **self._variables, "PYTHONUNBUFFERED": "1", "PYTHONPATH": _python_path()},
+                env={**variables_for(self._interpreter, self._scratch), **self._variables, "PYTHONUNBUFFERED": "1"},
                 start_new_session=True,
             )
         self._log_start = self._log.stat().st_size
@@ -191,23 +206,13 @@ class WorkerProcess:
 
 
 @contextmanager
-def _start_failures() -> Iterator[None]:
+def start_failures(python: str) -> Iterator[None]:
+    """WorkerFailed where the operating system does not start the program."""
     try:
         yield
     except OSError as error:
-        message = f"no worker can be started with {sys.executable}: {error.strerror}"
+        message = f"no worker can be started with {python}: {error.strerror}"
         raise WorkerFailed(Failure("harness", "start", message)) from error
-
-
-def _inherited() -> dict[str, str]:
-    """The parent's variables but one, which would switch TF32 off behind the back of a tf32 case."""
-    return {name: value for name, value in os.environ.items() if name != "NVIDIA_TF32_OVERRIDE"}
-
-
-def _python_path() -> str:
-    """The worker imports the harness that the parent runs, whatever lies in the working folder."""
-    here = str(Path(harness.__file__).parents[1])
-    return os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -13,7 +13,7 @@ from harness.backends import worker_variables
 from harness.codec import decode, encode
 from harness.judge import first_line
 from harness.judge.duels import wanted
-from harness.records import Admission, Contestant, Duel, Injection, Plan
+from harness.records import Admission, Contestant, Duel, Injection, Interpreter, Plan
 from harness.runner.client import WorkerFailed, WorkerProcess
 from harness.runner.runner import Settings
 
@@ -72,10 +72,9 @@ def _joined(held: Duel, one: Duel) -> Duel:
 
 
 def _launch(matches: Sequence[Match], settings: Settings, scratch: Path, first: str) -> Iterator[tuple[int, Duel]]:
-    """One fresh process for each set of environment variables, in which every match is timed once; with its place."""
-    for variables, lane in _lanes(matches):
-        folder = scratch / ("-".join(variables) or "main")
-        with closing(WorkerProcess(settings.cache, folder, settings.timeout_s, variables)) as worker:
+    """One fresh process for each interpreter and set of variables, each match timed once; with its place."""
+    for number, (at, lane) in enumerate(_lanes(matches)):
+        with closing(at.started(settings, scratch / str(number))) as worker:
             for place, match in lane:
                 yield place, _turns(worker, match, first)
 
@@ -90,10 +89,29 @@ def _turns(worker: WorkerProcess, match: Match, first: str) -> Duel:
         return Duel((), "host", {}, match.against, (words,))
 
 
-def _lanes(matches: Sequence[Match]) -> Iterator[tuple[Mapping[str, str], list[tuple[int, Match]]]]:
-    def variables(numbered: tuple[int, Match]) -> list[tuple[str, str]]:
-        case = numbered[1].plan.case
-        return sorted(worker_variables(case.backend, case.precision).items())
+@dataclass(frozen=True, order=True)
+class Lane:
+    """What the process of a case is started with."""
 
-    for told, group in groupby(sorted(enumerate(matches), key=variables), key=variables):
-        yield dict(told), list(group)
+    name: str
+    python: str
+    variables: tuple[tuple[str, str], ...]
+
+    def started(self, settings: Settings, scratch: Path) -> WorkerProcess:
+        """A worker of its own."""
+        interpreter = Interpreter(self.name, self.python or None)
+        return WorkerProcess(settings.cache, scratch, settings.timeout_s, dict(self.variables), interpreter)
+
+
+def lane_of(plan: Plan) -> Lane:
+    """What the process of a plan is started with."""
+    variables = worker_variables(plan.case.backend, plan.case.precision)
+    return Lane(plan.interpreter.name, plan.interpreter.python or "", tuple(sorted(variables.items())))
+
+
+def _lanes(matches: Sequence[Match]) -> Iterator[tuple[Lane, list[tuple[int, Match]]]]:
+    def lane(numbered: tuple[int, Match]) -> Lane:
+        return lane_of(numbered[1].plan)
+
+    for at, group in groupby(sorted(enumerate(matches), key=lane), key=lane):
+        yield at, list(group)

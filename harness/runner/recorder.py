@@ -25,11 +25,23 @@ from harness.judge.duels import adjusted, p_values
 from harness.judge.gate import gate
 from harness.judge.latency import Accepted
 from harness.judge.slower import naming_layers
-from harness.records import SCHEMA, Case, Digests, Duel, Environment, Latency, Location, Outcome, Plan, Record, Run
+from harness.records import (
+    DEFAULT_ENVIRONMENT,
+    SCHEMA,
+    Case,
+    Digests,
+    Duel,
+    Environment,
+    Latency,
+    Location,
+    Outcome,
+    Plan,
+    Record,
+    Run,
+)
 from harness.runner.duels import Match
 from harness.runner.footing import NO_FOOTING, Footing, footing
 
-ENVIRONMENT = "default"
 NAMED = ("model", "inputs", "options", "onnxruntime", "tensorrt", "tensorrt_rtx", "driver")
 """What a headline names when it changed since the baseline was accepted."""
 
@@ -75,7 +87,7 @@ class Judged:
     """Baselines of one machine class, read once a suite file, and the verdicts against them."""
 
     def __init__(
-        self, folder: Callable[[str], Path], environment: Callable[[], Environment], rerun: Sequence[str] = ()
+        self, folder: Callable[[str], Path], environment: Callable[[str], Environment], rerun: Sequence[str] = ()
     ) -> None:
         self._folder, self._environment, self._rerun = folder, environment, rerun
         self._entries: dict[tuple[Path, str], dict[str, Entry]] = {}
@@ -84,12 +96,13 @@ class Judged:
         """What was accepted for the suite of a case on this machine class; `folder` is that of the suite's file."""
         key = (self._folder(case.location.file), case.suite)
         if key not in self._entries:
-            self._entries[key] = baselines.read(key[0], self._environment().fingerprint, case.suite)
+            self._entries[key] = baselines.read(key[0], self._environment(case.environment).fingerprint, case.suite)
         return self._entries[key]
 
     def footing(self, plan: Plan, outcome: Outcome, artefacts: Path | None = None) -> Footing:
         """How the latency of a measured case can be compared; `artefacts` is where artefacts are kept, if anywhere."""
-        return footing(plan, outcome, self.entries(plan.case).get(plan.case.id), self._environment(), artefacts)
+        environment = self._environment(plan.case.environment)
+        return footing(plan, outcome, self.entries(plan.case).get(plan.case.id), environment, artefacts)
 
     def match(self, plan: Plan, on: Footing) -> Match:
         """What is to be timed in turns, for a footing that allows it."""
@@ -123,13 +136,13 @@ class Judged:
         verdict = judge(plan, outcome, known=entry is not None, accepted=errors, timed=timed)
         before = entry.profile if entry else None
         verdict = naming_layers(verdict, before, outcome.profile)
-        changed = self._changed(entry, outcome)
+        changed = self._changed(plan.case, entry, outcome)
         latency = outcome.latency
         if latency is not None and entry is not None:
             latency = replace(latency, baseline_digest=entry.digest())
         return Record(
             case=plan.case,
-            environment=ENVIRONMENT,
+            environment=plan.case.environment,
             status=verdict.status,
             headline=verdict.headline + (f" [since the baseline: {'; '.join(changed)}]" if changed else ""),
             checks=verdict.checks,
@@ -153,11 +166,11 @@ class Judged:
             baseline_profile=before,
         )
 
-    def _changed(self, entry: Entry | None, outcome: Outcome) -> list[str]:
+    def _changed(self, case: Case, entry: Entry | None, outcome: Outcome) -> list[str]:
         """What is not as it was when the baseline was accepted: upgrades are exactly what is compared."""
         if entry is None:
             return []
-        now = {**self._environment().versions, **_short_digests(outcome.digests)}
+        now = {**self._environment(case.environment).versions, **_short_digests(outcome.digests)}
         then = {**entry.versions, **_short_digests(entry.digests)}
         if entry.options is not None:
             now["options"], then["options"] = str(outcome.attested.get("options", {})), str(entry.options)
@@ -182,7 +195,7 @@ class Judged:
 
 def finish(
     head: Header,
-    environment: Environment,
+    environments: Mapping[str, Environment],
     records: Sequence[Record],
     fail_on: Sequence[str] = (),
     exit_status: int | None = None,
@@ -199,7 +212,7 @@ def finish(
         command=head.command,
         commit=head.commit,
         gate=decided,
-        environments={ENVIRONMENT: environment},
+        environments=environments,
         records=tuple(records),
     )
 
@@ -258,12 +271,15 @@ def _beside_suite(value: Any, suite: Path) -> Any:
 
 
 def _missing(case_id: str, suite: str, location: Location, accepted: Latency | None) -> Record:
-    model, backend, precision, shape = case_id.removeprefix(f"{suite}/").rsplit("/", 3)
-    case = Case(case_id, suite, model, backend, precision, shape, (), location)
+    model, runs_on, precision, shape = case_id.removeprefix(f"{suite}/").rsplit("/", 3)
+    backend, _, environment = runs_on.partition("@")
+    where = environment or DEFAULT_ENVIRONMENT
+    case = Case(case_id, suite, model, backend, precision, shape, (), location, where)
     headline = "has an accepted baseline, but the suite no longer makes this case: restore it, or accept the run"
     return Record(
-        case=case, environment=ENVIRONMENT, status="missing", headline=headline, checks=(), latency=None, measures={},
-        stages={}, attested={}, digests=Digests(), error=None, attempts=0, reproduce=reproduce(case), baseline=accepted,
+        case=case, environment=DEFAULT_ENVIRONMENT, status="missing", headline=headline, checks=(), latency=None,
+        measures={}, stages={}, attested={}, digests=Digests(), error=None, attempts=0, reproduce=reproduce(case),
+        baseline=accepted,
     )  # fmt: skip
 
 

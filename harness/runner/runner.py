@@ -16,14 +16,24 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Self
 
-from harness.backends import SCRIPTED, TWIN_BACKEND, worker_variables
+from harness.backends import SCRIPTED, TWIN_BACKEND
 from harness.codec import decode, encode
-from harness.errors import HarnessError
 from harness.inputs.outline import Outline
 from harness.judge import first_line
-from harness.records import Environment, Failure, Outcome, Plan, Reference
+from harness.records import (
+    DEFAULT_ENVIRONMENT,
+    Environment,
+    Failure,
+    Interpreter,
+    ModelFile,
+    Outcome,
+    Plan,
+    Reference,
+)
 from harness.runner import REFUSED
 from harness.runner.client import WorkerFailed, WorkerProcess
+from harness.runner.start import OWN
+from harness.runner.workers import Workers
 
 DEFAULT_TIMEOUT_S = 600.0
 
@@ -38,19 +48,22 @@ class Settings:
     keep_outputs: Path | None = None
 
 
+class Refused(Exception):
+    """The model has no variant at the precision of a case, in the converter's words."""
+
+
 class Bench:
     """The workers of one thread, and the references they computed; plans of one model belong on one bench."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._scratch = Path(tempfile.mkdtemp(prefix="trt-harness-run-"))
-        self._workers: dict[str, WorkerProcess] = {}
-        self._available: dict[str, dict[str, Any]] = {}
+        self._workers = Workers(settings.cache, self._scratch / "workers", settings.timeout_s)
         self._references: dict[str, Path | Failure] = {}
         self._twins: dict[str, Path] = {}
         self._twin_s: float | None = None
         """What the twin of the case at hand took, where it is the first of those that share it."""
-        self._environment: Environment | None = None
+        self._variants: dict[str, ModelFile | Failure] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -58,35 +71,28 @@ class Bench:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for worker in self._workers.values():
-            worker.close()
+        self._workers.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
 
-    def environment(self) -> Environment:
-        """This machine, with the versions of every backend that was asked for so far; starts a worker."""
-        if self._environment is None:
-            worker = self._worker("")
-            try:
-                worker.request("backend", name="fake")
-            except WorkerFailed as lost:
-                raise HarnessError(f"no worker can be started: {lost}\n{lost.failure.log}") from lost
-            self._environment = decode(Environment, worker.hello)
-        versions = {name: told for backend in self._available.values() for name, told in backend["versions"].items()}
-        return replace(self._environment, versions={**self._environment.versions, **versions})
+    def environment(self, name: str = DEFAULT_ENVIRONMENT) -> Environment:
+        """This machine and one interpreter, with the versions of the backends that were asked for; starts a worker."""
+        return self._workers.environment(name)
 
-    def why_not(self, backend: str) -> str | None:
-        """Why the backend cannot be used here; raises WorkerFailed if asking kills the worker."""
-        reason: str | None = self._about(backend)["why_not"]
-        return reason
+    def environments(self) -> dict[str, Environment]:
+        """Every environment that was asked for so far, by name; starts a worker."""
+        return self._workers.environments()
 
-    def why_not_run(self, backend: str) -> str | None:
-        """Why the backend can build but not run here; raises WorkerFailed if asking kills the worker."""
-        reason: str | None = self._about(backend)["why_not_run"]
-        return reason
+    def why_not(self, backend: str, interpreter: Interpreter = OWN) -> str | None:
+        """Why the backend cannot be used there; raises WorkerFailed if asking kills the worker."""
+        return self._workers.why_not(interpreter, backend)
+
+    def why_not_run(self, backend: str, interpreter: Interpreter = OWN) -> str | None:
+        """Why the backend can build but not run there; raises WorkerFailed if asking kills the worker."""
+        return self._workers.why_not_run(interpreter, backend)
 
     def outline(self, model: Path) -> Outline:
         """A model from outside; raises WorkerFailed, of kind input when the file is no usable model."""
-        return decode(Outline, self._worker("").request("outline", model=str(model)))
+        return decode(Outline, self._workers.of(OWN).request("outline", model=str(model)))
 
     def outcome(self, plan: Plan) -> Outcome:
         """Everything measured for one plan; whatever goes wrong is in the outcome."""
@@ -94,19 +100,22 @@ class Bench:
             return excluded(plan.excluded)
         self._twin_s = None
         try:
-            if reason := self.why_not(plan.case.backend):
+            if reason := self.why_not(plan.case.backend, plan.interpreter):
                 return Outcome(skipped=reason)
-            runs = self.why_not_run(plan.case.backend) is None
+            runs = self.why_not_run(plan.case.backend, plan.interpreter) is None
+            plan = plan if plan.interpreter.own else replace(plan, variant=self._variant(plan))
             reference = self._reference(plan) if plan.reference.kind == "backend" and runs else None
             twin = self._twin(plan) if runs and plan.fidelity.enabled and plan.case.backend not in SCRIPTED else None
             keep = self._settings.keep_outputs
-            answer = self._worker(plan.case.backend, plan.case.precision).request(
+            answer = self._worker(plan).request(
                 "measure",
                 plan=encode(plan),
                 reference=str(reference) if reference else None,
                 twin=str(twin) if twin else None,
                 keep=str(keep / plan.case.id) if keep else None,
             )
+        except Refused as refusal:
+            return Outcome(skipped=str(refusal))
         except WorkerFailed as lost:
             return Outcome(error=lost.failure)
         try:
@@ -118,9 +127,7 @@ class Bench:
 
     def debug(self, plan: Plan, step: str, **arguments: Any) -> Any:
         """What the worker of a plan answers to a step of `harness debug`; raises WorkerFailed."""
-        return self._worker(plan.case.backend, plan.case.precision).request(
-            "debug", step=step, plan=encode(plan), **arguments
-        )
+        return self._worker(plan).request("debug", step=step, plan=encode(plan), **arguments)
 
     def reference(self, plan: Plan) -> str | None:
         """Where the reference outputs of a plan are; None when they are stored; raises WorkerFailed."""
@@ -128,26 +135,30 @@ class Bench:
 
     def kill(self) -> None:
         """End the workers at once, from another thread; what they were asked for fails."""
-        for worker in list(self._workers.values()):
-            worker.kill()
+        self._workers.kill()
 
     def learn(self, other: Bench) -> None:
-        """Take over what another bench found out about backends."""
-        self._available |= other._available
+        """Take over what another bench found out about environments and backends."""
+        self._workers.learn(other._workers)
 
-    def _about(self, backend: str) -> dict[str, Any]:
-        if backend not in self._available:
-            self._available[backend] = self._worker(backend).request("backend", name=backend)
-        return self._available[backend]
+    def _worker(self, plan: Plan) -> WorkerProcess:
+        return self._workers.of(plan.interpreter, plan.case.backend, plan.case.precision)
 
-    def _worker(self, backend: str, precision: str = "fp32") -> WorkerProcess:
-        """Cases that need environment variables of their own have a worker of their own."""
-        variables = worker_variables(backend, precision)
-        lane = "-".join(variables) or "main"
-        if lane not in self._workers:
-            scratch = self._scratch / lane
-            self._workers[lane] = WorkerProcess(self._settings.cache, scratch, self._settings.timeout_s, variables)
-        return self._workers[lane]
+    def _variant(self, plan: Plan) -> ModelFile:
+        """The file that every environment builds: made once, by the harness's own interpreter.
+
+        Raises Refused where the converter refuses the model, and WorkerFailed where it fails.
+        """
+        key = _twin_key(plan)
+        if key not in self._variants:
+            try:
+                self._variants[key] = decode(ModelFile, self._workers.of(OWN).request("variant", plan=encode(plan)))
+            except WorkerFailed as lost:
+                self._variants[key] = lost.failure
+        found = self._variants[key]
+        if not isinstance(found, Failure):
+            return found
+        raise Refused(found.message) if found.kind == "unsupported" else WorkerFailed(found)
 
     def _reference(self, plan: Plan) -> Path:
         """Where the reference outputs are, computed once; a reference that failed fails every case that needs it."""
@@ -155,7 +166,7 @@ class Bench:
         if key not in self._references:
             folder = self._scratch / "references" / key
             try:
-                self._worker(plan.reference.backend, plan.reference.precision).request(
+                self._workers.of(OWN, plan.reference.backend, plan.reference.precision).request(
                     "reference", plan=encode(plan), folder=str(folder)
                 )
                 self._references[key] = folder
@@ -173,7 +184,8 @@ class Bench:
             folder = self._scratch / "twins" / key
             start = monotonic()
             try:
-                self._twin_s = self._worker(TWIN_BACKEND).request("twin", plan=encode(plan), folder=str(folder))
+                worker = self._workers.of(OWN, TWIN_BACKEND)
+                self._twin_s = worker.request("twin", plan=encode(plan), folder=str(folder))
             except WorkerFailed as lost:
                 self._twin_s = monotonic() - start
                 folder.mkdir(parents=True, exist_ok=True)

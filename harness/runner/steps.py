@@ -18,7 +18,7 @@ from harness.backends.base import Artefact, Backend, BuildSpec, Session, Step
 from harness.environment import describe
 from harness.errors import InputError, Unsupported
 from harness.inputs.feeds import feeds
-from harness.records import Contestant, Digests, Duel, Environment, Injection, Latency, Outcome, Plan
+from harness.records import Contestant, Digests, Duel, Environment, Injection, Latency, ModelFile, Outcome, Plan
 from harness.runner import builds, footprint, layer_times, tensors, twin_files, twins
 from harness.runner.candidate import Answers, Folders, answers, moved_rows, repeats
 from harness.runner.candidate import keep as keep_all
@@ -80,6 +80,11 @@ class Steps:
                 keep_unstable(folder, prepared.spec.model, outputs[0], session, fresh, batches[0])
         finally:
             session.close()
+
+    def variant(self, plan: Plan) -> ModelFile:
+        """The file that the plan's precision is built from, for a worker of another interpreter."""
+        made = self._prepare(plan, Stages(self._announce, None)).variant
+        return ModelFile(str(made.path), made.digest, made.notes)
 
     def twin(self, plan: Plan, folder: Path) -> float:
         """Write the outputs of the plan's precision twin to a folder, and what rounding does to them; gives seconds."""

@@ -46,6 +46,7 @@ class Worker:
             "backend": self._backend,
             "reference": self._reference,
             "twin": self._twin,
+            "variant": self._variant,
             "measure": self._measure,
             "duel": self._duel,
             "debug": self._debug,
@@ -106,6 +107,9 @@ class Worker:
     def _twin(self, plan: Any, folder: str) -> float:
         seconds: float = self._steps.twin(decode(Plan, plan), Path(folder))
         return seconds
+
+    def _variant(self, plan: Any) -> Any:
+        return encode(self._steps.variant(decode(Plan, plan)))
 
     def _measure(self, plan: Any, reference: str | None, twin: str | None, keep: str | None) -> Any:
         folders = (Path(folder) if folder else None for folder in (reference, twin, keep))

@@ -5,30 +5,36 @@ pydantic and ruamel.yaml are imported here and nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from harness.errors import Problem, SuiteError
 from harness.records import Location, Plan
 from harness.suitefile import is_suite
 from harness.suites.check import check, schema
 from harness.suites.document import parse
+from harness.suites.environments import interpreter
 from harness.suites.expand import expand
 from harness.suites.find import label, places_of, read, suite_files
 from harness.suites.select import select
 
-__all__ = ["is_suite", "load", "plans_of", "schema", "select", "twins"]
+__all__ = ["interpreter", "is_suite", "load", "plans_of", "schema", "select", "twins"]
+
+NOWHERE: Mapping[str, str] = MappingProxyType({})
 
 
-def load(paths: Sequence[Path], root: Path | None = None) -> list[Plan]:
+def load(paths: Sequence[Path], root: Path | None = None, pythons: Mapping[str, str] = NOWHERE) -> list[Plan]:
     """The plans of all suites in files and folders, in order.
 
-    Raises SuiteError with every problem of every file, and UsageError when a path is wrong.
+    `pythons` are interpreters by the name of their environment, which come before those in the files. Raises
+    SuiteError with every problem of every file, and UsageError when a path is wrong.
     """
     plans: list[Plan] = []
     problems: list[Problem] = []
     for path in suite_files(paths):
-        found, wrong = _load_one(path, root)
+        found, wrong = _load_one(path, root, pythons)
         plans += found
         problems += wrong
     problems += twins(plans)
@@ -37,9 +43,9 @@ def load(paths: Sequence[Path], root: Path | None = None) -> list[Plan]:
     return plans
 
 
-def _load_one(path: Path, root: Path | None) -> tuple[list[Plan], list[Problem]]:
+def _load_one(path: Path, root: Path | None, pythons: Mapping[str, str]) -> tuple[list[Plan], list[Problem]]:
     try:
-        return _planned(read(path), path, root)
+        return _planned(read(path), path, root, pythons)
     except SuiteError as error:
         return [], list(error.problems)
 
@@ -52,9 +58,12 @@ def plans_of(text: str, path: Path, root: Path | None = None) -> list[Plan]:
     return plans
 
 
-def _planned(text: str, path: Path, root: Path | None) -> tuple[list[Plan], list[Problem]]:
-    checked = check(parse(text, label(path)), places_of(path, root))
-    plans, wrong = expand(checked)
+def _planned(
+    text: str, path: Path, root: Path | None, pythons: Mapping[str, str] = NOWHERE
+) -> tuple[list[Plan], list[Problem]]:
+    places = replace(places_of(path, root), pythons=pythons)
+    checked = check(parse(text, label(path)), places)
+    plans, wrong = expand(checked, places)
     problems = sorted([*checked.problems, *wrong], key=lambda problem: (problem.line, problem.column))
     # ids made from half a file could collide by mistake
     return ([] if problems else plans), problems

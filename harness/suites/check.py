@@ -16,9 +16,6 @@ from harness.suites.document import Document, KeyPath
 from harness.suites.entries import SuiteEntry
 from harness.suites.places import Places
 
-NOT_YET = frozenset({"environments"})
-"""Keys of the contract that no code reads yet."""
-
 _KINDS = {
     "string_type": "text",
     "int_type": "a whole number",
@@ -154,8 +151,6 @@ def _length(context: Mapping[str, Any]) -> str:
 
 def _unknown(path: KeyPath) -> str:
     name = str(path[-1])
-    if name in NOT_YET:
-        return "not supported yet"
     return f"unknown key '{name}'{did_you_mean(name, _keys_at(path[:-1]))}"
 
 
@@ -177,10 +172,13 @@ def _keys_at(path: KeyPath) -> list[str]:
     whole = _schema_once()
     node: dict[str, Any] = whole
     for part in path:
-        if isinstance(part, int):
-            node = node["items"]
-        else:
-            node = node.get("properties", {}).get(part) or node["additionalProperties"]
+        node = node["items"] if isinstance(part, int) else node.get("properties", {}).get(part) or _of_any_key(node)
         if "$ref" in node:
             node = whole["$defs"][node["$ref"].rpartition("/")[2]]
     return list(node.get("properties", {}))
+
+
+def _of_any_key(node: dict[str, Any]) -> dict[str, Any]:
+    """What stands under every key of a mapping whose keys are names, free or of a pattern."""
+    found: dict[str, Any] = node.get("additionalProperties") or next(iter(node["patternProperties"].values()))
+    return found

@@ -11,6 +11,7 @@ from harness.suites.drift import Drift
 from harness.suites.fields import (
     ArchiveFile,
     Backend,
+    BackendIn,
     Choice,
     IdPart,
     OnnxFile,
@@ -191,7 +192,9 @@ class InvarianceEntry(Strict):
 class ExcludeEntry(Strict):
     """Cases that are left out: all that fit every key given here."""
 
-    backend: Backend | None = Field(None, description="Backend of the case.")
+    backend: BackendIn | None = Field(
+        None, description="Backend of the case; without @environment, in every environment."
+    )
     precision: Precision | None = Field(None, description="Precision of the case.")
     shape: Shape | None = Field(None, description="Values that the shape of the case has.")
     reason: Text = Field(description="Why; it is shown as the reason of the skip.")
@@ -211,8 +214,8 @@ class Settings(Strict):
     inputs: dict[Text, InputEntry] = Field({}, description="By input tensor; the others are seeded random.")
     int8: Int8Entry | None = Field(None, description="How the int8 variant is made.")
     reference: ReferenceEntry | None = Field(None, description="Default: onnxruntime-cpu at fp32.")
-    backends: Annotated[list[Backend], Field(min_length=1), AfterValidator(unique)] = Field(
-        ["onnxruntime-cpu"], description="Runtimes to measure."
+    backends: Annotated[list[BackendIn], Field(min_length=1), AfterValidator(unique)] = Field(
+        ["onnxruntime-cpu"], description="Runtimes to measure; backend@environment runs in that environment."
     )
     precisions: Annotated[list[Precision], Field(min_length=1), AfterValidator(unique)] = Field(
         ["fp32"], description="Precisions to build the model in."
@@ -254,10 +257,24 @@ class ModelEntry(Settings):
         return value
 
 
+class EnvironmentEntry(Strict):
+    """A Python interpreter that cases run in, with the runtimes installed there."""
+
+    python: Text | None = Field(
+        None, description="Its path: absolute, ~ or relative to the suite file. --environment NAME=PYTHON sets it too."
+    )
+    against: IdPart | None = Field(
+        None, description="Environment in which the same case is the one that its speed is compared with, in turns."
+    )
+
+
 class SuiteEntry(Strict):
     """A suite of trt-harness: models x backends x precisions x shapes, one case each."""
 
     suite: IdPart = Field(description="First part of every case id.")
     tags: list[Text] = Field([], description="Tags of all cases, for -k.")
+    environments: dict[IdPart, EnvironmentEntry] = Field(
+        {}, description="Name to interpreter; 'default' is the one that runs the harness."
+    )
     defaults: Settings | None = Field(None, description="What holds for every model that does not set it itself.")
     models: Annotated[list[ModelEntry], Field(min_length=1, description="The models; one case per combination.")]

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
 from harness.errors import Problem
-from harness.records import Case, Location, Plan, Source
-from harness.suites import convert, fuzz
+from harness.records import DEFAULT_ENVIRONMENT, Case, Interpreter, Location, Plan, Source
+from harness.suites import convert, environments, fuzz
 from harness.suites.check import Checked
 from harness.suites.convert import Dimensions
-from harness.suites.document import Document
+from harness.suites.document import Document, Key
 from harness.suites.drift import drift_at, output_drift_at
 from harness.suites.entries import ExcludeEntry, ModelEntry, SuiteEntry
 from harness.suites.limits import limits_at, output_limits_at
 from harness.suites.merge import with_defaults
-from harness.suites.places import Found
+from harness.suites.places import Found, Places
 
 
 @dataclass(frozen=True)
@@ -29,29 +29,48 @@ class _Model:
     own_reference: bool
     """The model itself, not the defaults, says what to compare with."""
 
-    def problem(self, key: str, message: str) -> Problem:
+    def problem(self, key: str, message: str, *inside: Key) -> Problem:
         """A problem of a key, told at the model or at the defaults, whichever sets it."""
         path = ("models", self.index, key)
         if self.document.has(path):
-            return self.document.problem(path, message)
-        return self.document.problem(("defaults", key), f"{message} (in model '{self.entry.name}')")
+            return self.document.problem((*path, *inside), message)
+        return self.document.problem(("defaults", key, *inside), f"{message} (in model '{self.entry.name}')")
 
 
-def expand(checked: Checked) -> tuple[list[Plan], list[Problem]]:
+def expand(checked: Checked, places: Places) -> tuple[list[Plan], list[Problem]]:
     """The plans of a suite, and the problems that show only when its keys are taken together."""
     suite = checked.suite
     if suite is None:
         return [], []
     plans: list[Plan] = []
-    problems: list[Problem] = []
+    problems = list(environments.wrong(suite, checked.document, places))
+    here = environments.interpreters(suite, places)
+    against = {name: here.get(entry.against or "") for name, entry in suite.environments.items()}
     for index, entry in zip(checked.indices, suite.models, strict=True):
         merged = with_defaults(entry, suite.defaults)
         model = _Model(checked.document, index, merged, "reference" in entry.model_fields_set)
-        wrong = [*_uncovered(model), *_not_stored(model)]
+        wrong = [*_uncovered(model), *_not_stored(model), *_nowhere(model)]
         problems += wrong
         if not wrong:
             plans += [plan for found in merged.source for plan in _cases(_template(suite, model, found), merged, found)]
-    return plans, problems
+    if problems:
+        return [], problems
+    return [_placed(plan, here, against) for plan in plans], []
+
+
+def _placed(plan: Plan, here: Mapping[str, Interpreter], against: Mapping[str, Interpreter | None]) -> Plan:
+    name = plan.case.environment
+    return replace(plan, interpreter=here.get(name, Interpreter(name)), against=against.get(name))
+
+
+def _nowhere(model: _Model) -> Iterator[Problem]:
+    """Backends and exclusions in environments that the file does not have."""
+    for position, value in enumerate(model.entry.backends):
+        if words := environments.unknown(model.document, value):
+            yield model.problem("backends", words, position)
+    for position, entry in enumerate(model.entry.exclude):
+        if words := environments.unknown(model.document, entry.backend or ""):
+            yield model.problem("exclude", words, position, "backend")
 
 
 def _uncovered(model: _Model) -> Iterator[Problem]:
@@ -115,7 +134,7 @@ def _cases(template: Plan, entry: ModelEntry, found: Found) -> Iterator[Plan]:
             case=_case(model.case, backend, precision, shape),
             limits=limits[precision],
             output_limits=output_limits[precision],
-            options=options.get(backend, {}),
+            options=options.get(backend.partition("@")[0], {}),
             custom_ops=tuple(options.get("onnxruntime-cpu", {}).get("custom_ops") or ()),
             drift=drift_at(precision, drift),
             output_drift=output_drift_at(precision, drift),
@@ -123,9 +142,11 @@ def _cases(template: Plan, entry: ModelEntry, found: Found) -> Iterator[Plan]:
         )
 
 
-def _case(model: Case, backend: str, precision: str, shape: str) -> Case:
-    case_id = f"{model.suite}/{model.model}/{backend}/{precision}/{shape}"
-    return replace(model, id=case_id, backend=backend, precision=precision, shape=shape)
+def _case(model: Case, runs_on: str, precision: str, shape: str) -> Case:
+    case_id = f"{model.suite}/{model.model}/{runs_on}/{precision}/{shape}"
+    backend, _, name = runs_on.partition("@")
+    environment = name or DEFAULT_ENVIRONMENT
+    return replace(model, id=case_id, backend=backend, precision=precision, shape=shape, environment=environment)
 
 
 def _shaped(template: Plan, entry: ModelEntry, found: Found) -> list[tuple[str, Plan]]:
@@ -163,9 +184,9 @@ def _name(order: Iterable[str], shape: Dimensions) -> str:
     return ".".join(f"{name}-{shape[name]}" for name in order if name in shape) or "static"
 
 
-def _excluded(entries: Sequence[ExcludeEntry], backend: str, precision: str, dimensions: Dimensions) -> str | None:
+def _excluded(entries: Sequence[ExcludeEntry], runs_on: str, precision: str, dimensions: Dimensions) -> str | None:
     for entry in entries:
-        fits = entry.backend in (None, backend) and entry.precision in (None, precision)
+        fits = entry.backend in (None, runs_on, runs_on.partition("@")[0]) and entry.precision in (None, precision)
         if fits and (entry.shape or {}).items() <= dimensions.items():
             return entry.reason
     return None

@@ -156,9 +156,26 @@ def _enum(names: Collection[str]) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "enum": list(names)})
 
 
+def _backend_in(value: str) -> str:
+    backend, mark, environment = value.partition("@")
+    if backend not in BACKENDS:
+        raise ValueError(f"unknown backend '{backend}'{did_you_mean(backend, BACKENDS)}")
+    if mark:
+        _id_part(environment)
+    return value
+
+
+_ENUM = {"type": "string", "enum": list(BACKENDS)}
+
 IdPart = Annotated[str, AfterValidator(_id_part), WithJsonSchema({"type": "string", "pattern": f"^{NAME.pattern}$"})]
 Text = Annotated[str, AfterValidator(_not_empty), WithJsonSchema({"type": "string", "minLength": 1})]
 Backend = Annotated[str, known("backend", BACKENDS), _enum(BACKENDS)]
+BackendIn = Annotated[
+    str,
+    AfterValidator(_backend_in),
+    WithJsonSchema({"anyOf": [_ENUM, {"type": "string", "pattern": f"^({'|'.join(BACKENDS)})@{NAME.pattern}$"}]}),
+]
+"""A backend, with the environment that it runs in where that is not the harness's own."""
 Precision = Annotated[str, known("precision", PRECISIONS), _enum(PRECISIONS)]
 TaskMetric = Annotated[str, known("task metric", TASKS), _enum(TASKS)]
 TensorFile = Annotated[str, _file(*TENSOR_FILES)]

@@ -6,8 +6,8 @@ import glob
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
@@ -32,6 +32,8 @@ class Places:
 
     folder: Path
     root: Path
+    pythons: Mapping[str, str] = field(default_factory=dict)
+    """Environment to the absolute path of its interpreter, where the command gives it."""
 
     def inside(self, text: str) -> Path:
         """The absolute path; ValueError when it, or what a link in it points to, leaves the root."""

@@ -16,10 +16,12 @@ from harness.variants import VARIANTS, Variant
 def prepare(plan: Plan, fetched: Fetched, info: ModelInfo, cache: Path) -> Variant:
     """The file to build for the plan's precision, kept in `cache`/variants where it had to be converted.
 
-    Raises InputError (no such file, other inputs or outputs), Unsupported (the converter refuses an operator or type),
-    BuildError (the conversion failed) or OutOfMemory.
+    One that came with the plan is used as it is. Raises InputError (no such file, other inputs or outputs), Unsupported
+    (the converter refuses an operator or type), BuildError (the conversion failed) or OutOfMemory.
     """
     precision = plan.case.precision
+    if plan.variant is not None:
+        return Variant(Path(plan.variant.path), plan.variant.digest, plan.variant.notes)
     if precision in plan.files:
         return _own(Path(plan.files[precision]), precision, info)
     variant: Variant = VARIANTS.load(precision)(plan, fetched, info, cache)

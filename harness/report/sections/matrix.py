@@ -59,7 +59,7 @@ def _line(record: Record) -> tuple[str, str, str]:
 
 
 def _column(record: Record) -> tuple[str, str]:
-    return record.case.backend, record.case.precision
+    return record.case.runs_on, record.case.precision
 
 
 def _place(column: tuple[str, str]) -> tuple[str, int, str]:

@@ -1,0 +1,110 @@
+"""The worker processes of one thread: one for each interpreter and set of environment variables that cases need."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from harness.backends import worker_variables
+from harness.codec import decode
+from harness.errors import HarnessError
+from harness.records import DEFAULT_ENVIRONMENT, Environment, Failure, Interpreter
+from harness.runner.client import WorkerFailed, WorkerProcess
+from harness.runner.start import OWN
+
+
+class Workers:
+    """Started when they are first needed, and kept; an interpreter that starts no worker is asked only once."""
+
+    def __init__(self, cache: Path, scratch: Path, timeout_s: float) -> None:
+        self._cache, self._scratch, self._timeout_s = cache, scratch, timeout_s
+        self._processes: dict[tuple[str, str], WorkerProcess] = {}
+        self._interpreters: dict[str, Interpreter] = {}
+        self._hellos: dict[str, Environment | Failure] = {}
+        self._about: dict[tuple[str, str], dict[str, Any]] = {}
+
+    def of(self, interpreter: Interpreter, backend: str = "", precision: str = "fp32") -> WorkerProcess:
+        """The worker of such cases; WorkerFailed where the interpreter starts none."""
+        self._interpreters.setdefault(interpreter.name, interpreter)
+        if not interpreter.own:
+            self._meet(interpreter)
+        return self._process(interpreter, backend, precision)
+
+    def why_not(self, interpreter: Interpreter, backend: str) -> str | None:
+        """Why the backend cannot be used there; raises WorkerFailed if asking kills the worker."""
+        if not interpreter.own and interpreter.python is None:
+            self._interpreters.setdefault(interpreter.name, interpreter)
+            name = interpreter.name
+            return f"environment '{name}' has no interpreter on this machine: name it with --environment {name}=PYTHON"
+        reason: str | None = self._told(interpreter, backend)["why_not"]
+        return f"{reason} (in environment '{interpreter.name}')" if reason and not interpreter.own else reason
+
+    def why_not_run(self, interpreter: Interpreter, backend: str) -> str | None:
+        """Why the backend can build but not run there; raises WorkerFailed if asking kills the worker."""
+        reason: str | None = self._told(interpreter, backend)["why_not_run"]
+        return reason
+
+    def environments(self) -> dict[str, Environment]:
+        """The environments that were asked for so far, with the versions of the backends that were asked for there."""
+        return {name: self.environment(name) for name in (DEFAULT_ENVIRONMENT, *self._interpreters)}
+
+    def environment(self, name: str = DEFAULT_ENVIRONMENT) -> Environment:
+        """One of them; that of the harness starts a worker. One that starts none is this machine without versions."""
+        found = self._machine() if name == DEFAULT_ENVIRONMENT else self._hellos.get(name)
+        if not isinstance(found, Environment):
+            return replace(self._machine(), versions={})
+        told = (about["versions"] for (place, _), about in self._about.items() if place == name)
+        return replace(found, versions={**found.versions, **{key: value for one in told for key, value in one.items()}})
+
+    def learn(self, other: Workers) -> None:
+        """Take over what other workers told about environments and backends."""
+        self._about |= other._about
+        self._hellos |= other._hellos
+        self._interpreters |= other._interpreters
+
+    def kill(self) -> None:
+        """End the processes at once, from another thread; what they were asked for fails."""
+        for process in list(self._processes.values()):
+            process.kill()
+
+    def close(self) -> None:
+        """End the processes."""
+        for process in self._processes.values():
+            process.close()
+
+    def _process(self, interpreter: Interpreter, backend: str, precision: str) -> WorkerProcess:
+        variables = worker_variables(backend, precision)
+        lane = interpreter.name, "-".join(variables) or "main"
+        if lane not in self._processes:
+            scratch = self._scratch.joinpath(*lane)
+            self._processes[lane] = WorkerProcess(self._cache, scratch, self._timeout_s, variables, interpreter)
+        return self._processes[lane]
+
+    def _machine(self) -> Environment:
+        """This machine, as a worker of the harness's own interpreter sees it."""
+        try:
+            return self._meet(OWN)
+        except WorkerFailed as lost:
+            raise HarnessError(f"no worker can be started: {lost}\n{lost.failure.log}") from lost
+
+    def _meet(self, interpreter: Interpreter) -> Environment:
+        """What the first worker of an interpreter said about itself, or the failure that it ended with."""
+        name = interpreter.name
+        if name not in self._hellos:
+            process = self._process(interpreter, "", "fp32")
+            try:
+                process.request("backend", name="fake")
+                self._hellos[name] = decode(Environment, process.hello)
+            except WorkerFailed as lost:
+                self._hellos[name] = lost.failure
+        found = self._hellos[name]
+        if isinstance(found, Failure):
+            raise WorkerFailed(found)
+        return found
+
+    def _told(self, interpreter: Interpreter, backend: str) -> dict[str, Any]:
+        key = interpreter.name, backend
+        if key not in self._about:
+            self._about[key] = self.of(interpreter, backend).request("backend", name=backend)
+        return self._about[key]
