@@ -102,6 +102,7 @@ class TensorRT:
         """The engine's bytes and what the builder was told."""
         from polygraphy.backend.trt import create_config, engine_bytes_from_network, network_from_onnx_path
 
+        hold_builder(self._trt())
         made = network_from_onnx_path(str(spec.model), strongly_typed=strong)
         builder, network = made[0], made[1]
         held, _ = kept_of(spec)
@@ -163,6 +164,21 @@ def kept_of(spec: BuildSpec) -> tuple[tuple[str, ...], str | None]:
     if spec.precision not in ("fp16", "bf16") or not (option or spec.typed):
         return (), None
     return ("fp32", spec.precision) if option else ("fp32",), "obey" if spec.typed else str(option)
+
+
+_HELD: dict[str, Any] = {}
+
+
+def hold_builder(trt: Any) -> None:
+    """Keep one builder for the life of the process.
+
+    With the last builder TensorRT unloads its kernels, and with the next one it loads them again, which takes seconds.
+    """
+    import polygraphy.backend.trt.util as trt_util
+
+    if trt.__name__ not in _HELD:
+        logger = trt_util.get_trt_logger()
+        _HELD[trt.__name__] = (trt.Builder(logger), logger)
 
 
 def _listener(trt: Any, words: deque[str]) -> Any:

@@ -41,10 +41,6 @@ DEFECTIVE = {
 """The routes on which defects run without a GPU; the reduced count takes the first."""
 
 
-HELD: list[Any] = []
-"""What a process of the pool keeps alive."""
-
-
 class Pool:
     """Processes that run steps until a deadline; a step that kills its process is lost, and said so."""
 
@@ -91,15 +87,12 @@ class Pool:
 
 
 def settle(started: Any, gpus: int) -> None:
-    """Gives a process of the pool its GPU, and a TensorRT builder that lives on: without one, each build loads anew."""
+    """Gives a process of the pool its GPU."""
     if not gpus:
         return
     with started.get_lock():
         os.environ["CUDA_VISIBLE_DEVICES"] = str(started.value % gpus)
         started.value += 1
-    import tensorrt
-
-    HELD.append(tensorrt.Builder(tensorrt.Logger(tensorrt.Logger.ERROR)))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
