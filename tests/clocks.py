@@ -45,6 +45,41 @@ def side(*durations_ms: float) -> LocalSide:
     return LocalSide(scripted(*durations_ms))
 
 
+class Stream:
+    """A CUDA stream whose clock tells what was enqueued on it; `events` takes the place of CUDA's."""
+
+    def __init__(self) -> None:
+        self.enqueued_ms = 0.0
+
+    def takes(self, duration_ms: float):
+        """Work of this duration, to be enqueued some number of times."""
+
+        def run(count: int = 1) -> None:
+            self.enqueued_ms += duration_ms * count
+
+        return run
+
+    def events(self, _handle: int, count: int):
+        return _Events(self, count)
+
+
+class _Events:
+    def __init__(self, stream: Stream, count: int) -> None:
+        self._stream, self._moments = stream, [0.0] * count
+
+    def mark(self, number: int) -> None:
+        self._moments[number] = self._stream.enqueued_ms
+
+    def elapsed_ms(self, first: int, last: int) -> float:
+        return self._moments[last] - self._moments[first]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error) -> None:
+        pass
+
+
 class NVMLError(Exception):
     """As pynvml's."""
 

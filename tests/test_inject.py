@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from clocks import scripted
+from clocks import Stream, scripted
 from harness.backends.base import Step
 from harness.errors import CaseError
 from harness.timing.canary import canary
@@ -17,48 +17,17 @@ from harness.timing.inject import calibrated, slowed, tail
 from harness.timing.sides import LocalSide
 
 
-class Gpu:
-    """A stream whose clock tells what was enqueued: a step of 100 us, and a kernel of 2 us and 2 ns a multiply-add."""
-
-    def __init__(self) -> None:
-        self._enqueued_ms = 0.0
-
-    def run(self, count):
-        self._enqueued_ms += 0.1 * count
-
-    def launch(self, count):
-        self._enqueued_ms += 0.002 + 2e-6 * count
-
-    def step(self):
-        return Step(self.run, stream=1)
-
-
 @pytest.fixture
-def gpu(monkeypatch):
-    """Laps of the scripted GPU instead of CUDA's events."""
-    made = Gpu()
-
-    class Events:
-        def __init__(self, _stream):
-            self._before = 0.0
-
-        def start(self):
-            self._before = made._enqueued_ms
-
-        def stop(self):
-            pass
-
-        def elapsed_ms(self):
-            return made._enqueued_ms - self._before
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *error):
-            pass
-
-    monkeypatch.setattr("harness.timing.laps.Events", Events)
+def stream(monkeypatch):
+    """A stream with a scripted clock; a step takes 100 us."""
+    made = Stream()
+    monkeypatch.setattr("harness.timing.laps.Events", made.events)
     return made
+
+
+def launch(stream):
+    """A kernel that takes 2 us, and 2 ns for each multiply-add."""
+    return lambda count: stream.takes(0.002 + 2e-6 * count)()
 
 
 def test_a_scripted_step_becomes_slower_by_the_share():
@@ -97,15 +66,15 @@ def test_the_host_waits_inside_what_is_timed():
         assert min(LocalSide(slow).block(5).host_ms) >= 3.9
 
 
-def test_the_kernel_is_as_long_as_the_share_asks_for(gpu):
-    count = calibrated(gpu.step(), gpu.launch, 0.01)
+def test_the_kernel_is_as_long_as_the_share_asks_for(stream):
+    count = calibrated(Step(stream.takes(0.1), stream=1), launch(stream), 0.01)
 
     assert 0.002 + 2e-6 * count == pytest.approx(0.01)
 
 
-def test_less_than_the_price_of_a_kernel_is_refused(gpu):
+def test_less_than_the_price_of_a_kernel_is_refused(stream):
     with pytest.raises(CaseError, match=r"1 us cannot be added .* an empty kernel alone takes 2 us"):
-        calibrated(gpu.step(), gpu.launch, 0.001)
+        calibrated(Step(stream.takes(0.1), stream=1), launch(stream), 0.001)
 
 
 def test_the_canary_of_the_host_has_a_distribution():

@@ -175,6 +175,16 @@ def test_regression_is_a_percentage_or_a_share(tmp_path: Path, written: str, sha
     assert plan.latency.regression == share
 
 
+def test_what_an_iteration_is_and_what_a_case_may_take_come_from_the_suite(tmp_path):
+    (plan,) = plans_of(
+        tmp_path,
+        "latency: {transfers: true, cuda_graph: true, streams: 2, depth: 4}, resources: {engine_mib: 9, build_s: 60}",
+    )
+
+    assert plan.latency == LatencyPlan(transfers=True, cuda_graph=True, streams=2, depth=4)
+    assert plan.resources == {"engine_mib": 9, "build_s": 60}
+
+
 def test_a_plan_has_the_options_of_its_backend_only(tmp_path: Path) -> None:
     cpu, fake = plans_of(
         tmp_path,

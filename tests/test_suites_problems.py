@@ -198,6 +198,13 @@ def test_a_case_of_two_files_names_both_places(tmp_path: Path) -> None:
         ),
         ("latency: {regression: two%}", "models[0].latency.regression: must be a share between 0 and 1"),
         ("latency: {regression: -2%}", "models[0].latency.regression: must be a share between 0 and 1"),
+        ("latency: {flush_l2: true, depth: 2}", "models[0].latency: flush_l2 empties the cache between iterations"),
+        ("latency: {streams: 0}", "models[0].latency.streams: must be greater than or equal to 1"),
+        (
+            "resources: {engine_mb: 1}",
+            "models[0].resources.engine_mb: unknown key 'engine_mb', did you mean 'engine_mib'?",
+        ),
+        ("resources: {build_s: 0}", "models[0].resources.build_s: must be greater than 0"),
         ("latency: {budget: {p95_ms: 1}}", "models[0].latency.budget.p95_ms: unknown key 'p95_ms', did you mean 'p9"),
         ("latency: null", "models[0].latency: has no value"),
         ("options: {tensort: {}}", "models[0].options.tensort: unknown key 'tensort', did you mean 'tensorrt'?"),

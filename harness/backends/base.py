@@ -17,6 +17,19 @@ Feeds = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
+class Mode:
+    """What `bind` makes of an iteration on a GPU; outputs are compared on sessions of the plain mode alone."""
+
+    transfers: bool = False
+    """Inputs are copied in and outputs out, from and to pinned memory of the host."""
+    cuda_graph: bool = False
+    """The work is captured once and replayed."""
+
+
+PLAIN = Mode()
+
+
+@dataclass(frozen=True)
 class BuildSpec:
     """What is built: a variant file at a precision, for ranges of input shapes."""
 
@@ -32,6 +45,8 @@ class BuildSpec:
     """fp32 tensors of the file are computed in fp32 also where the precision would allow a runtime to lower them."""
     attest: bool = True
     """Whether the session tells what ran; of a reference or a twin nobody asks."""
+    mode: Mode = PLAIN
+    """How the session's iterations are made; means nothing to a build."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +60,14 @@ class Artefact:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Some of an iteration's work on its stream; `run` enqueues it."""
+
+    name: str
+    run: Callable[[], None]
+
+
+@dataclass(frozen=True)
 class Step:
     """Inference bound to resident buffers: `run(n)` enqueues n iterations and does not wait for a stream."""
 
@@ -53,6 +76,10 @@ class Step:
     """CUDA stream handle; None: the work is done when `run` returns."""
     scripted_ms: Callable[[], float] | None = None
     """A clock that tells scripted durations instead of measuring."""
+    parts: tuple[Part, ...] = ()
+    """What `run(1)` enqueues, in order, where its parts can be timed one by one."""
+    before: Callable[[], None] | None = None
+    """Is done before every iteration and not timed; when it returns, the stream is idle."""
 
 
 class Session(Protocol):

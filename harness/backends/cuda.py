@@ -108,3 +108,27 @@ class Buffer:
     def _copy(self, target: int, source: int, nbytes: int, kind: Any) -> None:
         check(runtime().cudaMemcpyAsync(target, source, nbytes, kind, self._stream.handle))
         self._stream.synchronize()
+
+
+class Pinned:
+    """Memory of the host that a GPU copies from and to by itself."""
+
+    def __init__(self, nbytes: int) -> None:
+        self.nbytes = nbytes
+        self.address = int(check(runtime().cudaMallocHost(max(nbytes, 1))))
+
+    def fill(self, values: Tensor) -> None:
+        """Take the bytes of a contiguous array of this size."""
+        ctypes.memmove(self.address, values.ctypes.data, self.nbytes)
+
+    def free(self) -> None:
+        """Give the memory back."""
+        if self.address:
+            runtime().cudaFreeHost(self.address)
+            self.address = 0
+
+
+def l2_bytes() -> int:
+    """Size of the second-level cache of the GPU in use."""
+    kind = runtime().cudaDeviceAttr.cudaDevAttrL2CacheSize
+    return int(check(runtime().cudaDeviceGetAttribute(kind, check(runtime().cudaGetDevice()))))

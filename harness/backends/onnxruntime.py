@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from harness.backends.base import Artefact, BuildSpec, Feeds
+from harness.backends.base import PLAIN, Artefact, BuildSpec, Feeds
 from harness.backends.cuda import Stream, tf32_overridden, why_no_gpu
 from harness.backends.layers import UNKNOWN, Layer, record
 from harness.backends.onnxruntime_graph import CONVOLUTIONS, HEAVY, OPTIMISED, executed, watch
@@ -190,9 +190,11 @@ class Cuda(Cpu):
     def __init__(self, trace_to: Path | None = None) -> None:
         super().__init__(trace_to)
         self._stream: Stream | None = None
+        self._mode = PLAIN
 
     def open(self, artefact: Artefact, spec: BuildSpec) -> HostSession:
         """A session on a stream of its own, which is given back if there is no session."""
+        self._stream = None
         try:
             return super().open(artefact, spec)
         except BaseException:
@@ -207,13 +209,9 @@ class Cuda(Cpu):
         pass
 
     def _providers(self, spec: BuildSpec) -> list[Any]:
-        self._stream = Stream()
-        return [
-            (
-                self.provider,
-                {"use_tf32": int(spec.precision == "tf32"), "user_compute_stream": str(self._stream.handle)},
-            )
-        ]
+        self._stream, self._mode = Stream(), spec.mode
+        options = {"use_tf32": int(spec.precision == "tf32"), "user_compute_stream": str(self._stream.handle)}
+        return [(self.provider, {**options, "enable_cuda_graph": 1} if spec.mode.cuda_graph else options)]
 
     def _check_provider(self, session: Any) -> None:
         """A provider that falls back would measure something else: an error, never a warning."""
@@ -240,7 +238,7 @@ class Cuda(Cpu):
     def _session(self, session: Any, told: Mapping[str, Any], profiler: Profiler) -> HostSession:
         if self._stream is None:
             raise DeviceError("the session has no stream")
-        return CudaSession(session, self._stream, told, profiler)
+        return CudaSession(session, self._stream, told, profiler, self._mode)
 
 
 class TensorRT(Cuda):
@@ -254,6 +252,8 @@ class TensorRT(Cuda):
     tells = False  # its engines are single nodes, and ONNX Runtime writes no model that holds such
 
     def _providers(self, spec: BuildSpec) -> list[Any]:
+        if spec.mode.cuda_graph:
+            raise Unsupported("latency.cuda_graph is for tensorrt and onnxruntime-cuda, not for onnxruntime-tensorrt")
         cuda = super()._providers(spec)[0][1]
         options: dict[str, Any] = {
             "user_compute_stream": cuda["user_compute_stream"],

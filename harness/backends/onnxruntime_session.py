@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from harness.backends.base import Feeds, Step, Tensor
+from harness.backends.base import Feeds, Mode, Step, Tensor
 from harness.backends.cuda import Stream
 from harness.backends.onnxruntime_values import contiguous, from_ortvalue, has_native, is_native, to_ortvalue
+from harness.backends.transfers import Transfers
 from harness.errors import BuildError, CaseError, DeviceError, InputError, OutOfMemory, Unsupported
 from harness.records import LayerTime
 
@@ -26,6 +29,10 @@ class Profiler:
 
     why_not: Callable[[], str | None]
     layers: Callable[[Feeds, int], tuple[LayerTime, ...]]
+
+
+UNCAPTURED = {"gpu_graph_id": "-1"}
+"""The entry with which a run of a session with CUDA graphs captures none (onnxruntime_run_options_config_keys.h)."""
 
 
 class HostSession:
@@ -93,9 +100,12 @@ class HostSession:
 class CudaSession(HostSession):
     """A session whose bound tensors live on the GPU and whose work runs on our stream."""
 
-    def __init__(self, session: Any, stream: Stream, attested: Mapping[str, Any], profiler: Profiler) -> None:
+    def __init__(
+        self, session: Any, stream: Stream, attested: Mapping[str, Any], profiler: Profiler, mode: Mode
+    ) -> None:
         super().__init__(session, attested, profiler)
-        self._stream = stream
+        self._stream, self._mode = stream, mode
+        self._held = ExitStack()
 
     def bind(self, feeds: Feeds) -> Step:
         """A step over tensors resident on the GPU; outputs keep the buffers of the first run."""
@@ -103,29 +113,51 @@ class CudaSession(HostSession):
 
         first = self._session.io_binding()
         binding = self._session.io_binding()
-        for name, value in feeds.items():
-            resident = onnxruntime.OrtValue.ortvalue_from_numpy(_resident(value), "cuda", 0)
+        values = {name: _resident(value) for name, value in feeds.items()}
+        inputs = {name: onnxruntime.OrtValue.ortvalue_from_numpy(value, "cuda", 0) for name, value in values.items()}
+        for name, resident in inputs.items():
             first.bind_ortvalue_input(name, resident)
             binding.bind_ortvalue_input(name, resident)
         for name in self._names:
             first.bind_output(name, "cuda", 0)
+        run_options = _run_options({"disable_synchronize_execution_providers": "1"})
         try:
-            self._session.run_with_iobinding(first)
+            self._session.run_with_iobinding(first, _run_options(UNCAPTURED if self._mode.cuda_graph else {}))
+            outputs = dict(zip(self._names, first.get_outputs(), strict=True))
+            for name, value in outputs.items():
+                binding.bind_ortvalue_output(name, value)
+            if self._mode.cuda_graph:
+                _repeat(self._session, binding, 2, run_options)  # the first captures, and refuses what cannot be
         except Exception as error:
             raise translate(error) from error
-        for name, value in zip(self._names, first.get_outputs(), strict=True):
-            binding.bind_ortvalue_output(name, value)
-        run_options = onnxruntime.RunOptions()
-        run_options.add_run_config_entry("disable_synchronize_execution_providers", "1")
-        return Step(lambda n: _repeat(self._session, binding, n, run_options), self._stream.handle)
+        run = partial(_repeat, self._session, binding, options=run_options)
+        if not self._mode.transfers:
+            return Step(run, self._stream.handle)
+        made = Transfers(
+            {name: (resident.data_ptr(), values[name]) for name, resident in inputs.items()},
+            {name: (value.data_ptr(), value.tensor_size_in_bytes()) for name, value in outputs.items()},
+            self._stream.handle,
+        )
+        self._held.callback(made.free)
+        return made.around(run)
 
     def _wait(self) -> None:
         self._stream.synchronize()
 
     def close(self) -> None:
         """Free the session, then its stream."""
+        self._held.close()
         super().close()
         self._stream.free()
+
+
+def _run_options(entries: Mapping[str, str]) -> Any:
+    import onnxruntime
+
+    made = onnxruntime.RunOptions()
+    for key, value in entries.items():
+        made.add_run_config_entry(key, value)
+    return made
 
 
 def _repeat(session: Any, binding: Any, count: int, options: Any) -> None:
@@ -175,6 +207,7 @@ PATTERNS: tuple[tuple[str, type[CaseError]], ...] = (
     (r"No corresponding Numpy type|can't be converted to MLDataType", Unsupported),
     (r"Unsupported model IR version: \d+, max supported", Unsupported),
     (r"Opset \d+ is under development and support for this is limited", Unsupported),  # newer than this ONNX Runtime
+    (r"cannot use the (CUDA |GPU )?graph( capture)? feature", Unsupported),  # control flow, or nodes on the CPU
     (r"Failed to construct locale", Unsupported),  # StringNormalizer where the machine lacks its language
     (r": (2|3|7|10) : (INVALID_ARGUMENT|NO_SUCHFILE|INVALID_PROTOBUF|INVALID_GRAPH) :", InputError),
     (r"\b(is|are) not supported\b", Unsupported),  # a kernel that refuses an attribute or a shape

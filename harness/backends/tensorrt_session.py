@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Mapping
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import cached_property, partial
 from typing import Any
 
 import ml_dtypes
@@ -12,9 +14,11 @@ import numpy as np
 
 from harness.backends.base import Artefact, BuildSpec, Feeds, Step, Tensor
 from harness.backends.cuda import Buffer, Stream
+from harness.backends.cuda_graph import Graph
 from harness.backends.inspector import layers
 from harness.backends.layers import record
 from harness.backends.tensorrt_profiler import about, profile
+from harness.backends.transfers import Transfers
 from harness.errors import DeviceError, InputError, OutOfMemory, Unsupported
 from harness.records import LayerTime
 
@@ -56,6 +60,8 @@ class TensorRTSession:
         if self._context is None:
             raise OutOfMemory("no execution context: " + (" | ".join(words) or "TensorRT gives no reason"))
         self._stream = Stream()
+        self._mode = spec.mode
+        self._held = ExitStack()
         self._buffers: dict[str, Buffer] = {}
         self._shape_values: dict[str, Tensor] = {}
         self._allocators: dict[str, Any] = {}
@@ -81,7 +87,31 @@ class TensorRTSession:
     def bind(self, feeds: Feeds) -> Step:
         """A step over these feeds, resident on the GPU."""
         self._feed(feeds)
-        return Step(self._enqueue, self._stream.handle)
+        run = self._captured() if self._mode.cuda_graph else self._enqueue
+        if not self._mode.transfers:
+            return Step(run, self._stream.handle)
+        return self._transfers(feeds).around(run)
+
+    def _captured(self) -> Callable[[int], None]:
+        """The work at these shapes as a CUDA graph; TensorRT wants to have run once before."""
+        self._enqueue(1)
+        self._stream.synchronize()
+        graph = Graph(self._stream.handle, partial(self._enqueue, 1))
+        self._held.callback(graph.free)
+        return graph.launch
+
+    def _transfers(self, feeds: Feeds) -> Transfers:
+        if self._allocators:
+            raise Unsupported(
+                f"latency.transfers: the shape of '{min(self._allocators)}' depends on the data, so its size is not "
+                "known before an iteration"
+            )
+        resident = [name for name in self._inputs if name not in self._shape_values]
+        inputs = {name: (self._buffers[name].address, self._cast(name, feeds[name])) for name in resident}
+        outputs = {name: (self._buffers[name].address, self._nbytes(name)) for name in self._outputs}
+        made = Transfers(inputs, outputs, self._stream.handle)
+        self._held.callback(made.free)
+        return made
 
     def why_no_profile(self) -> str | None:
         """It always tells."""
@@ -97,7 +127,8 @@ class TensorRTSession:
         self._stream.synchronize()
 
     def close(self) -> None:
-        """Free buffers, context, engine and stream, in this order."""
+        """Free graphs, buffers, context, engine and stream, in this order."""
+        self._held.close()
         grown = [allocator.buffer for allocator in self._allocators.values() if allocator.buffer is not None]
         for buffer in (*self._buffers.values(), *grown):
             buffer.free()
@@ -150,7 +181,7 @@ class TensorRTSession:
     def _place_output(self, name: str) -> None:
         shape = tuple(self._context.get_tensor_shape(name))
         if min(shape, default=0) >= 0:
-            self._buffer(name, int(np.prod(shape, dtype=np.int64)) * self._dtypes[name].itemsize)
+            self._buffer(name, self._nbytes(name))
             return
         allocator = self._allocators.setdefault(name, _allocator(self._trt, self._stream))
         self._context.set_output_allocator(name, allocator)
@@ -164,6 +195,10 @@ class TensorRTSession:
             held = self._buffers[name] = Buffer(nbytes, self._stream)
         self._context.set_tensor_address(name, held.address)
         return held
+
+    def _nbytes(self, name: str) -> int:
+        shape: tuple[int, ...] = tuple(self._context.get_tensor_shape(name))
+        return math.prod(shape) * self._dtypes[name].itemsize
 
     def _enqueue(self, count: int) -> None:
         for _ in range(count):

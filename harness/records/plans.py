@@ -149,6 +149,16 @@ class LatencyPlan:
     warmup_s: float = 0.2
     profile: str = "auto"
     """"auto" (layers are profiled where that adds little to the case), "always" or "never"."""
+    transfers: bool = False
+    """Inputs are copied to the GPU and outputs back in every iteration, from and to pinned memory of the host."""
+    cuda_graph: bool = False
+    """Iterations are replayed from a CUDA graph."""
+    flush_l2: bool = False
+    """The GPU's second-level cache is overwritten before every iteration."""
+    streams: int = 1
+    """Sessions that run side by side, each on a stream of its own, for the throughput."""
+    depth: int = 1
+    """Iterations in flight on each stream, for the throughput."""
 
 
 @dataclass(frozen=True)

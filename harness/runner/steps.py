@@ -14,12 +14,12 @@ from typing import Any
 
 from harness import artefacts
 from harness.backends import BACKENDS, SCRIPTED, TWIN_BACKEND
-from harness.backends.base import Artefact, Backend, BuildSpec, Session, Step
+from harness.backends.base import Artefact, Backend, BuildSpec, Mode, Session, Step
 from harness.environment import describe
 from harness.errors import InputError, Unsupported
 from harness.inputs.feeds import feeds
-from harness.records import Contestant, Digests, Duel, Environment, Injection, Latency, ModelFile, Outcome, Plan
-from harness.runner import builds, footprint, layer_times, tensors, twin_files, twins
+from harness.records import Contestant, Digests, Duel, Environment, Injection, ModelFile, Outcome, Plan
+from harness.runner import builds, footprint, layer_times, tensors, twin_files, twins, windows
 from harness.runner.candidate import Answers, Folders, answers, moved_rows, repeats
 from harness.runner.candidate import keep as keep_all
 from harness.runner.expected import check_task, unused
@@ -33,7 +33,6 @@ from harness.sources.inspect import inspect
 from harness.timing.duel import DuelSettings, duel
 from harness.timing.evidence import watch
 from harness.timing.inject import slowed, tail
-from harness.timing.loop import measure as measure_latency
 from harness.timing.sides import LocalSide
 from harness.variants.prepare import prepare
 
@@ -120,21 +119,25 @@ class Steps:
         backend = _backend(plan.case.backend)
         stages = Stages(self._announce, self._gpu(backend))
         prepared = self._prepare(plan, stages)
+        timing, _ = windows.applied(plan.latency, backend.device)
         steps: dict[str, Step] = {}
         with ExitStack() as opened:
             for name, one in sorted({"a": a, "b": b}.items(), reverse=first == "b"):
                 with stages("load"):
                     artefact = Artefact(artefacts.find(self._cache, one.digest), one.digest)
-                    spec = replace(prepared.spec, model=artefact.path, options=one.options, attest=False)
+                    spec = replace(
+                        prepared.spec, model=artefact.path, options=one.options, attest=False, mode=windows.mode(timing)
+                    )
                     session = opened.enter_context(closing(backend.open(artefact, spec)))
-                    steps[name] = session.bind(prepared.feeds.batches[0])
+                    bound = session.bind(prepared.feeds.batches[0])
+                    steps[name] = opened.enter_context(windows.readied(bound, timing))
             with stages("time", alone=True):
                 if injected is not None:
                     steps["b"] = opened.enter_context(_slowed(steps["b"], injected))
                 sides = {name: opened.enter_context(LocalSide(step)) for name, step in steps.items()}
                 settings = DuelSettings(min_time_s=DUEL_SHARE * plan.latency.min_time_s)
                 launch = duel(sides["a"], sides["b"], settings, first=first, watch=watch(self._gpu(backend)))
-        return Duel((launch,), sides["b"].decided_on, settings.record(), a.digest)
+        return Duel((launch,), sides["b"].decided_on, {**settings.record(), **windows.told(timing)}, a.digest)
 
     def _measure(
         self,
@@ -155,11 +158,11 @@ class Steps:
             first = answers(plan, session, prepared, stages, folders, partial(footprint.taken, since))
             repeated = repeats(plan, session, prepared, stages, folders, first.outputs)
             repeated += moved_rows(session, prepared, stages, folders, first.outputs, bounded=backend.device == "cuda")
-            latency = self._time(plan, session, prepared, stages)
-            if latency is not None and plan.case.backend not in SCRIPTED:
+            timed = self._time(plan, backend, artefact, session, prepared, stages)
+            if timed.latency is not None and plan.case.backend not in SCRIPTED:
                 artefacts.keep(self._cache, artefact.path, artefact.digest or prepared.variant.digest)
             attested = {**session.attested, "options": dict(plan.options)}
-            profiled = layer_times.profile(plan, session, prepared, latency, stages, gpu=backend.device == "cuda")
+            profiled = layer_times.profile(plan, session, prepared, timed.latency, stages, gpu=backend.device == "cuda")
         more = (self._rebuilt(plan, backend, prepared, stages, folders, n) for n in range(2, plan.builds + 1))
         every = [first, *more]
         with stages("compare"):
@@ -168,13 +171,16 @@ class Steps:
             keep_all(plan, prepared, folders, every)
         return Outcome(
             measurements=builds.worst([build.measured for build in every]) + variation + repeated,
-            latency=latency,
+            latency=timed.latency,
             profile=profiled,
-            measures={**artefact.measures, **first.measures},
+            measures={**artefact.measures, **first.measures, **timed.measures},
             stages=stages.seconds,
             attested=attested,
             digests=replace(_digests(prepared), engine=artefact.digest),
-            notes=(*plan.notes, *_notes(prepared), *unused(plan.reference, prepared), *unrepeatable(repeated), *notes),
+            notes=(
+                *(*plan.notes, *_notes(prepared), *unused(plan.reference, prepared)),
+                *(*unrepeatable(repeated), *notes, *timed.notes),
+            ),
         )
 
     def _rebuilt(
@@ -235,11 +241,17 @@ class Steps:
             notes=_notes(prepared),
         )
 
-    def _time(self, plan: Plan, session: Session, prepared: Prepared, stages: Stages) -> Latency | None:
+    def _time(
+        self, plan: Plan, backend: Backend, artefact: Artefact, session: Session, prepared: Prepared, stages: Stages
+    ) -> windows.Timed:
         if not plan.latency.enabled:
-            return None
+            return windows.Timed()
+
+        def another(mode: Mode) -> Session:
+            return backend.open(artefact, replace(prepared.spec, mode=mode, attest=False))
+
         with stages("time", alone=True):
-            return measure_latency(session.bind(prepared.feeds.batches[0]), plan.latency)
+            return windows.time(plan.latency, backend.device, session, another, prepared.feeds.batches[0])
 
     def _announce_reference(self, stage: str) -> None:
         self._announce(stage if stage == "wait" else f"reference {stage}")

@@ -138,6 +138,26 @@ class LatencyEntry(Strict):
         "auto", description="Time each layer too; auto: where that adds little to the case."
     )
 
+    transfers: bool = Field(
+        LatencyPlan.transfers, description="true: with the copies of inputs to the GPU and outputs back."
+    )
+    cuda_graph: bool = Field(LatencyPlan.cuda_graph, description="true: iterations are replayed from a CUDA graph.")
+    flush_l2: bool = Field(
+        LatencyPlan.flush_l2, description="true: the GPU's second-level cache is overwritten before each iteration."
+    )
+    streams: Annotated[int, Field(ge=1, le=64)] = Field(
+        LatencyPlan.streams, description="Sessions side by side on a GPU, for the throughput."
+    )
+    depth: Annotated[int, Field(ge=1, le=1024)] = Field(
+        LatencyPlan.depth, description="Iterations in flight on each stream, for the throughput."
+    )
+
+    @model_validator(mode="after")
+    def _cold_or_in_flight(self) -> Self:
+        if self.flush_l2 and (self.streams > 1 or self.depth > 1):
+            raise ValueError("flush_l2 empties the cache between iterations: it means nothing beside streams and depth")
+        return self
+
     @model_validator(mode="after")
     def _measures_what_it_limits(self) -> Self:
         if self.budget is not None and not self.enabled:

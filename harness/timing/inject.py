@@ -32,7 +32,7 @@ def slowed(step: Step, share: float) -> Iterator[Step]:
         yield replace(step, scripted_ms=lambda: next_ms() * (1 + share))
         return
     with _delay(step, share * _median_ms(step)) as delay:
-        yield replace(step, run=_followed(step, delay))
+        yield replace(step, run=_followed(step, delay), parts=())
 
 
 @contextmanager
@@ -44,7 +44,7 @@ def tail(step: Step, share_of_calls: float, factor: float, seed: int = 0) -> Ite
         yield replace(step, scripted_ms=lambda: next_ms() * (factor if draw.random() < share_of_calls else 1))
         return
     with _delay(step, (factor - 1) * _median_ms(step)) as delay:
-        yield replace(step, run=_followed(step, lambda: delay() if draw.random() < share_of_calls else None))
+        yield replace(step, run=_followed(step, lambda: delay() if draw.random() < share_of_calls else None), parts=())
 
 
 def _followed(step: Step, delay: Callable[[], None]) -> Callable[[int], None]:
@@ -85,8 +85,8 @@ def calibrated(step: Step, launch: Callable[[int], None], delay_ms: float) -> in
         _median_ms(one)
         for one in (
             step,
-            replace(step, run=_followed(step, lambda: launch(0))),
-            replace(step, run=_followed(step, lambda: launch(PROBE))),
+            replace(step, run=_followed(step, lambda: launch(0)), parts=()),
+            replace(step, run=_followed(step, lambda: launch(PROBE)), parts=()),
         )
     )
     if empty - alone > delay_ms:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 
-from harness.backends.base import Step
+from harness.backends.base import Part, Step
 from harness.timing.events import Events
 
 
@@ -18,6 +19,10 @@ class Lap:
 
     host_ms: float
     gpu_ms: float | None
+    enqueue_ms: float | None = None
+    """Until the host had given the work to the GPU."""
+    parts_ms: tuple[float, ...] = ()
+    """Of the step's parts, on the GPU's clock."""
 
 
 @contextmanager
@@ -25,7 +30,7 @@ def timed(step: Step) -> Iterator[Callable[[], Lap]]:
     """What runs and times one iteration of the step.
 
     Host time runs from enqueueing until the result is ready; GPU time is the difference of two CUDA events that
-    enclose the iteration on its own stream.
+    enclose the iteration on its own stream. What is done before an iteration belongs to neither.
     """
     if step.scripted_ms is not None:
         next_ms = step.scripted_ms
@@ -33,8 +38,9 @@ def timed(step: Step) -> Iterator[Callable[[], Lap]]:
     elif step.stream is None:
         yield lambda: _host_lap(step)
     else:
-        with Events(step.stream) as events:
-            yield lambda: _gpu_lap(step, events)
+        parts = step.parts or (Part("compute", partial(step.run, 1)),)
+        with Events(step.stream, len(parts) + 1) as events:
+            yield lambda: _gpu_lap(step.before, parts, events)
 
 
 @contextmanager
@@ -56,10 +62,16 @@ def _host_lap(step: Step) -> Lap:
     return Lap((perf_counter() - start) * 1e3, None)
 
 
-def _gpu_lap(step: Step, events: Events) -> Lap:
+def _gpu_lap(before: Callable[[], None] | None, parts: Sequence[Part], events: Events) -> Lap:
+    if before is not None:
+        before()
     start = perf_counter()
-    events.start()
-    step.run(1)
-    events.stop()
-    gpu_ms = events.elapsed_ms()
-    return Lap((perf_counter() - start) * 1e3, gpu_ms)
+    events.mark(0)
+    for number, part in enumerate(parts, 1):
+        part.run()
+        events.mark(number)
+    enqueued = perf_counter()
+    gpu_ms = events.elapsed_ms(0, len(parts))
+    host_ms = (perf_counter() - start) * 1e3
+    parts_ms = tuple(events.elapsed_ms(number, number + 1) for number in range(len(parts)) if len(parts) > 1)
+    return Lap(host_ms, gpu_ms, (enqueued - start) * 1e3, parts_ms)

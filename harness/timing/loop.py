@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -19,25 +19,32 @@ MAX_WARMUP_FACTOR = 10.0
 
 
 def measure(step: Step, plan: LatencyPlan) -> Latency:
-    """The latency of one synchronous iteration on resident buffers.
+    """The latency of one synchronous iteration; the gate decides on the GPU's time where there is one."""
+    return window(step, plan)[0]
 
-    The gate decides on the GPU's time where there is one.
+
+def window(step: Step, plan: LatencyPlan) -> tuple[Latency, dict[str, float | None]]:
+    """The latency, and on a GPU the medians of what it is made of.
+
+    `enqueue_ms` is the host's time until the GPU had the work, `copy_in_ms`, `compute_ms` and `copy_out_ms` are the
+    GPU's, where transfers are timed.
     """
     with timed(step) as lap, uncollected():
         laps = _window(lap, plan, scripted=step.scripted_ms is not None)
     host = quantiles([lap.host_ms for lap in laps])
     gpu = quantiles([lap.gpu_ms for lap in laps if lap.gpu_ms is not None])
-    return Latency(host, gpu, "gpu" if gpu else "host", settings(plan))  # type: ignore[arg-type]
+    latency = Latency(host, gpu, "gpu" if gpu else "host", settings(plan))  # type: ignore[arg-type]
+    return latency, _made_of(laps, [part.name for part in step.parts])
 
 
 def settings(plan: LatencyPlan) -> dict[str, Any]:
     """How a window is measured; windows with different settings are never compared."""
     return {
-        "transfers": False,
-        "cuda_graph": False,
-        "streams": 1,
-        "depth": 1,
-        "flush_l2": False,
+        "transfers": plan.transfers,
+        "cuda_graph": plan.cuda_graph,
+        "streams": plan.streams,
+        "depth": plan.depth,
+        "flush_l2": plan.flush_l2,
         "warmup_s": plan.warmup_s,
         "min_time_s": plan.min_time_s,
         "min_count": plan.min_count,
@@ -57,6 +64,12 @@ def quantiles(samples_ms: list[float]) -> Quantiles | None:
         ci95_ms=stats.median_interval(ordered),
         samples=len(ordered),
     )
+
+
+def _made_of(laps: Sequence[Lap], parts: Sequence[str]) -> dict[str, float | None]:
+    found = {"enqueue_ms": [lap.enqueue_ms for lap in laps if lap.enqueue_ms is not None]}
+    found |= {f"{name}_ms": [lap.parts_ms[number] for lap in laps] for number, name in enumerate(parts)}
+    return {name: stats.median(sorted(times)) for name, times in found.items() if times}
 
 
 def _window(lap: Callable[[], Lap], plan: LatencyPlan, *, scripted: bool) -> list[Lap]:
