@@ -93,10 +93,11 @@ class FakeNvml:
     def __init__(
         self, *, sm_mhz: Sequence[float] = (1980,), reasons: Sequence[int] = (0,),
         processes: Sequence[Sequence[int]] = (), refuses: Sequence[str] = (),
+        persistent: bool = True,
     ) -> None:  # fmt: skip
         self._scripts = {"sm": iter(sm_mhz), "reasons": iter(reasons), "processes": iter(processes or [[os.getpid()]])}
         self._last: dict[str, object] = {}
-        self._refuses = refuses
+        self._refuses, self._persistent = refuses, persistent
         self.asked: list[str] = []
 
     def _next(self, what: str):
@@ -109,6 +110,17 @@ class FakeNvml:
 
     def nvmlDeviceGetClockInfo(self, handle, kind):
         return self._next("sm") if kind == self.NVML_CLOCK_SM else 3201
+
+    def nvmlDeviceGetPersistenceMode(self, handle):
+        return int(self._persistent)
+
+    def nvmlDeviceGetMaxClockInfo(self, handle, kind):
+        return 1980
+
+    def nvmlDeviceGetMigMode(self, handle):
+        if "MIG" in self._refuses:
+            raise NVMLError("Not Supported")
+        return [0, 0]
 
     def nvmlDeviceGetTemperature(self, handle, sensor):
         return 41

@@ -9,16 +9,21 @@ from harness.commands.places import cache_folder
 from harness.records import Environment
 from harness.runner.client import WorkerFailed
 from harness.runner.runner import Bench, Settings
+from harness.timing.advice import advice
 
 
 def doctor(asked: argparse.Namespace) -> int:  # noqa: ARG001 - every command takes its arguments
-    """Print machine, versions and every backend with its state; exit 0."""
+    """Print machine, versions, every backend with its state, and what would make timing steadier; exit 0."""
     with Bench(Settings(cache_folder(None), timeout_s=120)) as bench:
         states = {name: _state(bench, name) for name in BACKENDS}
-        _print_machine(bench.environment())
+        environment = bench.environment()
+        _print_machine(environment)
     print("\nbackends")
     for name, state in states.items():
         print(f"  {name:22s} {state}")
+    print("\nsteadier timing (for an administrator; nothing is changed from here)")
+    for line in advice([gpu.uuid for gpu in environment.gpus]):
+        print(f"  {line}")
     return 0
 
 

@@ -29,6 +29,17 @@ class Reading:
     throttled: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Standing:
+    """How a GPU is set up; None for what it does not tell."""
+
+    persistent: bool | None
+    """Whether the driver stays loaded while nobody uses the GPU."""
+    max_sm_mhz: float | None
+    mig: bool | None
+    """Whether the GPU is divided into instances."""
+
+
 class Device:
     """One GPU as NVML sees it; what it refuses to tell is asked once and kept in `untold` with the reason."""
 
@@ -50,6 +61,17 @@ class Device:
             ),
             power_w=None if power_mw is None else power_mw / 1e3,
             throttled=tuple(name for bit, name in REASONS.items() if int(bits) & bit),
+        )
+
+    def standing(self) -> Standing:
+        """How the GPU is set up."""
+        nvml, gpu = self._nvml, self._handle
+        persistent = self._ask("persistence mode", lambda: nvml.nvmlDeviceGetPersistenceMode(gpu))
+        mig = self._ask("MIG", lambda: nvml.nvmlDeviceGetMigMode(gpu)[0])
+        return Standing(
+            persistent=None if persistent is None else bool(persistent),
+            max_sm_mhz=self._ask("highest clock", lambda: nvml.nvmlDeviceGetMaxClockInfo(gpu, nvml.NVML_CLOCK_SM)),
+            mig=None if mig is None else bool(mig),
         )
 
     def processes(self) -> tuple[int, ...] | None:
