@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 
 from clocks import FakeNvml
@@ -61,19 +62,24 @@ def test_processes_of_the_measurement_are_not_foreign():
     assert seen(processes=[[os.getpid(), 77]]).foreign == ()
 
 
+def test_idle_workers_of_the_harness_are_not_foreign():
+    command = [sys.executable, "-c", "input()", "-m", "harness.runner.worker"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as worker:
+        evidence = seen(processes=[[os.getpid(), worker.pid]])
+        worker.communicate(b"\n")
+
+    assert evidence.foreign == ()
+
+
 def test_a_process_that_was_there_at_the_start_alone_is_foreign():
     assert seen(processes=[[os.getpid(), 12], [os.getpid()]]).foreign == ("train-12 (process 12)",)
 
 
 def test_ids_of_another_namespace_are_told_as_unknown():
-    evidence = seen(processes=[[901], [901]])
+    evidence = seen(processes=[[901], [901, 902]])
 
     assert evidence.foreign == ()
-    assert evidence.untold == ("whose processes use the GPU: NVML lists 1, and not this one",)
-
-
-def test_more_processes_than_ours_are_foreign_whatever_their_ids():
-    assert seen(processes=[[], [901, 902, 903]]).foreign == ("1 processes without a known id",)
+    assert evidence.untold == ("whose processes use the GPU: NVML lists 2, and this one is not among them",)
 
 
 def test_processes_that_are_not_told_are_no_finding():

@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from harness.errors import DeviceError
 from harness.records import Evidence
@@ -42,7 +43,8 @@ class Sight:
 class Watch:
     """Sees every block of a launch; `gpu` is None where no GPU takes part or none can be asked.
 
-    `ours` are the processes that belong to the measurement beside this one.
+    `ours` are the processes that belong to the measurement beside this one; workers of the harness belong to it too:
+    they keep memory on the GPU, and work only while nobody holds it alone for timing.
     """
 
     def __init__(self, gpu: nvml.Device | None, *, ours: Collection[int] = (), untold: tuple[str, ...] = ()) -> None:
@@ -104,7 +106,8 @@ class Watch:
         pids = self._gpu.processes() if self._gpu else None
         if pids is None or self._gpu is None:
             return None
-        return {pid: f"{self._gpu.name_of(pid)} (process {pid})" for pid in pids}
+        workers = {pid for pid in pids if pid != os.getpid() and _is_worker(pid)}
+        return {pid: f"{self._gpu.name_of(pid)} (process {pid})" for pid in pids if pid not in workers}
 
     def _strangers(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Processes that are not ours, and what cannot be known of them: a container may have ids of its own."""
@@ -114,9 +117,7 @@ class Watch:
         if self._ours & now.keys():
             seen = {**(self._processes or {}), **now}
             return tuple(name for pid, name in sorted(seen.items()) if pid not in self._ours), ()
-        surplus = len(now) - len(self._ours)
-        words = f"whose processes use the GPU: NVML lists {len(now)}, and not this one"
-        return (f"{surplus} processes without a known id",) if surplus > 0 else (), (words,)
+        return (), (f"whose processes use the GPU: NVML lists {len(now)}, and this one is not among them",)
 
     def _refused(self) -> tuple[str, ...]:
         told = [f"GPU's {what}: {why}" for what, why in self._gpu.untold.items()] if self._gpu else []
@@ -133,6 +134,15 @@ def watch(uuid: str | None, *, ours: Collection[int] = ()) -> Watch:
         return Watch(nvml.find(uuid), ours=ours)
     except DeviceError as error:
         return Watch(None, ours=ours, untold=(f"clocks and processes of the GPU: {error}",))
+
+
+def _is_worker(process: int) -> bool:
+    """Whether a process is a worker of the harness, of the same user: those share its locks."""
+    place = Path(f"/proc/{process}")
+    try:
+        return b"harness.runner.worker" in (place / "cmdline").read_bytes() and place.stat().st_uid == os.getuid()
+    except OSError:
+        return False
 
 
 def _waited(name: str, side: Sight) -> str:
