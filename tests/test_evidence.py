@@ -63,8 +63,9 @@ def test_processes_of_the_measurement_are_not_foreign():
 
 
 def test_idle_workers_of_the_harness_are_not_foreign():
-    command = [sys.executable, "-c", "input()", "-m", "harness.runner.worker"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as worker:
+    command = [sys.executable, "-c", "print(flush=True); input()", "-m", "harness.runner.worker"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
+        worker.stdout.readline()  # it runs
         evidence = seen(processes=[[os.getpid(), worker.pid]])
         worker.communicate(b"\n")
 
