@@ -19,7 +19,7 @@ from _pytest._code.code import ReprExceptionInfo, ReprFileLocation, ReprTracebac
 from harness.errors import HarnessError, SuiteError
 
 if TYPE_CHECKING:
-    from harness.records import Interpreter, Location, Plan, Record
+    from harness.records import Interpreter, Location, Outcome, Plan, Record
     from harness.runner.recorder import Judged
     from harness.runner.runner import Bench, Settings
 
@@ -57,6 +57,7 @@ class Shared:
         self._config = config
         self._bench: Bench | None = None
         self._judged: dict[Path, Judged] = {}
+        self._outcomes: dict[str, Outcome] = {}
         self.plans: list[Plan] = []
         self.compared: set[str] = set()
         """Suites that have an item for accepted cases which they no longer make."""
@@ -112,15 +113,26 @@ class Shared:
 
     def measure(self, plan: Plan) -> Record:
         """Measure, judge and keep one case."""
-        from harness.runner.decided import Held, decided, held
+        from harness.runner.decided import Held, decided, facing, held, opponents
 
-        judged = self._judge(plan)
-        found = held(plan, self.bench().outcome(plan), judged, self._settings())
-        record = (
-            decided([found], judged, self._settings(), len(self.plans) - 1)[0] if isinstance(found, Held) else found
-        )
+        judged, settings = self._judge(plan), self._settings()
+        outcome, other = self._outcome(plan), opponents([plan], self.plans).get(plan.case.id)
+        if other is not None and outcome.latency is not None:
+            found = facing(plan, outcome, other, self._outcome(other), judged, settings)
+        else:
+            found = held(plan, outcome, judged, settings)
+        record = decided([found], judged, settings, len(self.plans) - 1)[0] if isinstance(found, Held) else found
         self._keep([record])
         return record
+
+    def _outcome(self, plan: Plan) -> Outcome:
+        """What is measured of a case; once, where others are compared with it."""
+        if plan.case.id not in self._outcomes:
+            outcome = self.bench().outcome(plan)
+            if all(one.against is None for one in self.plans):
+                return outcome
+            self._outcomes[plan.case.id] = outcome
+        return self._outcomes[plan.case.id]
 
     def missing(self, suite: str) -> list[Record]:
         """Keep and return the accepted cases of a suite that no file makes any more, whatever was selected."""

@@ -21,7 +21,7 @@ from harness.judge.drift import has_drifted
 from harness.judge.gate import EXIT_INTERRUPTED, EXIT_MACHINE
 from harness.records import Outcome, Plan, Record, Run, SelfTest
 from harness.runner.client import WorkerFailed
-from harness.runner.decided import Held, decided, held, undecided
+from harness.runner.decided import Pending, opponents, with_opponents
 from harness.runner.recorder import Header, Judged, finish, header
 from harness.runner.runner import Bench, Settings
 from harness.runner.runner import run as run_plans
@@ -49,8 +49,12 @@ def run(asked: argparse.Namespace) -> int:
         )
         for plan in plans:  # a damaged baseline is told before anything is measured
             judged.entries(plan.case)
+        others = opponents(plans, every)
+        pending = Pending(plans, others, judged, settings)
         scope = [] if asked.expression else every
-        return _measure(plans, scope, settings, bench, judged, head, journal, folder, fail_on)
+        return _measure(
+            with_opponents(plans, others), pending, scope, settings, bench, judged, head, journal, folder, fail_on
+        )
 
 
 @contextmanager
@@ -112,6 +116,7 @@ def require(bench: Bench, backends: Sequence[str]) -> None:
 
 def _measure(
     plans: Sequence[Plan],
+    pending: Pending,
     scope: Sequence[Plan],
     settings: Settings,
     bench: Bench,
@@ -122,7 +127,6 @@ def _measure(
     fail_on: Sequence[str],
 ) -> int:
     records: list[Record] = []
-    waiting: list[Held] = []
     interrupted = False
 
     def keep(record: Record) -> None:
@@ -131,18 +135,17 @@ def _measure(
         tell(line(record))
 
     def done(plan: Plan, outcome: Outcome) -> None:
-        found = held(plan, outcome, judged, settings)
+        found = pending.take(plan, outcome)
         if isinstance(found, Record):
             return keep(found)
-        waiting.append(found)
-        return tell(f"{'measured':12s} {plan.case.id}  next: timed in turns with what was accepted")
+        return tell(f"{'measured':12s} {plan.case.id}  {found}")
 
     try:
         run_plans(plans, settings, bench, done)
-        late = decided(waiting, judged, settings)
+        late = pending.decided()
     except KeyboardInterrupt:  # also SIGTERM
         interrupted = True
-        late = undecided(waiting, judged)
+        late = pending.undecided()
     for record in late:
         keep(record)
     if scope and not interrupted:

@@ -32,6 +32,8 @@ class Accepted:
     """The case is the accepted artefact itself, in the environment in which it was accepted."""
     why_stored: str = ""
     """Why there is no duel."""
+    versus: str = ""
+    """What it is compared with instead of what was accepted: another environment, in words; a duel alone decides."""
 
 
 def judge_latency(
@@ -44,6 +46,9 @@ def judge_latency(
         return [], "inconclusive" if baseline else None, words + (", but the baseline was" if baseline else "")
     now = decided(latency)
     checks = [_budget(name, limit, now) for name, limit in plan.budget.items()]
+    if accepted.versus:
+        more, status, words = _versus(plan, accepted)
+        return [*checks, *more], status, f"{accepted.versus}: {words}"
     if baseline is None:
         return checks, None, f"p50 {now.p50_ms:.4g} ms ({latency.decided_on}); no accepted latency to compare with"
     if refusal := _incomparable(latency, baseline):
@@ -59,6 +64,15 @@ def judge_latency(
     why = accepted.why_stored or (f"not timed in turns: {accepted.duel.failures[0]}" if accepted.duel else "")
     check, status, words = _change(plan, now, decided(baseline))
     return [*checks, check], status, words + (f"; {why}" if why else "")
+
+
+def _versus(plan: LatencyPlan, accepted: Accepted) -> tuple[list[Check], str, str]:
+    """The decision on launches in turns with another environment; without any, nothing is decided."""
+    duel = accepted.duel
+    if duel is not None and duel.launches:
+        return judge_duel(plan, duel, accepted.admission, accepted.p)
+    why = accepted.why_stored or (duel.failures[0] if duel and duel.failures else "the run was interrupted")
+    return [], "inconclusive", f"not timed in turns: {why}"
 
 
 def decided(latency: Latency) -> Quantiles:

@@ -63,6 +63,11 @@ class WorkerProcess:
         self._log_start = self._log.stat().st_size
         return self._ask(operation, arguments)
 
+    @property
+    def alive(self) -> bool:
+        """Whether there is a process that a request would go to."""
+        return self._process is not None and self._process.poll() is None
+
     def kill(self) -> None:
         """End the process at once; a request under way in another thread fails."""
         process = self._process

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
 from harness.backends import worker_variables
 from harness.codec import decode, encode
+from harness.errors import CaseError
 from harness.judge import first_line
 from harness.judge.duels import wanted
 from harness.records import Admission, Contestant, Duel, Injection, Interpreter, Plan
+from harness.runner import across
 from harness.runner.client import WorkerFailed, WorkerProcess
 from harness.runner.runner import Settings
 
@@ -33,6 +35,8 @@ class Match:
     """Side a in words."""
     injected: Injection | None = None
     """How side b is slowed on purpose."""
+    other: Plan | None = None
+    """The case of side a, where it runs in another environment: then two processes take turns."""
 
 
 Wanted = Callable[[Match, Duel], int]
@@ -72,21 +76,31 @@ def _joined(held: Duel, one: Duel) -> Duel:
 
 
 def _launch(matches: Sequence[Match], settings: Settings, scratch: Path, first: str) -> Iterator[tuple[int, Duel]]:
-    """One fresh process for each interpreter and set of variables, each match timed once; with its place."""
+    """Fresh processes for each set of interpreters and variables, each match timed once; with its place."""
     for number, (at, lane) in enumerate(_lanes(matches)):
-        with closing(at.started(settings, scratch / str(number))) as worker:
+        with ExitStack() as opened:
+            workers = {
+                side: opened.enter_context(closing(one.started(settings, scratch / f"{number}-{side}")))
+                for side, one in at.items()
+            }
             for place, match in lane:
-                yield place, _turns(worker, match, first)
+                yield place, _turns(workers, match, first)
 
 
-def _turns(worker: WorkerProcess, match: Match, first: str) -> Duel:
+def _turns(workers: Mapping[str, WorkerProcess], match: Match, first: str) -> Duel:
+    """One launch in the worker of side b, or in that and the one of side a."""
     try:
+        if match.other is not None:
+            return across.turns({"a": match.other, "b": match.plan}, {"a": match.a, "b": match.b}, workers, first)
         sides = {"a": encode(match.a), "b": encode(match.b)}
         injected = encode(match.injected) if match.injected else None
-        return decode(Duel, worker.request("duel", plan=encode(match.plan), **sides, first=first, injected=injected))
+        told = workers["b"].request("duel", plan=encode(match.plan), **sides, first=first, injected=injected)
+        return decode(Duel, told)
     except WorkerFailed as lost:
         words = f"{lost.failure.kind} in {lost.failure.stage}: {first_line(lost.failure.message)}"
-        return Duel((), "host", {}, match.against, (words,))
+    except CaseError as error:
+        words = f"{error.kind} in time: {first_line(str(error))}"
+    return Duel((), "host", {}, match.against, (words,))
 
 
 @dataclass(frozen=True, order=True)
@@ -109,9 +123,12 @@ def lane_of(plan: Plan) -> Lane:
     return Lane(plan.interpreter.name, plan.interpreter.python or "", tuple(sorted(variables.items())))
 
 
-def _lanes(matches: Sequence[Match]) -> Iterator[tuple[Lane, list[tuple[int, Match]]]]:
-    def lane(numbered: tuple[int, Match]) -> Lane:
-        return lane_of(numbered[1].plan)
+def _lanes(matches: Sequence[Match]) -> Iterator[tuple[dict[str, Lane], list[tuple[int, Match]]]]:
+    """Side to what its process is started with, and the matches of such processes with their places."""
 
-    for at, group in groupby(sorted(enumerate(matches), key=lane), key=lane):
-        yield at, list(group)
+    def sides(numbered: tuple[int, Match]) -> list[tuple[str, Lane]]:
+        plans = {"b": numbered[1].plan, "a": numbered[1].other}
+        return [(side, lane_of(plan)) for side, plan in sorted(plans.items()) if plan is not None]
+
+    for at, group in groupby(sorted(enumerate(matches), key=sides), key=sides):
+        yield dict(at), list(group)

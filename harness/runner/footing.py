@@ -10,6 +10,7 @@ from typing import Any
 from harness import artefacts
 from harness.backends import RUNTIMES
 from harness.baselines import Entry
+from harness.judge import first_line
 from harness.records import Contestant, Digests, Environment, Outcome, Plan
 
 
@@ -24,6 +25,8 @@ class Footing:
     """The candidate."""
     why_stored: str = ""
     """Why they cannot be timed in turns, where they cannot."""
+    other: Plan | None = None
+    """The case of side a, where that is the same case in another environment."""
 
     @property
     def in_turns(self) -> bool:
@@ -58,6 +61,46 @@ def footing(
     if missing:
         return Footing(why_stored=f"artefact {' and '.join(missing)} is not kept here (--artefacts)")
     return Footing(a=then, b=now)
+
+
+def across(plan: Plan, outcome: Outcome, other: Plan, theirs: Outcome | None, folder: Path) -> Footing:
+    """How a measured case can be compared with the same case in another environment, measured in this run too."""
+    if why := _unmeasured(theirs):
+        return Footing(why_stored=f"{other.case.id} {why}", other=other)
+    if plan.case.backend not in RUNTIMES:
+        return Footing(why_stored=f"the times of {plan.case.backend} are scripted", other=other)
+    a, b = (
+        contestant(one.digests, one.attested.get("options")) if one is not None else None for one in (theirs, outcome)
+    )
+    if a is None or b is None or theirs is None:
+        return Footing(why_stored="the run does not tell what was built", other=other)
+    if theirs.digests.inputs != outcome.digests.inputs:
+        return Footing(why_stored="the two have other inputs: NumPy made other random numbers there", other=other)
+    gone = [one.digest[:12] for one in (a, b) if not artefacts.has(folder, one.digest)]
+    if gone:
+        return Footing(why_stored=f"artefact {' and '.join(gone)} was not kept (--artefacts)", other=other)
+    return Footing(a=a, b=b, other=other)
+
+
+def _unmeasured(outcome: Outcome | None) -> str:
+    """Why there is nothing to compare with; empty where there is."""
+    if outcome is None:
+        return "was not measured: the run was interrupted"
+    if outcome.skipped is not None:
+        return f"was skipped: {first_line(outcome.skipped)}"
+    if outcome.error is not None:
+        return f"ended in an error: {outcome.error.kind} in {outcome.error.stage}: {first_line(outcome.error.message)}"
+    return "" if outcome.latency is not None else "was not timed"
+
+
+def versus(backend: str, name: str, now: Environment, then: Environment) -> str:
+    """What is compared with what, in the versions that the speed of a backend depends on; `name` is the other's."""
+    told = [
+        f"{runtime} {now.versions[runtime]} against {then.versions[runtime]}"
+        for runtime in RUNTIMES.get(backend, ())
+        if runtime in now.versions and runtime in then.versions and now.versions[runtime] != then.versions[runtime]
+    ]
+    return ", ".join(told) or f"against environment {name}"
 
 
 def upgraded(backend: str, then: Mapping[str, str], now: Mapping[str, str]) -> str:

@@ -28,6 +28,7 @@ from harness.judge.slower import naming_layers
 from harness.records import (
     DEFAULT_ENVIRONMENT,
     SCHEMA,
+    Admission,
     Case,
     Digests,
     Duel,
@@ -40,7 +41,7 @@ from harness.records import (
     Run,
 )
 from harness.runner.duels import Match
-from harness.runner.footing import NO_FOOTING, Footing, footing
+from harness.runner.footing import NO_FOOTING, Footing, footing, versus
 
 NAMED = ("model", "inputs", "options", "onnxruntime", "tensorrt", "tensorrt_rtx", "driver")
 """What a headline names when it changed since the baseline was accepted."""
@@ -101,6 +102,8 @@ class Judged:
 
     def footing(self, plan: Plan, outcome: Outcome, artefacts: Path | None = None) -> Footing:
         """How the latency of a measured case can be compared; `artefacts` is where artefacts are kept, if anywhere."""
+        if plan.against is not None:
+            return NO_FOOTING
         environment = self._environment(plan.case.environment)
         return footing(plan, outcome, self.entries(plan.case).get(plan.case.id), environment, artefacts)
 
@@ -108,16 +111,29 @@ class Judged:
         """What is to be timed in turns, for a footing that allows it."""
         if on.a is None or on.b is None:
             raise HarnessError(f"{plan.case.id}: has no accepted artefact to be timed in turns with")
+        if on.other is not None:
+            return Match(plan, on.a, on.b, None, f"environment {on.other.case.environment}", other=on.other)
+        return Match(plan, on.a, on.b, self._admission(plan), f"accepted artefact {on.a.digest[:12]}")
+
+    def _admission(self, plan: Plan) -> Admission | None:
+        """What is known of launches against the accepted artefact; two processes differ by more."""
         entry = self.entries(plan.case).get(plan.case.id)
-        return Match(plan, on.a, on.b, entry.admission if entry else None, f"accepted artefact {on.a.digest[:12]}")
+        return entry.admission if entry is not None and plan.against is None else None
+
+    def _versus(self, plan: Plan) -> str:
+        """What the case is compared with other than what was accepted for it; empty where it is not."""
+        if plan.against is None:
+            return ""
+        here, there = (self._environment(name) for name in (plan.case.environment, plan.against.name))
+        return versus(plan.case.backend, plan.against.name, here, there)
 
     def p_values(self, plans: Iterable[Plan], duels: Mapping[str, Duel]) -> Mapping[str, Mapping[str, float]]:
         """The p-values of duels that are decided together, adjusted for their number."""
         raw = {}
         for plan in plans:
-            entry, duel = self.entries(plan.case).get(plan.case.id), duels.get(plan.case.id)
+            duel = duels.get(plan.case.id)
             if duel is not None and duel.launches:
-                raw[plan.case.id] = p_values(duel, plan.latency, entry.admission if entry else None)
+                raw[plan.case.id] = p_values(duel, plan.latency, self._admission(plan))
         return adjusted(raw)
 
     def record(
@@ -131,10 +147,10 @@ class Judged:
         """The record of one measured case; `p` are the duel's p-values, adjusted for all duels of the run."""
         entry = self.entries(plan.case).get(plan.case.id)
         accepted = entry.latency if entry else None
-        timed = Accepted(accepted, duel, entry.admission if entry else None, p, on.same, on.why_stored)
+        timed = Accepted(accepted, duel, self._admission(plan), p, on.same, on.why_stored, self._versus(plan))
         errors = entry.errors if entry else None
         verdict = judge(plan, outcome, known=entry is not None, accepted=errors, timed=timed)
-        before = entry.profile if entry else None
+        before = entry.profile if entry and plan.against is None else None
         verdict = naming_layers(verdict, before, outcome.profile)
         changed = self._changed(plan.case, entry, outcome)
         latency = outcome.latency
@@ -248,6 +264,7 @@ def plan_digest(plan: Plan) -> str:
         plan.options,
         replace(plan.fidelity, slack=1.0, required=False),
         plan.builds,
+        *([plan.against.name] if plan.against else []),
     )
     text = json.dumps([_beside_suite(encode(part), suite) for part in parts], sort_keys=True)
     return sha256(text.encode()).hexdigest()

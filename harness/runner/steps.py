@@ -18,7 +18,7 @@ from harness.backends.base import Artefact, Backend, BuildSpec, Mode, Session, S
 from harness.environment import describe
 from harness.errors import InputError, Unsupported
 from harness.inputs.feeds import feeds
-from harness.records import Contestant, Digests, Duel, Environment, Injection, ModelFile, Outcome, Plan
+from harness.records import Contestant, Digests, Duel, Environment, Injection, LatencyPlan, ModelFile, Outcome, Plan
 from harness.runner import builds, footprint, layer_times, tensors, twin_files, twins, windows
 from harness.runner.candidate import Answers, Folders, answers, moved_rows, repeats
 from harness.runner.candidate import keep as keep_all
@@ -30,14 +30,12 @@ from harness.runner.repeats import infer_all, keep_unstable, unrepeatable
 from harness.runner.stages import Stages
 from harness.sources import SOURCES, Fetched
 from harness.sources.inspect import inspect
-from harness.timing.duel import DuelSettings, duel
+from harness.timing.duel import duel, settings_for
 from harness.timing.evidence import watch
 from harness.timing.inject import slowed, tail
 from harness.timing.sides import LocalSide
 from harness.variants.prepare import prepare
 
-DUEL_SHARE = 0.2
-"""Of a plain window's time, what each side of a duel takes in one launch at least."""
 REFERENCE_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "onnxruntime-cpu": {"threads": 1, "graph_optimization": "disable"},
 }
@@ -118,26 +116,29 @@ class Steps:
         """
         backend = _backend(plan.case.backend)
         stages = Stages(self._announce, self._gpu(backend))
-        prepared = self._prepare(plan, stages)
+        prepared = self._prepare(replace(plan, variant=ModelFile("", b.digest)), stages)  # nothing is to be converted
         timing, _ = windows.applied(plan.latency, backend.device)
         steps: dict[str, Step] = {}
         with ExitStack() as opened:
             for name, one in sorted({"a": a, "b": b}.items(), reverse=first == "b"):
                 with stages("load"):
-                    artefact = Artefact(artefacts.find(self._cache, one.digest), one.digest)
-                    spec = replace(
-                        prepared.spec, model=artefact.path, options=one.options, attest=False, mode=windows.mode(timing)
-                    )
-                    session = opened.enter_context(closing(backend.open(artefact, spec)))
-                    bound = session.bind(prepared.feeds.batches[0])
-                    steps[name] = opened.enter_context(windows.readied(bound, timing))
+                    steps[name] = self._bound(backend, prepared, one, timing, opened)
             with stages("time", alone=True):
                 if injected is not None:
                     steps["b"] = opened.enter_context(_slowed(steps["b"], injected))
                 sides = {name: opened.enter_context(LocalSide(step)) for name, step in steps.items()}
-                settings = DuelSettings(min_time_s=DUEL_SHARE * plan.latency.min_time_s)
+                settings = settings_for(plan.latency)
                 launch = duel(sides["a"], sides["b"], settings, first=first, watch=watch(self._gpu(backend)))
         return Duel((launch,), sides["b"].decided_on, {**settings.record(), **windows.told(timing)}, a.digest)
+
+    def _bound(
+        self, backend: Backend, prepared: Prepared, one: Contestant, timing: LatencyPlan, opened: ExitStack
+    ) -> Step:
+        """A kept artefact, opened and bound to the first batch; InputError when it is not kept here any more."""
+        artefact = Artefact(artefacts.find(self._cache, one.digest), one.digest)
+        spec = replace(prepared.spec, model=artefact.path, options=one.options, attest=False, mode=windows.mode(timing))
+        session = opened.enter_context(closing(backend.open(artefact, spec)))
+        return opened.enter_context(windows.readied(session.bind(prepared.feeds.batches[0]), timing))
 
     def _measure(
         self,

@@ -40,6 +40,7 @@ class Worker:
         self._stage = "start"
         self._cache, self._scratch = cache, scratch
         self._steps: Any = None
+        self._hand: Any = None
         self._operations: Mapping[str, Callable[..., Any]] = {
             "hello": self._hello,
             "outline": self._outline,
@@ -49,6 +50,10 @@ class Worker:
             "variant": self._variant,
             "measure": self._measure,
             "duel": self._duel,
+            "hold": self._hold,
+            "place": self._place,
+            "block": self._block,
+            "release": self._release,
             "debug": self._debug,
         }
 
@@ -120,6 +125,23 @@ class Worker:
         sides = decode(Contestant, a), decode(Contestant, b)
         slowed = decode(Injection, injected) if injected else None
         return encode(self._steps.duel(decode(Plan, plan), *sides, first, slowed))
+
+    def _hold(self, plan: Any, one: Any) -> Any:
+        """One side of a case, resident until it is released, that is timed in turns with one of another process."""
+        from harness.runner.hand import Hand
+
+        self._hand = self._hand or Hand(self._cache, self._scratch, self._announce)
+        return encode(self._hand.hold(decode(Plan, plan), decode(Contestant, one)))
+
+    def _place(self, cpu: int) -> None:
+        self._hand.place(cpu)
+
+    def _block(self, count: int) -> Any:
+        return encode(self._hand.block(count))
+
+    def _release(self) -> None:
+        if self._hand is not None:
+            self._hand.release()
 
     def _debug(self, step: str, plan: Any, **arguments: Any) -> Any:
         """One step of `harness debug`."""

@@ -15,11 +15,15 @@ from typing import Any
 
 from harness import stats
 from harness.errors import CaseError
-from harness.records import Evidence, Launch
+from harness.records import Evidence, LatencyPlan, Launch
 from harness.timing.evidence import Sight, Watch
 from harness.timing.settle import MOST_S, WITHIN, has_settled
 from harness.timing.sides import Block, Side
 
+SHARE = 0.2
+"""Of a plain window's time, what each side takes in one launch at least."""
+APART_BLOCK_MS = 5.0
+"""A block's length where the sides are two processes."""
 TAIL_FACTOR = 1.5
 """Iterations longer than this many medians of side a are its tail."""
 
@@ -57,6 +61,12 @@ class DuelSettings:
     def record(self) -> dict[str, Any]:
         """The settings for `Duel.settings`."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+
+def settings_for(plan: LatencyPlan, *, apart: bool = False) -> DuelSettings:
+    """How the two sides of a case are timed; where they are processes, a change of sides takes longer than a block."""
+    settings = DuelSettings(min_time_s=SHARE * plan.min_time_s)
+    return replace(settings, block_ms=APART_BLOCK_MS) if apart else settings
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,61 @@
+"""Two processes take turns: each holds one side of a case, and is asked for its blocks from here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from harness.codec import decode, encode
+from harness.records import Contestant, Duel, Plan
+from harness.runner.client import WorkerProcess
+from harness.runner.lock import device_locks
+from harness.timing.duel import duel, settings_for
+from harness.timing.evidence import watch
+from harness.timing.sides import Block
+
+
+class RemoteSide:
+    """A side that another process holds."""
+
+    def __init__(self, worker: WorkerProcess, told: Mapping[str, Any]) -> None:
+        self._worker = worker
+        self.decided_on = str(told["decided_on"])
+
+    def block(self, count: int) -> Block:
+        """That many iterations, timed where they run; the other process rests meanwhile."""
+        return decode(Block, self._worker.request("block", count=count))
+
+
+def turns(
+    plans: Mapping[str, Plan],
+    contestants: Mapping[str, Contestant],
+    workers: Mapping[str, WorkerProcess],
+    first: str,
+) -> Duel:
+    """One launch of the sides "a" and "b", each in its worker; `first` is opened first.
+
+    On a CPU both are timed on the same one: a neighbour of another slows one side for as long as the launch lasts
+    (measured: single-threaded launches against themselves up to 50 % apart, within 2 % on the same CPU). Raises
+    WorkerFailed where a worker cannot hold its side, and CaseError where the two cannot be compared.
+    """
+    order = ("a", "b") if first == "a" else ("b", "a")
+    try:
+        told = {
+            side: workers[side].request("hold", plan=encode(plans[side]), one=encode(contestants[side]))
+            for side in order
+        }
+        gpu = told["b"]["gpu"]
+        settings = settings_for(plans["b"].latency, apart=True)
+        with device_locks(gpu, alone=True):
+            if gpu is None:
+                for side in order:
+                    workers[side].request("place", cpu=told[first]["cpu"])
+            a, b = (RemoteSide(workers[side], told[side]) for side in ("a", "b"))
+            seen = watch(gpu, ours=[told[side]["pid"] for side in order])
+            launch = duel(a, b, settings, first=first, watch=seen)
+    finally:
+        for side in order:
+            if workers[side].alive:
+                workers[side].request("release")
+    how = {**settings.record(), **told["b"]["settings"], "processes": 2}
+    return Duel((launch,), b.decided_on, how, contestants["a"].digest)

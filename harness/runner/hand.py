@@ -1,0 +1,77 @@
+"""A worker's part where two processes take turns: it holds one side, and times a block when it is asked to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from harness.backends import BACKENDS
+from harness.backends.base import Backend
+from harness.errors import CaseError
+from harness.records import Contestant, ModelFile, Plan
+from harness.runner import windows
+from harness.runner.stages import Stages
+from harness.runner.steps import Steps
+from harness.timing.rest import rest
+from harness.timing.sides import Block, LocalSide
+
+
+class Hand(Steps):
+    """Holds one side at a time."""
+
+    _held: ExitStack | None = None
+    _side: LocalSide | None = None
+    _free: Collection[int] = ()
+    """The CPUs that the thread may run on, while it is kept on one of them."""
+
+    def hold(self, plan: Plan, one: Contestant) -> Mapping[str, Any]:
+        """Open and bind an artefact of a case; tells the clock that decides, how it is timed, and on what."""
+        self.release()
+        backend: Backend = BACKENDS.load(plan.case.backend)()
+        stages = Stages(self._announce, self._gpu(backend))
+        # the artefact is what is opened: nothing is to be converted for it
+        prepared = self._prepare(replace(plan, variant=ModelFile("", one.digest)), stages)
+        timing, _ = windows.applied(plan.latency, backend.device)
+        with ExitStack() as opened, stages("load"):
+            step = self._bound(backend, prepared, one, timing, opened)
+            self._side = opened.enter_context(LocalSide(step))
+            self._held = opened.pop_all()
+        rest()
+        return {
+            "decided_on": self._side.decided_on,
+            "gpu": self._gpu(backend),
+            "pid": os.getpid(),
+            "cpu": current_cpu(),
+            "settings": windows.told(timing),
+        }
+
+    def block(self, count: int) -> Block:
+        """That many iterations of the side that is held; answered when this process leaves the CPU to the other."""
+        if self._side is None:
+            raise CaseError("nothing is held: a block was asked for before a side")
+        timed = self._side.block(count)
+        rest()
+        return timed
+
+    def place(self, cpu: int) -> None:
+        """Keep the thread that times on one CPU; threads that the session made already go where they like."""
+        self._free = self._free or os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {cpu})
+
+    def release(self) -> None:
+        """Close what is held, if anything is."""
+        if self._free:
+            os.sched_setaffinity(0, self._free)
+        held, self._held, self._side = self._held, None, None
+        if held is not None:
+            held.close()
+
+
+def current_cpu() -> int:
+    """The CPU that this thread ran on last (proc(5), field 39 of stat)."""
+    stat = Path("/proc/thread-self/stat").read_text("ascii", "replace")
+    return int(stat.rpartition(")")[2].split()[36])
