@@ -119,6 +119,29 @@ def test_noise_is_of_the_size_of_rounding_and_the_same_every_time(tmp_path, opse
     assert 1e-8 < np.sqrt(np.mean((first - exact) ** 2)) / np.sqrt(np.mean(exact**2)) < 1e-6
 
 
+def test_hardware_that_cuts_operands_to_tf32_instead_of_rounding_them_is_healthy(tmp_path):
+    weights = np.abs(RNG.normal(0, 1, (64, 8))).astype(np.float32)  # of one sign, so that cuts add up
+    made = graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        {"x": (TensorProto.FLOAT, ["n", 64])},
+        {"y": (TensorProto.FLOAT, ["n", 8])},
+        {"w": weights},
+    )
+    onnx.save(made, tmp_path / "model.onnx")
+    x = np.abs(RNG.normal(0, 1, (64, 64))).astype(np.float32)
+    spec = BuildSpec("t", tmp_path / "model.onnx", "tf32", {}, {"x": "float32", "y": "float32"}, {})
+    found = evaluate(Cpu(), spec, [{"x": x}], FidelityPlan())
+
+    def cut(values):
+        return (values.view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32).astype(np.float64)
+
+    candidate = {"y": (cut(x) @ cut(weights)).astype(np.float32)}
+    checks = judge_fidelity(plan("tf32"), measure(found, [candidate]))
+    assert [check.name for check in checks if not check.ok] == []
+    wrong = {"y": candidate["y"] * np.float32(1.005)}
+    assert [check.name for check in judge_fidelity(plan("tf32"), measure(found, [wrong])) if not check.ok]
+
+
 def test_noise_moves_no_tensor_that_a_shape_is_computed_from(tmp_path):
     resize = graph(
         [

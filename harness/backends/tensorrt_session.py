@@ -118,9 +118,13 @@ class TensorRTSession:
         return None
 
     def profile(self, feeds: Feeds, iterations: int) -> tuple[LayerTime, ...]:
-        """The GPU time of each layer of the engine."""
+        """The GPU time of each layer of the engine; what was bound before is bound no more."""
         self._feed(feeds)
-        return profile(self._trt, self._context, self._infer_alone, iterations, about(self.inspect()))
+        try:
+            return profile(self._trt, self._context, self._infer_alone, iterations, about(self.inspect()))
+        finally:  # a context that was profiled once stays slower; no two may share the engine's only profile
+            self._context = None
+            self._context = self._engine.create_execution_context()
 
     def _infer_alone(self) -> None:
         self._enqueue(1)

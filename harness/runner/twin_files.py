@@ -29,6 +29,7 @@ def keep(folder: Path, made: Twin, **about: Any) -> None:
     tensors.save(folder / "steady", batches)
     scores = [{name: ties.scores[number] for name, ties in made.ties.items()} for number in range(len(made.outputs))]
     tensors.save(folder / "scores", scores)
+    tensors.save(folder / "cut", made.cut)
     about["ties"] = {name: {"axis": ties.axis, "reach": ties.reach} for name, ties in made.ties.items()}
     about["noise"] = {
         name: {"members": one.members, "largest": one.largest, "fine": one.fine, "unit": one.unit}
@@ -55,7 +56,8 @@ def _read(folder: Path, changed_ns: int) -> tuple[Twin, dict[str, Any]]:
     steady = {name: [batch[name] for batch in masks] for name in (masks[0] if masks else ())}
     scores, _ = tensors.load(folder / "scores")
     ties = {name: Ties(scores=[batch[name] for batch in scores], **one) for name, one in about["ties"].items()}
-    return Twin(outputs, noise, steady, tuple(about["notes"]), about["independent"], ties=ties), about
+    cut, _ = tensors.load(folder / "cut")
+    return Twin(outputs, noise, steady, tuple(about["notes"]), about["independent"], None, ties, cut), about
 
 
 def noise_rms(folder: Path | None) -> dict[str, float]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,6 +21,10 @@ class Events:
     def mark(self, number: int) -> None:
         """The moment at which all work enqueued so far is done."""
         check(self._cuda.cudaEventRecord(self._events[number], self._stream))
+
+    def marker(self, number: int) -> Callable[[], tuple[Any, ...]]:
+        """What does so with nothing around it; its status is for `check`, later."""
+        return partial(self._cuda.cudaEventRecord, self._events[number], self._stream)
 
     def wait(self, number: int) -> None:
         """Wait for a moment."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from time import perf_counter
 
-from harness.backends.base import Part, Step
+from harness.backends.base import Step
+from harness.backends.cuda import check
 from harness.timing.events import Events
 
 
@@ -38,9 +38,8 @@ def timed(step: Step) -> Iterator[Callable[[], Lap]]:
     elif step.stream is None:
         yield lambda: _host_lap(step)
     else:
-        parts = step.parts or (Part("compute", partial(step.run, 1)),)
-        with Events(step.stream, len(parts) + 1) as events:
-            yield lambda: _gpu_lap(step.before, parts, events)
+        with Events(step.stream, max(2, len(step.parts) + 1)) as events:
+            yield _parts_lap(step, events) if step.parts else _gpu_lap(step, events)
 
 
 @contextmanager
@@ -62,16 +61,42 @@ def _host_lap(step: Step) -> Lap:
     return Lap((perf_counter() - start) * 1e3, None)
 
 
-def _gpu_lap(before: Callable[[], None] | None, parts: Sequence[Part], events: Events) -> Lap:
-    if before is not None:
-        before()
-    start = perf_counter()
-    events.mark(0)
-    for number, part in enumerate(parts, 1):
-        part.run()
-        events.mark(number)
-    enqueued = perf_counter()
-    gpu_ms = events.elapsed_ms(0, len(parts))
-    host_ms = (perf_counter() - start) * 1e3
-    parts_ms = tuple(events.elapsed_ms(number, number + 1) for number in range(len(parts)) if len(parts) > 1)
-    return Lap(host_ms, gpu_ms, (enqueued - start) * 1e3, parts_ms)
+def _gpu_lap(step: Step, events: Events) -> Callable[[], Lap]:
+    """As little as can be between the two moments: where the GPU waits for the host, it is timed as well."""
+    before, run, begin, end = step.before, step.run, events.marker(0), events.marker(1)
+
+    def lap() -> Lap:
+        if before is not None:
+            before()
+        start = perf_counter()
+        begun = begin()
+        run(1)
+        ended = end()
+        enqueued = perf_counter()
+        gpu_ms = events.elapsed_ms(0, 1)
+        host_ms = (perf_counter() - start) * 1e3
+        check(begun)
+        check(ended)
+        return Lap(host_ms, gpu_ms, (enqueued - start) * 1e3)
+
+    return lap
+
+
+def _parts_lap(step: Step, events: Events) -> Callable[[], Lap]:
+    before, parts = step.before, step.parts
+
+    def lap() -> Lap:
+        if before is not None:
+            before()
+        start = perf_counter()
+        events.mark(0)
+        for number, part in enumerate(parts, 1):
+            part.run()
+            events.mark(number)
+        enqueued = perf_counter()
+        gpu_ms = events.elapsed_ms(0, len(parts))
+        host_ms = (perf_counter() - start) * 1e3
+        parts_ms = tuple(events.elapsed_ms(number, number + 1) for number in range(len(parts)))
+        return Lap(host_ms, gpu_ms, (enqueued - start) * 1e3, parts_ms)
+
+    return lap

@@ -32,6 +32,8 @@ QUANTISED_ROUNDOFF = 2.0**-11
 QUANTISERS = frozenset(("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"))
 SPLITTER = 2.0**13 + 1
 """Dekker's constant that leaves 11 of float32's 24 bits."""
+ONE_BIT = 2.0**23 + 1
+"""As `SPLITTER`, leaving one."""
 RANDOM_OPSET = 21
 """Later opsets changed the types that operators take, and ONNX Runtime has no random numbers for them yet."""
 LEAST_NORMAL = 2.0**-14
@@ -84,8 +86,10 @@ CONTENT = {"Resize": (0,), "Upsample": (0,), "Loop": ()}
 """Of those the inputs that are data after all."""
 
 
-def twin(model: Any, precision: str, *, noise: float = 0.0) -> Any:
+def twin(model: Any, precision: str, *, noise: float = 0.0, cut: bool = False) -> Any:
     """The twin of a variant, changed in place; with `noise` (in units of roundoff) each run gives another evaluation.
+
+    With `cut`, operands lose the bits that TF32 lacks instead of being rounded to it, as in tensor cores.
 
     The model comes from `harness.variants.graph.load_model`: shapes inferred, nodes named. Raises Unsupported where a
     half type cannot be told.
@@ -93,7 +97,7 @@ def twin(model: Any, precision: str, *, noise: float = 0.0) -> Any:
     own_names(model)
     _refuse_unknown(model)
     quantised = _behind_any(model, lambda node: node.op_type in QUANTISERS)
-    rounding = _Rounding(_types(model), precision, noise, quantised, _decides_shapes(model), _folded(model))
+    rounding = _Rounding(_types(model), precision, noise, quantised, _decides_shapes(model), _folded(model), cut)
     _widen(model)
     for graph in graphs(model.graph):
         rounding.apply(graph)
@@ -138,9 +142,10 @@ class _Rounding:
         quantised: set[str],
         still: set[str],
         folded: set[str],
+        cut: bool,
     ) -> None:
         self._types, self._precision, self._noise = types, precision, noise
-        self._quantised, self._still, self._folded = quantised, still, folded
+        self._quantised, self._still, self._folded, self._cut = quantised, still, folded, cut
         self._seeds = count(1)
 
     def apply(self, graph: Any) -> None:
@@ -228,14 +233,37 @@ class _Rounding:
             if self._noise:  # hardware may cut where the twin rounds
                 made += self._shake(name, f"{to}/moved", TF32_ROUNDOFF)
                 name = f"{to}/moved"
-            made += [
-                _constant(f"{to}/splitter", SPLITTER),
-                _node("Mul", [name, f"{to}/splitter"], f"{to}/scaled"),
-                _node("Sub", [f"{to}/scaled", name], f"{to}/rest"),
-                _node("Sub", [f"{to}/scaled", f"{to}/rest"], to),
-            ]
+            if self._cut:
+                made += _half_less(name, f"{to}/less")
+                name = f"{to}/less"
+            made += _split(name, to, SPLITTER)
             node.input[position] = to
         return made
+
+
+def _split(source: str, target: str, splitter: float) -> list[Any]:
+    """target = source rounded to fewer bits, by Dekker's splitting."""
+    return [
+        _constant(f"{target}/splitter", splitter),
+        _node("Mul", [source, f"{target}/splitter"], f"{target}/scaled"),
+        _node("Sub", [f"{target}/scaled", source], f"{target}/rest"),
+        _node("Sub", [f"{target}/scaled", f"{target}/rest"], target),
+    ]
+
+
+def _half_less(source: str, target: str) -> list[Any]:
+    """target = source, nearer to zero by just under half a unit in TF32's last place: rounding it cuts the source.
+
+    Three quarters of a number, rounded to one bit, are the power of two at or below it.
+    """
+    return [
+        _constant(f"{target}/quarters", 0.75),
+        _node("Mul", [source, f"{target}/quarters"], f"{target}/lower"),
+        *_split(f"{target}/lower", f"{target}/power", ONE_BIT),
+        _constant(f"{target}/half", TF32_ROUNDOFF * (1 - TF32_ROUNDOFF)),
+        _node("Mul", [f"{target}/power", f"{target}/half"], f"{target}/by"),
+        _node("Sub", [source, f"{target}/by"], target),
+    ]
 
 
 def _lower_opset(model: Any) -> None:
