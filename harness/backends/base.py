@@ -76,6 +76,8 @@ class Step:
     """CUDA stream handle; None: the work is done when `run` returns."""
     scripted_ms: Callable[[], float] | None = None
     """A clock that tells scripted durations instead of measuring."""
+    canary_ms: float | None = None
+    """What the canary takes where durations are scripted."""
     parts: tuple[Part, ...] = ()
     """What `run(1)` enqueues, in order, where its parts can be timed one by one."""
     before: Callable[[], None] | None = None

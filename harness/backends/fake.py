@@ -6,11 +6,13 @@ The script is a YAML file named in `options.fake.script`; the first entry whose 
       - match: "*/fp16/*"                        # as in the shell; default "*"
         outputs: {logits: {scale: 1.1, add: 0.5, nan_at: 3, drop: true, file: out.npz, key: logits}}
         latency_ms: 1.25                         # or a list that repeats, or {mean: 1.25, sd: 0.02, seed: 1}
+        canary_ms: 1.0                           # what fixed work takes on this machine, the default
         crash: {stage: infer, kind: segfault}    # at build, load, infer or time
         unsupported: "no kernel for Conv"
 
 Kinds of crash: segfault, abort, exit, hang, out-of-memory, error. Without a script, outputs are random numbers that
-depend on the inputs alone, so every fake case agrees with a fake reference.
+depend on the inputs alone, so every fake case agrees with a fake reference. `{measured: [A, B, C]}` in `latency_ms` or
+`canary_ms` has one value for each fresh process that times the case; the last counts for all that follow.
 """
 
 from __future__ import annotations
@@ -36,10 +38,12 @@ from harness.inputs.files import read_array
 from harness.records import LayerTime
 from harness.sources.inspect import ModelInfo, TensorInfo, inspect
 
-ENTRY = {"match", "outputs", "latency_ms", "crash", "unsupported"}
+ENTRY = {"match", "outputs", "latency_ms", "canary_ms", "crash", "unsupported"}
 KINDS: Mapping[str, type] = {"match": str, "outputs": dict, "crash": dict, "unsupported": str}
 CHANGES = {"scale", "add", "nan_at", "drop", "file", "key"}
 STAGES = ("build", "load", "infer", "time")
+MEASUREMENT = "TRT_HARNESS_MEASUREMENT"
+"""The environment variable that counts the fresh processes in which a case is timed."""
 
 
 class Fake:
@@ -102,14 +106,15 @@ class FakeSession:
     def bind(self, feeds: Feeds) -> Step:  # noqa: ARG002 - the script decides how long it takes
         """A step whose clock tells the scripted latencies."""
         with _readable():
-            durations = _durations(self._entry.get("latency_ms", 1.0))
+            durations = _durations(_measured(self._entry.get("latency_ms", 1.0)))
+            canary_ms = _positive(float(_measured(self._entry.get("canary_ms", 1.0))))
 
         def lap() -> float:
             crash(self._entry, "time")
             with _readable():
                 return _positive(next(durations))
 
-        return Step(lambda count: None, scripted_ms=lap)  # noqa: ARG005 - nothing to do
+        return Step(lambda count: None, scripted_ms=lap, canary_ms=canary_ms)  # noqa: ARG005 - nothing to do
 
     def why_no_profile(self) -> str | None:
         """It has no layers."""
@@ -196,6 +201,14 @@ def _random(info: TensorInfo, dimensions: Mapping[str, int], seed: int) -> Tenso
     shape = tuple(dim if isinstance(dim, int) else dimensions.get(str(dim), 1) for dim in info.dims or ())
     values = np.random.default_rng([seed, zlib.crc32(info.name.encode())]).normal(size=shape)
     return values.astype(np.dtype(info.dtype))
+
+
+def _measured(script: Any) -> Any:
+    """What the script says for this process, where it tells the processes that time a case apart."""
+    if not isinstance(script, dict) or "measured" not in script:
+        return script
+    number = int(os.environ.get(MEASUREMENT, "1"))
+    return script["measured"][min(number, len(script["measured"])) - 1]
 
 
 def _durations(script: Any) -> Iterator[float]:

@@ -35,6 +35,8 @@ class Quantiles:
     mean_ms: float
     ci95_ms: tuple[float, float]
     samples: int
+    p10_ms: float | None = None
+    """What slow moments of the machine do not reach; None in runs that are older than its recording."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Latency:
     decided_on: str
     settings: Mapping[str, Any]
     baseline_digest: str | None = None
+    canary_ms: float | None = None
+    """The p10 of fixed work of the same device, which no change can touch, in the same process."""
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from harness.runner.repeats import infer_all, keep_unstable, unrepeatable
 from harness.runner.stages import Stages
 from harness.sources import SOURCES, Fetched
 from harness.sources.inspect import inspect
+from harness.timing.canary import Canary
 from harness.timing.duel import duel, settings_for
 from harness.timing.evidence import watch
 from harness.timing.inject import slowed, tail
@@ -50,6 +51,7 @@ class Steps:
         self._announce = announce
         self._artefacts: dict[str, Artefact] = {}
         self._environment = describe()
+        self._canary = Canary()
 
     @property
     def environment(self) -> Environment:
@@ -252,7 +254,8 @@ class Steps:
             return backend.open(artefact, replace(prepared.spec, mode=mode, attest=False))
 
         with stages("time", alone=True):
-            return windows.time(plan.latency, backend.device, session, another, prepared.feeds.batches[0])
+            first = prepared.feeds.batches[0]
+            return windows.time(plan.latency, backend.device, session, another, first, self._canary)
 
     def _announce_reference(self, stage: str) -> None:
         self._announce(stage if stage == "wait" else f"reference {stage}")

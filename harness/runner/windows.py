@@ -8,7 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from harness.backends.base import PLAIN, Feeds, Mode, Session, Step
+from harness.errors import CaseError
 from harness.records import Latency, LatencyPlan
+from harness.timing.canary import Canary
 from harness.timing.flush import flushed
 from harness.timing.loop import window
 from harness.timing.throughput import throughput
@@ -57,8 +59,15 @@ def readied(step: Step, plan: LatencyPlan) -> Iterator[Step]:
         yield cold
 
 
-def time(plan: LatencyPlan, device: str, session: Session, another: Callable[[Mode], Session], feeds: Feeds) -> Timed:
-    """Latencies, and the throughput where streams or iterations in flight are asked for.
+def time(
+    plan: LatencyPlan,
+    device: str,
+    session: Session,
+    another: Callable[[Mode], Session],
+    feeds: Feeds,
+    canary: Canary,
+) -> Timed:
+    """Latencies with the canary's, and the throughput where streams or iterations in flight are asked for.
 
     A mode other than the plain one takes another session on the same artefact, and each further stream one of its own.
     """
@@ -69,9 +78,20 @@ def time(plan: LatencyPlan, device: str, session: Session, another: Callable[[Mo
             return held.enter_context(closing(another(mode(plan))))
 
         step = (session if mode(plan) == PLAIN else opened()).bind(feeds)
+        canary_ms, remarks = _steady(step, device, canary)
         with readied(step, plan) as ready:
             latency, measures = window(ready, plan)
         if plan.streams > 1 or plan.depth > 1:
             steps = [step, *(opened().bind(feeds) for _ in range(plan.streams - 1))]
             measures["throughput_per_s"] = throughput(steps, plan)
-    return Timed(latency, measures, notes)
+    return Timed(replace(latency, canary_ms=canary_ms), measures, (*notes, *remarks))
+
+
+def _steady(step: Step, device: str, canary: Canary) -> tuple[float | None, tuple[str, ...]]:
+    """What the canary takes here and now; without it a case is timed all the same, and a note says why."""
+    if step.scripted_ms is not None:
+        return step.canary_ms, ()
+    try:
+        return canary.p10_ms(device), ()
+    except CaseError as error:
+        return None, (f"the canary could not be measured, so times of other runs are compared as they are: {error}",)

@@ -63,6 +63,7 @@ def quantiles(samples_ms: list[float]) -> Quantiles | None:
         mean_ms=sum(ordered) / len(ordered),
         ci95_ms=stats.median_interval(ordered),
         samples=len(ordered),
+        p10_ms=stats.quantile(ordered, 0.10),
     )
 
 
