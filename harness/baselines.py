@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -14,6 +14,8 @@ from typing import Any
 from harness.codec import decode, encode
 from harness.errors import UsageError
 from harness.judge.drift import Accuracy, values_of
+from harness.judge.latency import decided, incomparable
+from harness.judge.screen import KEPT
 from harness.records import Admission, Digests, Latency, Profile, Record
 from harness.records.profiles import BASELINE, shortened
 
@@ -21,6 +23,11 @@ SCHEMA = "harness.baseline/1"
 ACCEPTABLE = frozenset({"passed", "new", "improved", "regressed", "inconclusive"})
 """Statuses whose measurements can be accepted; accepting a missing case removes it."""
 DIGITS = 5
+PASTS = 30
+"""Artefacts of the past that an entry remembers, so that small losses can be summed."""
+
+Ran = tuple[str, float, float | None]
+Earlier = tuple[str, float, float | None, int]
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,10 @@ class Entry:
     """What the errors are against; None in entries that are older than its recording."""
     profile: Profile | None = None
     """Where the time went: the slowest layers; None where the run did not tell."""
+    history: tuple[Ran, ...] = ()
+    """Run, p10 and the canary's p10 in ms of every accepted run of this very artefact, oldest first."""
+    past: tuple[Earlier, ...] = ()
+    """The same of what was accepted before it: of each the run in the middle, and how many there were."""
 
     @property
     def errors(self) -> Accuracy:
@@ -98,18 +109,55 @@ def accept(
     records: Sequence[Record],
     about: Mapping[str, Any],
     admissions: Mapping[str, Admission | None] = MappingProxyType({}),
+    unchanged: Collection[str] = (),
 ) -> dict[str, Entry]:
-    """The entries after accepting these records: measured ones replace, missing ones are removed, others stay."""
+    """The entries after accepting these records: measured ones replace, missing ones are removed, others stay.
+
+    `unchanged` are the cases whose artefact, options, inputs and versions are the accepted ones: a run more of them.
+    """
     changed = dict(entries)
     for record in records:
+        case = record.case.id
         if record.status == "missing":
-            changed.pop(record.case.id, None)
-        else:
-            changed[record.case.id] = _entry(record, about, admissions.get(record.case.id))
+            changed.pop(case, None)
+            continue
+        history, past = _grown(record.latency, about["run"], changed.get(case), unchanged=case in unchanged)
+        changed[case] = _entry(record, about, admissions.get(case), history, past)
     return changed
 
 
-def _entry(record: Record, about: Mapping[str, Any], admission: Admission | None) -> Entry:
+def _grown(
+    latency: Latency | None, run: str, before: Entry | None, *, unchanged: bool
+) -> tuple[tuple[Ran, ...], tuple[Earlier, ...]]:
+    """The runs of the accepted artefact with one more, and the artefacts before it."""
+    if latency is None or (p10_ms := decided(latency).p10_ms) is None:
+        return (), ()
+    now = (run, p10_ms, latency.canary_ms)
+    if before is None or before.latency is None or incomparable(latency, before.latency):
+        return (now,), ()
+    if not unchanged:
+        return (now,), (*before.past, *_middle(before.history))[-PASTS:]
+    if run in {one[0] for one in before.history}:  # it is accepted a second time
+        return before.history, before.past
+    return (*before.history, now)[-KEPT:], before.past
+
+
+def _middle(runs: Sequence[Ran]) -> tuple[Earlier, ...]:
+    """The run that stands for all of them; nothing of none."""
+    if not runs:
+        return ()
+    steady = all(canary_ms for _, _, canary_ms in runs)
+    ordered = sorted(runs, key=lambda one: one[1] / one[2] if steady and one[2] else one[1])
+    return ((*ordered[(len(ordered) - 1) // 2], len(runs)),)
+
+
+def _entry(
+    record: Record,
+    about: Mapping[str, Any],
+    admission: Admission | None,
+    history: tuple[Ran, ...],
+    past: tuple[Earlier, ...],
+) -> Entry:
     return Entry(
         record.latency,
         values_of(record.measurements),
@@ -120,6 +168,8 @@ def _entry(record: Record, about: Mapping[str, Any], admission: Admission | None
         reference=record.reference,
         admission=admission,
         profile=shortened(record.profile, BASELINE) if record.profile and record.profile.layers else None,
+        history=history,
+        past=past,
         **about,
     )
 

@@ -135,8 +135,11 @@ def _add_result_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     compare = commands.add_parser("compare", help="what changed between two runs; exit 1 if anything is worse")
     compare.add_argument("runs", nargs=2, type=Path, metavar="RUN", help="a run's folder or its run.json")
     compare.set_defaults(command=_command("compare"))
-    accept = commands.add_parser("accept", help="write the baselines of a run's cases")
-    accept.add_argument("run", type=Path, metavar="RUN", help="a run's folder or its run.json")
+    accept = commands.add_parser("accept", help="write the baselines of runs' cases")
+    accept.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN",
+        help="a run's folder or its run.json; of several each adds to what later runs are compared with",
+    )  # fmt: skip
     accept.add_argument("--reason", required=True, metavar="TEXT", help="why, for the reviewer")
     accept.add_argument("--by", metavar="NAME", help="who (default: the user's name)")
     accept.add_argument(

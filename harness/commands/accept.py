@@ -1,11 +1,11 @@
-"""`harness accept`: make a run's measurements the baseline."""
+"""`harness accept`: make measurements of runs the baseline."""
 
 from __future__ import annotations
 
 import argparse
 import getpass
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from harness import baselines, store, suites
@@ -15,29 +15,50 @@ from harness.commands.places import baselines_folder
 from harness.errors import UsageError
 from harness.judge.drift import accuracy_of, between
 from harness.records import Environment, Record, Run
+from harness.runner.footing import unchanged
+
+CANARY = "numpy"
+"""What computes the host's canary."""
 
 
 def accept(asked: argparse.Namespace) -> int:
-    """Write the baseline files of the run's machine class; cases that are not named stay as they are."""
+    """Write the baseline files of the runs' machine classes, oldest run first; cases not named stay as they are."""
     if not asked.reason.strip():
         raise UsageError("--reason is empty: tell the reviewer why this is right")
-    run = store.read_run(asked.run)
-    records = suites.select(run.records, asked.expression)
-    if not records:
-        raise UsageError(f"no case of {asked.run} matches -k '{asked.expression}'")
-    good = [record for record in records if record.status in ACCEPTABLE or record.status == "missing"]
-    if not good:
-        raise UsageError(
-            f"nothing can be accepted: {_counts(records)}; failed and unmeasured cases cannot be a baseline"
-        )
-    for (environment, suite), group in _by_file(good).items():
-        _write(asked, run, run.environments[environment], suite, group)
-    if left := [record for record in records if record not in good]:
-        print(f"not accepted: {_counts(left)}")
+    runs = sorted(map(store.read_run, asked.runs), key=lambda run: run.started)
+    good = [_acceptable(run, asked.expression) for run in runs]
+    for number, (run, records) in enumerate(zip(runs, good, strict=True)):
+        later = {record.case.id for some in good[number + 1 :] for record in some}
+        for (environment, suite), group in _by_file(records).items():
+            _write(asked, run, run.environments[environment], suite, group, later)
+        left = [record for record in suites.select(run.records, asked.expression) if record not in records]
+        if left:
+            print(f"not accepted: {_counts(left)}")
     return 0
 
 
-def _write(asked: argparse.Namespace, run: Run, environment: Environment, suite: str, group: Sequence[Record]) -> None:
+def _acceptable(run: Run, expression: str) -> list[Record]:
+    """The records that can be a baseline; UsageError where a run has none."""
+    records = suites.select(run.records, expression)
+    if not records:
+        raise UsageError(f"no case of run {run.id} matches -k '{expression}'")
+    good = [record for record in records if record.status in ACCEPTABLE or record.status == "missing"]
+    if not good:
+        raise UsageError(
+            f"nothing of run {run.id} can be accepted: {_counts(records)}; failed and unmeasured cases cannot be a "
+            "baseline"
+        )
+    return good
+
+
+def _write(
+    asked: argparse.Namespace,
+    run: Run,
+    environment: Environment,
+    suite: str,
+    group: Sequence[Record],
+    later: Collection[str],
+) -> None:
     file = group[0].case.location.file
     if not (asked.baselines or asked.root or Path(file).exists()):
         raise UsageError(
@@ -54,10 +75,19 @@ def _write(asked: argparse.Namespace, run: Run, environment: Environment, suite:
         "reason": asked.reason,
     }
     before = baselines.read(folder, environment.fingerprint, suite)
-    admissions = admitted(asked, environment, group, before)
-    path = baselines.write(folder, environment.fingerprint, suite, baselines.accept(before, group, about, admissions))
+    admissions = admitted(asked, environment, group, before, later)
+    more = [one.case.id for one in group if one.case.id in before and _once_more(one, before, environment)]
+    entries = baselines.accept(before, group, about, admissions, more)
+    path = baselines.write(folder, environment.fingerprint, suite, entries)
     print(f"accepted {_counts(group)} into {path}")
     _tell_drift(before, group)
+
+
+def _once_more(record: Record, before: Mapping[str, Entry], environment: Environment) -> bool:
+    """Whether a run is one more of what is accepted, timed beside the same canary."""
+    entry = before[record.case.id]
+    same_canary = entry.versions.get(CANARY) == environment.versions.get(CANARY)
+    return same_canary and unchanged(record, entry, environment)
 
 
 def _tell_drift(before: Mapping[str, Entry], records: Sequence[Record]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,18 +15,25 @@ from harness.errors import HarnessError
 from harness.records import DEFAULT_ENVIRONMENT, Admission, Contestant, Duel, Environment, Plan, Record
 from harness.runner.admission import Candidate, admissions
 from harness.runner.client import WorkerFailed
-from harness.runner.footing import contestant, upgraded
+from harness.runner.footing import contestant, unchanged, upgraded
 from harness.runner.recorder import plan_digest
 from harness.runner.runner import DEFAULT_TIMEOUT_S, Bench, Settings
 
 
 def admitted(
-    asked: argparse.Namespace, environment: Environment, records: Sequence[Record], before: Mapping[str, Entry]
+    asked: argparse.Namespace,
+    environment: Environment,
+    records: Sequence[Record],
+    before: Mapping[str, Entry],
+    later: Collection[str],
 ) -> dict[str, Admission | None]:
-    """Case id to its admission: the one it has, where nothing that matters changed, or a new one, measured now."""
+    """Case id to its admission: the one it has, where nothing that matters changed, or a new one, measured now.
+
+    `later` are the cases whose turn comes with a run that is accepted after this one.
+    """
     timed = [record for record in records if record.latency is not None and record.case.backend in RUNTIMES]
     found = {record.case.id: _kept(record, before.get(record.case.id), environment) for record in timed}
-    fresh = [record for record in timed if found[record.case.id] is None]
+    fresh = [record for record in timed if found[record.case.id] is None and record.case.id not in later]
     if not fresh or not asked.launches:
         return found
     settings = Settings(cache_folder(asked.artefacts), DEFAULT_TIMEOUT_S)
@@ -43,10 +50,7 @@ def admitted(
 
 def _kept(record: Record, entry: Entry | None, environment: Environment) -> Admission | None:
     """The admission of an entry whose artefact, options and versions are still the same."""
-    if entry is None or entry.admission is None or upgraded(record.case.backend, entry.versions, environment.versions):
-        return None
-    same = contestant(entry.digests, entry.options) == _artefact(record)
-    return entry.admission if same and entry.digests.inputs == record.digests.inputs else None
+    return entry.admission if entry is not None and unchanged(record, entry, environment) else None
 
 
 def _artefact(record: Record) -> Contestant | None:

@@ -51,7 +51,7 @@ def judge_latency(
         return [*checks, *more], status, f"{accepted.versus}: {words}"
     if baseline is None:
         return checks, None, f"p50 {now.p50_ms:.4g} ms ({latency.decided_on}); no accepted latency to compare with"
-    if refusal := _incomparable(latency, baseline):
+    if refusal := incomparable(latency, baseline):
         return checks, "inconclusive", refusal
     if accepted.same:
         words = f"{SAME}: p50 {now.p50_ms:.4g} ms now, {decided(baseline).p50_ms:.4g} ms when it was accepted"
@@ -95,7 +95,7 @@ def _same(now: Quantiles, then: Quantiles, words: str) -> Check:
     return Check("latency/regression", "latency", None, "p50_ms", now.p50_ms, None, then.p50_ms, ok=True, reason=words)
 
 
-def _incomparable(latency: Latency, baseline: Latency) -> str | None:
+def incomparable(latency: Latency, baseline: Latency) -> str | None:
     """Windows measured in different ways are never compared; the headline names what differs."""
     ours, theirs = dict(latency.settings), dict(baseline.settings)
     differing = [key for key in sorted({*ours, *theirs}) if ours.get(key) != theirs.get(key)]

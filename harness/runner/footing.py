@@ -11,7 +11,7 @@ from harness import artefacts
 from harness.backends import RUNTIMES
 from harness.baselines import Entry
 from harness.judge import first_line
-from harness.records import Contestant, Digests, Environment, Outcome, Plan
+from harness.records import Contestant, Digests, Environment, Outcome, Plan, Record
 
 
 @dataclass(frozen=True)
@@ -105,9 +105,16 @@ def versus(backend: str, name: str, now: Environment, then: Environment) -> str:
 
 def upgraded(backend: str, then: Mapping[str, str], now: Mapping[str, str]) -> str:
     """Which versions that the speed of a backend depends on are not as they were; empty for none."""
-    return ", ".join(
-        f"{name} {then.get(name)} -> {now.get(name)}" for name in RUNTIMES[backend] if then.get(name) != now.get(name)
-    )
+    names = RUNTIMES.get(backend, ())
+    return ", ".join(f"{name} {then.get(name)} -> {now.get(name)}" for name in names if then.get(name) != now.get(name))
+
+
+def unchanged(record: Record, entry: Entry, environment: Environment) -> bool:
+    """Whether a measured case is what was accepted: its artefact, options, inputs and versions."""
+    if upgraded(record.case.backend, entry.versions, environment.versions):
+        return False
+    now = contestant(record.digests, record.attested.get("options"))
+    return now == contestant(entry.digests, entry.options) and entry.digests.inputs == record.digests.inputs
 
 
 def contestant(digests: Digests, options: Mapping[str, Any] | None) -> Contestant | None:
