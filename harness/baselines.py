@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
@@ -159,7 +159,7 @@ def _entry(
     past: tuple[Earlier, ...],
 ) -> Entry:
     return Entry(
-        record.latency,
+        record.latency and _bare(record.latency),
         values_of(record.measurements),
         record.digests,
         measures=record.measures,
@@ -174,8 +174,17 @@ def _entry(
     )
 
 
+def _bare(latency: Latency) -> Latency:
+    """A latency without its spread, by which nothing is decided."""
+    gpu = latency.gpu and replace(latency.gpu, spread=None)
+    return replace(latency, host=replace(latency.host, spread=None), gpu=gpu)
+
+
 def _line(entry: Entry) -> str:
     data = _rounded(encode(entry))
+    for clock in ("host", "gpu"):
+        if data["latency"] and data["latency"][clock]:
+            del data["latency"][clock]["spread"]
     if data["profile"]:
         data["profile"]["layers"] = [_lean(layer) for layer in data["profile"]["layers"]]
     return json.dumps(data, sort_keys=True)

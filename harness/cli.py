@@ -57,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_suite_commands(commands)
     _add_result_commands(commands)
+    _add_interchange(commands)
     _add_debug(commands)
     _add_selftest(commands)
     doctor = commands.add_parser("doctor", help="what this machine can run, and how to get what is missing")
@@ -152,6 +153,20 @@ def _add_result_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     _add_environments(accept)
     _add_baselines(accept)
     accept.set_defaults(command=_command("accept"))
+
+
+def _add_interchange(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    export = commands.add_parser("export", help="write a run as pytest-benchmark's JSON")
+    export.add_argument("run", type=Path, metavar="RUN", help="a run's folder or its run.json")
+    export.add_argument("-o", dest="output", type=Path, required=True, metavar="FILE", help="file to write")
+    export.set_defaults(command=_command("export"))
+    taken = commands.add_parser("import", help="make a run of pytest-benchmark's JSON")
+    taken.add_argument("files", nargs="+", type=Path, metavar="FILE", help="earlier ones are what the last is seen by")
+    taken.add_argument("-o", dest="output", type=Path, required=True, metavar="DIR", help="where to write the run")
+    taken.add_argument("--suite", default="pytest", metavar="NAME", help="first part of the ids (default pytest)")
+    _add_root(taken)
+    _add_baselines(taken)
+    taken.set_defaults(command=_command("import_results"))
 
 
 def _add_debug(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

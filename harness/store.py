@@ -17,7 +17,8 @@ from harness.records import SCHEMA, STATUSES, Record, Run, SelfTest
 
 RUN_FILE = "run.json"
 JOURNAL_FILE = "journal.jsonl"
-_NAME = re.compile(r"(?!\.)[A-Za-z0-9._+-]+")
+NAME = re.compile(r"(?!\.)[A-Za-z0-9._+-]+")
+"""What names of suites and machine classes are made of: they become names of files."""
 
 
 class Journal:
@@ -135,13 +136,13 @@ def read_run(path: Path) -> Run:
 def _sound(run: Run) -> Run:
     """The run itself; ValueError where its parts do not fit together or could not be written back safely."""
     for environment in run.environments.values():
-        if not _NAME.fullmatch(environment.fingerprint):
+        if not NAME.fullmatch(environment.fingerprint):
             raise ValueError(f"'{environment.fingerprint}' is no machine class")
     for record in run.records:
         if record.environment not in run.environments:
             raise ValueError(f"{record.case.id}: its environment '{record.environment}' is not described")
         if record.status not in STATUSES:
             raise ValueError(f"{record.case.id}: unknown status '{record.status}'")
-        if not _NAME.fullmatch(record.case.suite):
+        if not NAME.fullmatch(record.case.suite):
             raise ValueError(f"'{record.case.suite}' is no name of a suite")
     return run

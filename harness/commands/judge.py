@@ -13,6 +13,7 @@ from harness import store, suites
 from harness.commands.places import baselines_folder, pythons, statuses
 from harness.commands.run import line, summary_line, write
 from harness.errors import UsageError
+from harness.interchange.schema import TOOL
 from harness.judge.accuracy import STRUCTURE, changed_tolerances, conditioning, unmeasured
 from harness.judge.gate import EXIT_INTERRUPTED
 from harness.judge.stability import AGAIN
@@ -68,7 +69,10 @@ def judge(asked: argparse.Namespace) -> int:
 
 
 def _plans(asked: argparse.Namespace, run: Run) -> list[Plan]:
-    files = asked.suite or sorted({Path(record.case.location.file) for record in run.records})
+    made = [record.case for record in run.records if record.case.backend != TOOL]
+    if not (made or asked.suite):
+        raise UsageError(f"the run holds nothing but results of {TOOL}, which no suite makes: import or run them again")
+    files = asked.suite or sorted({Path(case.location.file) for case in made})
     return suites.load(files, asked.root, pythons(asked.environments))
 
 

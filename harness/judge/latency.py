@@ -81,7 +81,10 @@ def decided(latency: Latency) -> Quantiles:
 
 
 def _budget(name: str, limit: float, now: Quantiles) -> Check:
-    value = float(getattr(now, name))
+    value: float | None = getattr(now, name)
+    if value is None:
+        reason = f"{name.removesuffix('_ms')} was not measured"
+        return Check(f"latency/{name}", "latency", None, name, None, limit, None, ok=False, reason=reason)
     ok = value <= limit
     reason = f"{name.removesuffix('_ms')} {value:.4g} ms {'<=' if ok else '>'} {limit:g} ms"
     needed = samples_for(PERCENTILES[name]) if name in PERCENTILES else 1

@@ -5,7 +5,7 @@ into a `Verdict`; case, outcome and verdict make a `Record`; records make a `Run
 """
 
 from harness.records.duels import Admission, Contestant, Duel, Evidence, Launch
-from harness.records.outcomes import PERCENTILES, Digests, Failure, Latency, Measurement, Outcome, Quantiles
+from harness.records.outcomes import PERCENTILES, Digests, Failure, Latency, Measurement, Outcome, Quantiles, Spread
 from harness.records.plans import (
     DEFAULT_ENVIRONMENT,
     AttestationPlan,
@@ -90,6 +90,7 @@ __all__ = [
     "Screening",
     "SelfTest",
     "Source",
+    "Spread",
     "Task",
     "Verdict",
 ]

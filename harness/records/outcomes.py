@@ -26,17 +26,38 @@ PERCENTILES: Mapping[str, float] = {"p90_ms": 0.90, "p99_ms": 0.99}
 
 
 @dataclass(frozen=True)
+class Spread:
+    """How far the samples of a latency lie apart."""
+
+    min_ms: float
+    max_ms: float
+    sd_ms: float
+    """Standard deviation of the samples."""
+    q1_ms: float
+    q3_ms: float
+    low_ms: float
+    high_ms: float
+    """Smallest and largest sample within 1.5 interquartile ranges of the quartiles (Tukey's fences)."""
+    beyond_fences: int
+    beyond_sd: int
+    """Samples outside of the fences, and further than one standard deviation from the mean."""
+
+
+@dataclass(frozen=True)
 class Quantiles:
     """A latency distribution in milliseconds; the interval is the 95 % one of the median."""
 
     p50_ms: float
-    p90_ms: float
-    p99_ms: float
+    p90_ms: float | None
+    p99_ms: float | None
+    """None where another tool measured, and kept no samples."""
     mean_ms: float
     ci95_ms: tuple[float, float]
     samples: int
     p10_ms: float | None = None
     """What slow moments of the machine do not reach; None in runs that are older than its recording."""
+    spread: Spread | None = None
+    """None in runs that are older than its recording, and in baselines, which do without it."""
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any
 
 from harness import stats
 from harness.backends.base import Step
-from harness.records import PERCENTILES, Latency, LatencyPlan, Quantiles
+from harness.records import PERCENTILES, Latency, LatencyPlan, Quantiles, Spread
 from harness.timing.laps import Lap, timed, uncollected
 from harness.timing.settle import settle
 
@@ -16,6 +17,8 @@ MAX_TIME_FACTOR = 30.0
 """A window ends after this many times its minimum time even if the count is not reached; two samples are the least."""
 MAX_WARMUP_FACTOR = 10.0
 """A warm-up ends after this many times `warmup_s` even if nothing has settled."""
+TUKEY = 1.5
+"""Interquartile ranges from the quartiles to the fences (Tukey, Exploratory Data Analysis, 1977)."""
 
 
 def measure(step: Step, plan: LatencyPlan) -> Latency:
@@ -64,6 +67,25 @@ def quantiles(samples_ms: list[float]) -> Quantiles | None:
         ci95_ms=stats.median_interval(ordered),
         samples=len(ordered),
         p10_ms=stats.quantile(ordered, 0.10),
+        spread=_spread(ordered),
+    )
+
+
+def _spread(ordered: Sequence[float]) -> Spread:
+    """Of samples in rising order; quartiles are nearest ranks, as all quantiles here."""
+    q1, q3 = stats.quantile(ordered, 0.25), stats.quantile(ordered, 0.75)
+    inside = [one for one in ordered if q1 - TUKEY * (q3 - q1) <= one <= q3 + TUKEY * (q3 - q1)]
+    mean, sd = math.fsum(ordered) / len(ordered), stats.spread(ordered)
+    return Spread(
+        min_ms=ordered[0],
+        max_ms=ordered[-1],
+        sd_ms=sd,
+        q1_ms=q1,
+        q3_ms=q3,
+        low_ms=inside[0],
+        high_ms=inside[-1],
+        beyond_fences=len(ordered) - len(inside),
+        beyond_sd=sum(abs(one - mean) > sd for one in ordered),
     )
 
 

@@ -14,8 +14,8 @@ class Bar:
 
     whose: str
     p50: float
-    p90: float
-    p99: float
+    p90: float | None
+    p99: float | None
     low: float
     high: float
 
@@ -37,7 +37,7 @@ def strip(row: Row) -> Strip | None:
     if not shown or now is None:
         return None
     first = min(min(found.ci95_ms[0], found.p50_ms) for _, found in shown)
-    last = max(max(found.ci95_ms[1], found.p99_ms) for _, found in shown)
+    last = max(max(found.ci95_ms[1], found.p99_ms or found.p50_ms) for _, found in shown)
     margin = (last - first) * 0.04 or 0.01 * last or 1.0
     first, last = max(0.0, first - margin), last + margin
     return Strip(tuple(_bar(whose, found, first, last) for whose, found in shown), first, last)
@@ -48,4 +48,5 @@ def _bar(whose: str, found: Quantiles, first: float, last: float) -> Bar:
         return round((value_ms - first) / (last - first) * 100, 2)
 
     low, high = found.ci95_ms
-    return Bar(whose, place(found.p50_ms), place(found.p90_ms), place(found.p99_ms), place(low), place(high))
+    p90, p99 = (None if value is None else place(value) for value in (found.p90_ms, found.p99_ms))
+    return Bar(whose, place(found.p50_ms), p90, p99, place(low), place(high))
