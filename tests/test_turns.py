@@ -12,6 +12,7 @@ import pytest
 from harness import artefacts
 from harness.baselines import read
 from harness.errors import InputError
+from harness.judge.launches import FEWEST
 from harness.records import Record
 from harness.store import read_run
 from models import conv_net
@@ -80,12 +81,14 @@ def test_the_accepted_artefact_in_the_same_environment_passes_for_that_reason(ac
 def test_other_options_are_timed_in_turns_and_a_slower_one_is_regressed_in_the_same_words_when_judged_again(accepted):
     slower = suite(accepted, "disable")
 
-    assert harness(accepted, "run", slower, "-o", "second") == 1
-    assert harness(accepted, "judge", "second") == 1
+    status = harness(accepted, "run", slower, "-o", "second")
 
     record = only(accepted / "second")
-    assert record.status == "regressed"
     assert record.duel is not None
+    if sum(launch.spoiled is None for launch in record.duel.launches) < FEWEST:
+        pytest.skip(f"others keep this machine too busy to time anything: {record.headline}")
+    assert status == harness(accepted, "judge", "second") == 1
+    assert record.status == "regressed"
     assert len(record.duel.launches) >= 10
     assert {launch.first for launch in record.duel.launches} == {"a", "b"}
     assert f"in turns with accepted artefact {record.digests.variant[:12]}" in record.headline

@@ -15,6 +15,7 @@ from typing import Any
 from harness import artefacts
 from harness.backends import BACKENDS, SCRIPTED, TWIN_BACKEND
 from harness.backends.base import Artefact, Backend, BuildSpec, Mode, Session, Step
+from harness.backends.cuda import one_stream
 from harness.environment import describe
 from harness.errors import InputError, Unsupported
 from harness.inputs.feeds import feeds
@@ -122,6 +123,8 @@ class Steps:
         timing, _ = windows.applied(plan.latency, backend.device)
         steps: dict[str, Step] = {}
         with ExitStack() as opened:
+            if backend.device == "cuda":
+                opened.enter_context(one_stream())
             for name, one in sorted({"a": a, "b": b}.items(), reverse=first == "b"):
                 with stages("load"):
                     steps[name] = self._bound(backend, prepared, one, timing, opened)

@@ -17,6 +17,7 @@ from time import perf_counter
 
 from harness.backends import BACKENDS
 from harness.backends.base import Step
+from harness.backends.cuda import one_stream
 from harness.environment import describe
 from harness.errors import CaseError
 from harness.records import Launch
@@ -59,7 +60,8 @@ def _timed(cell: Cell, folder: Path, number: int, arms: list[str], window_s: flo
     """Windows of the session that was made first, before there is another; then both in turns."""
     device = BACKENDS.load(cell.backend)().device
     given = feeds_of(cell, folder)
-    with opened(cell, folder) as first_session, _canary(device) as canary:
+    shared = one_stream() if device == "cuda" else nullcontext()
+    with shared, opened(cell, folder) as first_session, _canary(device) as canary:
         first_step = first_session.bind(given)
         for arm in arms:
             name = "A" if arm == "null" else arm
