@@ -52,7 +52,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--harness-require", action="append", default=[], metavar="BACKEND", help="run nothing if it is absent"
     )
+    group.addoption(
+        "--harness-gate-benchmarks",
+        action="store_true",
+        help="fail if a test of pytest-benchmark is slower than what was accepted for it",
+    )
     group.addoption("--harness-keep-outputs", action="store_true", help="keep outputs in --harness-output")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The mark with limits of one benchmark, which strict markers ask for."""
+    words = "harness_gate(regression, floor_us): limits of a benchmark, where --harness-gate-benchmarks is given"
+    config.addinivalue_line("markers", words)
 
 
 def _folder(text: str) -> str:
@@ -84,6 +95,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if config.getoption("harness_keep_outputs") and output is None:
         raise pytest.UsageError("--harness-keep-outputs: give the folder to keep them in with --harness-output")
     _require(config, config.getoption("harness_require"))
+    if config.getoption("harness_gate_benchmarks"):
+        from harness.pytest_benchmarks import gate
+
+        config.pluginmanager.register(gate(config), "harness-benchmarks")
     if output is not None:
         config.pluginmanager.register(RunFolder(config, output), "harness-run-folder")
 
@@ -207,12 +222,18 @@ class RunFolder:
 
     def _environments(self, records: Sequence[Record]) -> Mapping[str, Environment]:
         """The environments of the records; under xdist no backend was asked for its versions here yet."""
-        from harness.records import Interpreter
+        from harness.backends import BACKENDS
+        from harness.pytest_benchmarks import environment
+        from harness.records import DEFAULT_ENVIRONMENT, Interpreter
         from harness.runner.client import WorkerFailed
 
-        bench, known = shared(self._config).bench(), shared(self._config).interpreters(records)
-        places = [(record.case.backend, record.environment) for record in records if record.status != "missing"]
+        ours = [record for record in records if record.case.backend in BACKENDS]
+        benchmarks = {} if len(ours) == len(records) else {DEFAULT_ENVIRONMENT: environment()}
+        if not ours:
+            return benchmarks
+        bench, known = shared(self._config).bench(), shared(self._config).interpreters(ours)
+        places = [(record.case.backend, record.environment) for record in ours if record.status != "missing"]
         for backend, name in dict.fromkeys(places):
             with suppress(WorkerFailed):  # its cases say so
                 bench.why_not(backend, known.get(name, Interpreter(name)))
-        return bench.environments()
+        return benchmarks | bench.environments()
