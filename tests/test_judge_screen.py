@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from harness.judge.screen import KEPT, again, broken_job, judge_screen, suspicious
+from harness.judge.screen import KEPT, again, broken_job, broken_jobs, judge_screen, suspicious
 from harness.records import LatencyPlan, Screened, Screening
 
 PLAN = LatencyPlan(floor_us=1.0)
@@ -115,9 +115,26 @@ def test_a_canary_beyond_three_sigma_makes_the_job_invalid():
     broken = broken_job(earlier, [0.55, 0.56], [])
     assert "moved by +11.0%" in broken
     assert status(screening(0.05, 0.05, 0.05), broken=broken) == "inconclusive"
-    assert status(screening(0.0), broken=broken) == "inconclusive"  # nothing is said about the code at all
+    assert status(screening(0.0), broken=broken) == "passed"
+    assert status(screening(0.0, machine=1.1), broken=broken) == "inconclusive"  # that canary is not trusted
     assert broken_job(earlier, [0.45], []) is not None
     assert broken_job(earlier[:4], [5.0], []) is None  # four runs have no band
+
+
+def test_jobs_are_told_apart_by_their_canary():
+    moved = replace(screening(0.0, machine=1.2), decided_on="gpu")
+
+    assert list(broken_jobs([("host", PLAN, screening(0.0)), ("gpu", PLAN, moved)])) == ["gpu"]
+    assert broken_jobs([("gpu", PLAN, replace(moved, history=HISTORY[:4]))]) == {}
+    many = [("gpu", PLAN, screening(0.5 if number < 2 else 0.0)) for number in range(10)]
+    assert "2 of 10 cases" in broken_jobs(many)["gpu"]
+
+
+def test_a_case_that_is_faster_beyond_the_margin_is_improved_where_the_canary_is_trusted():
+    assert status(screening(-0.05)) == "improved"
+    assert status(screening(-0.02)) == "passed"
+    assert status(screening(-0.05, canary=False)) == "passed"
+    assert status(screening(-0.05), broken="it moved") == "passed"
 
 
 def test_more_than_a_tenth_of_at_least_ten_cases_make_the_job_invalid():

@@ -18,6 +18,8 @@ BACKENDS = Registry(
     },
 )
 
+MEASUREMENT = "TRT_HARNESS_MEASUREMENT"
+"""The environment variable that counts the fresh processes in which a case is timed, for scripts to tell them apart."""
 SCRIPTED = frozenset({"fake"})
 """Backends that compute nothing: their outputs have no precision twin."""
 TWIN_BACKEND = "onnxruntime-cpu"

@@ -32,6 +32,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.backends import MEASUREMENT
 from harness.backends.base import Artefact, BuildSpec, Feeds, Session, Step, Tensor
 from harness.errors import BuildError, InputError, Unsupported, did_you_mean
 from harness.inputs.files import read_array
@@ -42,8 +43,6 @@ ENTRY = {"match", "outputs", "latency_ms", "canary_ms", "crash", "unsupported"}
 KINDS: Mapping[str, type] = {"match": str, "outputs": dict, "crash": dict, "unsupported": str}
 CHANGES = {"scale", "add", "nan_at", "drop", "file", "key"}
 STAGES = ("build", "load", "infer", "time")
-MEASUREMENT = "TRT_HARNESS_MEASUREMENT"
-"""The environment variable that counts the fresh processes in which a case is timed."""
 
 
 class Fake:

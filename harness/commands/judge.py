@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,12 +19,13 @@ from harness.judge.gate import EXIT_INTERRUPTED
 from harness.judge.stability import AGAIN
 from harness.metrics import METRICS
 from harness.metrics.compare import compare
-from harness.records import Environment, Measurement, Outcome, Plan, Record, Run
+from harness.records import Environment, Measurement, Outcome, Plan, Record, Run, Screening
 from harness.runner import tensors
 from harness.runner.builds import worst
 from harness.runner.recorder import Judged, finish, header, plan_digest
 from harness.runner.repeats import compared_again
 from harness.runner.runner import excluded
+from harness.runner.screen import of_this_job, screening
 
 COMPARED = frozenset((*STRUCTURE, *METRICS, "tolerance_ratio", "mismatch_share", "mismatches"))
 """What comparing candidate and reference measures; the rest of a record does not change with limits."""
@@ -43,7 +44,11 @@ def judge(asked: argparse.Namespace) -> int:
     kept = [record for record in run.records if _measured(record, plans.get(record.case.id))]
     duels = {record.case.id: record.duel for record in kept if record.duel is not None}
     p = judged.p_values([plans[case] for case in duels], duels)
-    again = [Again(record, plans[record.case.id], p.get(record.case.id, {})) for record in kept]
+    screenings = _screenings(kept, plans, judged)
+    again = [
+        Again(record, plans[record.case.id], p.get(record.case.id, {}), screenings.get(record.case.id))
+        for record in kept
+    ]
     records = [_again(one, judged, source / "outputs") for one in again]
     gone = [record for record in run.records if record.status == "missing" and record.case.id not in plans]
     if gone or len(kept) == len(plans):  # the run was made of whole suites
@@ -93,6 +98,20 @@ class Again:
     record: Record
     plan: Plan
     p: Mapping[str, float]
+    screening: Screening | None
+
+
+def _screenings(records: Sequence[Record], plans: Mapping[str, Plan], judged: Judged) -> dict[str, Screening]:
+    """What was compared with earlier runs, against the accepted runs as they are now."""
+    found = []
+    for record in records:
+        plan, before = plans[record.case.id], record.screening
+        if before is not None:
+            outcome, entry = _outcome(record), judged.entries(plan.case).get(plan.case.id)
+            on = judged.footing(plan, outcome)
+            asked = screening(plan, outcome, entry, on, before.again, before.failures)
+            found += [(plan, asked)] if asked is not None else []
+    return of_this_job(found)
 
 
 def _again(one: Again, judged: Judged, outputs: Path) -> Record:
@@ -105,8 +124,16 @@ def _again(one: Again, judged: Judged, outputs: Path) -> Record:
             f"{record.case.id}: its shapes, inputs, reference, labels, files or options changed since it was measured: "
             "only limits can be judged again, so run it again"
         )
-    outcome = Outcome(
-        measurements=_measurements(record, plan, outputs / record.case.id),
+    outcome = replace(_outcome(record), measurements=_measurements(record, plan, outputs / record.case.id))
+    on = replace(judged.footing(plan, outcome), why_stored=record.why_stored)
+    found = judged.record(plan, outcome, on, record.duel, one.p, one.screening)
+    return replace(found, reproduce=record.reproduce)
+
+
+def _outcome(record: Record) -> Outcome:
+    """What was measured of a record."""
+    return Outcome(
+        measurements=record.measurements,
         latency=record.latency,
         measures=record.measures,
         stages=record.stages,
@@ -118,8 +145,6 @@ def _again(one: Again, judged: Judged, outputs: Path) -> Record:
         attempts=record.attempts,
         profile=record.profile,
     )
-    on = replace(judged.footing(plan, outcome), why_stored=record.why_stored)
-    return replace(judged.record(plan, outcome, on, record.duel, one.p), reproduce=record.reproduce)
 
 
 def _measurements(record: Record, plan: Plan, outputs: Path) -> tuple[Measurement, ...]:

@@ -191,4 +191,11 @@ def summary_line(result: Run) -> str:
     verdict = "passed" if result.gate.passed else f"FAILED (exit {result.gate.exit_status})"
     drifted = sum(map(has_drifted, result.records))
     words = f"; accuracy drifted in {drifted}, inside its limits" if drifted else ""
+    words += "".join(f"; of slower cases it decides nothing: {reason}" for reason in broken(result))
     return f"gate {verdict}{WHY.get(result.gate.exit_status, '')}: {counts or 'nothing was measured'}{words}"
+
+
+def broken(result: Run) -> list[str]:
+    """Why the job says nothing about cases that may be slower, where that is so."""
+    asked = (record.screening for record in result.records)
+    return sorted({one.broken for one in asked if one is not None and one.broken})

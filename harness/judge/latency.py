@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from harness.judge.duels import judge_duel
-from harness.judge.screen import STORED_FLOOR_US
-from harness.records import PERCENTILES, Admission, Check, Duel, Latency, LatencyPlan, Quantiles
+from harness.judge.screen import STORED_FLOOR_US, TIMES, enough, judge_screen, suspicious
+from harness.records import PERCENTILES, Admission, Check, Duel, Latency, LatencyPlan, Quantiles, Screening
 from harness.stats import samples_for
 
 SAME = "the artefact is the accepted one, in the same environment"
@@ -34,6 +34,8 @@ class Accepted:
     """Why there is no duel."""
     versus: str = ""
     """What it is compared with instead of what was accepted: another environment, in words; a duel alone decides."""
+    screening: Screening | None = None
+    """This run's measurements against those of earlier runs, where there is no duel."""
 
 
 def judge_latency(
@@ -62,8 +64,8 @@ def judge_latency(
     if refusal := _too_few(now, decided(baseline)):
         return checks, "inconclusive", refusal
     why = accepted.why_stored or (f"not timed in turns: {accepted.duel.failures[0]}" if accepted.duel else "")
-    check, status, words = _change(plan, now, decided(baseline))
-    return [*checks, check], status, words + (f"; {why}" if why else "")
+    more, status, words = _stored(plan, latency, baseline, accepted.screening)
+    return [*checks, *more], status, words + (f"; {why}" if why else "")
 
 
 def _versus(plan: LatencyPlan, accepted: Accepted) -> tuple[list[Check], str, str]:
@@ -73,6 +75,44 @@ def _versus(plan: LatencyPlan, accepted: Accepted) -> tuple[list[Check], str, st
         return judge_duel(plan, duel, accepted.admission, accepted.p)
     why = accepted.why_stored or (duel.failures[0] if duel and duel.failures else "the run was interrupted")
     return [], "inconclusive", f"not timed in turns: {why}"
+
+
+def _stored(
+    plan: LatencyPlan, latency: Latency, baseline: Latency, screening: Screening | None
+) -> tuple[list[Check], str, str]:
+    """The decision on times of other processes: by the screen, or by one window while there are few earlier runs."""
+    if screening is not None and enough(screening):
+        return judge_screen(plan, screening, screening.broken)
+    check, status, words = _change(plan, decided(latency), decided(baseline))
+    if screening is None or status != "regressed":
+        return [check], status, words
+    found = [_change(plan, decided(one), decided(baseline)) for one in (latency, *screening.again)]
+    return _of_all(found, screening.failures)
+
+
+def _of_all(found: Sequence[tuple[Check, str, str]], failures: Sequence[str]) -> tuple[list[Check], str, str]:
+    """The decision on every measurement of a case whose first one is regressed: any clean one acquits."""
+    kindest = min(found, key=lambda one: ("passed", "improved", "inconclusive", "regressed").index(one[1]))
+    fastest = min(found, key=lambda one: one[0].value or 0.0)
+    check, status, words = fastest if kindest[1] == "regressed" else kindest
+    if status != "regressed":
+        status = "inconclusive" if status == "inconclusive" else "passed"
+        return [check], status, f"{words}; {len(found)} measured in fresh processes, the kindest counts"
+    if len(found) < TIMES:
+        told = "".join(f" ({why})" for why in failures[:1])
+        words += f"; slower, but measured only {len(found)} of {TIMES} times{told}"
+        return [replace(check, ok=True)], "inconclusive", words
+    return [check], status, f"{words}; slower in all of {len(found)} fresh processes"
+
+
+def measured_again(plan: LatencyPlan, latency: Latency, baseline: Latency, screening: Screening) -> bool:
+    """Whether a case is to be timed once more in a fresh process before it may fail."""
+    if screening.failures or len(screening.now) >= TIMES or _too_few(decided(latency), decided(baseline)):
+        return False
+    if enough(screening):
+        return suspicious(plan, screening)
+    windows = (latency, *screening.again)
+    return all(_change(plan, decided(one), decided(baseline))[1] == "regressed" for one in windows)
 
 
 def decided(latency: Latency) -> Quantiles:

@@ -8,8 +8,8 @@ canary itself moved, or many cases are suspicious at once, it is the job that is
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from harness import stats
 from harness.records import Check, LatencyPlan, Screened, Screening
@@ -49,6 +49,11 @@ class Change:
         return (self.measured.value_ms - self.baseline_ms) * 1e3
 
 
+def enough(screening: Screening) -> bool:
+    """Whether there are enough earlier runs to compare with."""
+    return len(_history(screening)) >= FEWEST
+
+
 def suspicious(plan: LatencyPlan, screening: Screening) -> bool:
     """Whether every measurement so far is slower than the margin allows; one clean measurement acquits."""
     changes = _changes(screening)
@@ -58,6 +63,32 @@ def suspicious(plan: LatencyPlan, screening: Screening) -> bool:
 def again(plan: LatencyPlan, screening: Screening) -> bool:
     """Whether a case is to be measured once more in a fresh process: nothing acquitted it yet."""
     return len(screening.now) < TIMES and (not screening.now or suspicious(plan, screening))
+
+
+def doubtful(plan: LatencyPlan, screening: Screening) -> bool:
+    """Whether a job that may not be trusted leaves the case open: it is slower, or only its canary says it is not."""
+    return suspicious(plan, screening) or suspicious(plan, _as_timed(screening))
+
+
+def broken_jobs(cases: Sequence[tuple[str, LatencyPlan, Screening]]) -> dict[str, str]:
+    """What `broken_job` says of each group of cases that share a canary, by the name of the group; only where it does.
+
+    An earlier run's canary is the median over the cases; the latest runs of all of them count as one run.
+    """
+    found: dict[str, str] = {}
+    for group in sorted({name for name, _, _ in cases}):
+        some = [(plan, one) for name, plan, one in cases if name == group and enough(one)]
+        earlier = [_canaries(reversed(_history(one))) for _, one in some]
+        runs = [[canary for case in earlier for canary in case[at : at + 1]] for at in reversed(range(KEPT))]
+        now = [canary for _, one in some for canary in _canaries(one.now)]
+        slower = [suspicious(plan, one) for plan, one in some]
+        if why := broken_job([stats.median(sorted(run)) for run in runs if run], now, slower):
+            found[group] = why
+    return found
+
+
+def _canaries(measured: Iterable[Screened]) -> list[float]:
+    return [one.canary_ms for one in measured if one.canary_ms is not None]
 
 
 def broken_job(earlier_canary_ms: Sequence[float], canary_ms: Sequence[float], cases: Sequence[bool]) -> str | None:
@@ -85,7 +116,10 @@ def broken_job(earlier_canary_ms: Sequence[float], canary_ms: Sequence[float], c
 
 
 def judge_screen(plan: LatencyPlan, screening: Screening, broken: str | None) -> tuple[list[Check], str, str]:
-    """Checks, status (passed, inconclusive or regressed) and a headline; `broken` is what `broken_job` said."""
+    """Checks, status (passed, improved, inconclusive or regressed) and a headline; `broken` is what `broken_job` said.
+
+    A broken job fails nothing, and passes only what is as fast as before with the canary and without it.
+    """
     changes = _changes(screening)
     if not changes:
         return [], "inconclusive", _nothing(screening)
@@ -106,12 +140,14 @@ def judge_screen(plan: LatencyPlan, screening: Screening, broken: str | None) ->
 
 def _decide(plan: LatencyPlan, screening: Screening, changes: Sequence[Change], broken: str | None) -> tuple[str, str]:
     """Status, and what explains it."""
-    if broken is not None:
+    if broken is not None and doubtful(plan, screening):
         return "inconclusive", f"the job is invalid: {broken}"
     if not suspicious(plan, screening):
-        return "passed", ""
+        faster = broken is None and _with_canary(screening) and all(_faster(plan, one) for one in changes)
+        return "improved" if faster else "passed", ""
     if len(changes) < TIMES:
-        return "inconclusive", f"suspicious, and measured only {len(changes)} of {TIMES} times"
+        told = "".join(f" ({why})" for why in screening.failures[:1])
+        return "inconclusive", f"suspicious, and measured only {len(changes)} of {TIMES} times{told}"
     if not _with_canary(screening):
         return "inconclusive", "suspicious, but without a canary the machine may be the cause"
     if all(_beyond(plan, one, PROVEN) for one in changes):
@@ -149,8 +185,21 @@ def _divisor(one: Screened, *, canary: bool) -> float:
 
 
 def _beyond(plan: LatencyPlan, change: Change, margin: float) -> bool:
-    floor_us = STORED_FLOOR_US if plan.floor_us is None else plan.floor_us
-    return change.ratio > 1 + _margin(plan, margin) and change.change_us > floor_us
+    return change.ratio > 1 + _margin(plan, margin) and change.change_us > _floor_us(plan)
+
+
+def _faster(plan: LatencyPlan, change: Change) -> bool:
+    return change.ratio < 1 / (1 + _margin(plan, PROVEN)) and -change.change_us > _floor_us(plan)
+
+
+def _floor_us(plan: LatencyPlan) -> float:
+    return STORED_FLOOR_US if plan.floor_us is None else plan.floor_us
+
+
+def _as_timed(screening: Screening) -> Screening:
+    """The times as they are, without the canary's."""
+    bare = [tuple(replace(one, canary_ms=None) for one in some) for some in (screening.history, screening.now)]
+    return replace(screening, history=bare[0], now=bare[1])
 
 
 def _margin(plan: LatencyPlan, margin: float) -> float:

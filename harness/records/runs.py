@@ -10,6 +10,7 @@ from harness.records.duels import Admission, Duel
 from harness.records.outcomes import Digests, Failure, Latency, Measurement
 from harness.records.plans import Case
 from harness.records.profiles import Profile
+from harness.records.screens import Screening
 from harness.records.selftest import SelfTest
 
 SCHEMA = "harness.run/1"
@@ -88,6 +89,8 @@ class Record:
     """What can be seen of this case on this machine class, as the baseline holds it."""
     why_stored: str = ""
     """Why it was compared with the accepted window and not timed in turns with the accepted artefact."""
+    screening: Screening | None = None
+    """The measurements that were compared with those of earlier runs."""
     profile: Profile | None = None
     """Where the time of one inference went."""
     baseline_profile: Profile | None = None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from harness.records.outcomes import Latency
+
 
 @dataclass(frozen=True)
 class Screened:
@@ -27,3 +29,9 @@ class Screening:
     """This run's measurements, each from a fresh process."""
     decided_on: str
     """"gpu" or "host": the clock."""
+    again: tuple[Latency, ...] = ()
+    """The windows of `now` after the first, which is the record's: rules for few earlier runs take other quantiles."""
+    failures: tuple[str, ...] = ()
+    """Measurements that gave nothing, in the words of what stopped them."""
+    broken: str | None = None
+    """Why the job says nothing about this case, where it does not."""

@@ -1,15 +1,16 @@
-"""Measured cases become records; those that can be are timed in turns with what was accepted for them first."""
+"""Measured cases become records; before that some are timed again: in turns with what was accepted, or alone."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from harness.records import Outcome, Plan, Record
+from harness.records import Duel, Outcome, Plan, Record, Screening
 from harness.runner.duels import duels
 from harness.runner.footing import NO_FOOTING, Footing, across
 from harness.runner.recorder import Judged
 from harness.runner.runner import Settings
+from harness.runner.screen import measured, of_this_job, open_question, screening
 
 TIMED = frozenset({"passed", "improved", "regressed", "inconclusive"})
 """Statuses of cases whose other checks hold: only then is it worth timing them again."""
@@ -22,13 +23,22 @@ class Held:
     plan: Plan
     outcome: Outcome
     on: Footing
+    screening: Screening | None = None
+    """Against earlier runs, where it cannot be timed in turns."""
+    duel: Duel | None = None
+    """What there is of a duel that gave no launch."""
 
 
 def held(plan: Plan, outcome: Outcome, judged: Judged, settings: Settings) -> Held | Record:
-    """The record of a measured case, or the case itself where it is to be timed in turns with what was accepted."""
+    """The record of a measured case, or the case itself where it is to be timed again before it is decided."""
     on = judged.footing(plan, outcome, settings.cache)
-    record = judged.record(plan, outcome, on)
-    return Held(plan, outcome, on) if on.in_turns and record.status in TIMED else record
+    entry = judged.entries(plan.case).get(plan.case.id)
+    asked = None if on.in_turns else screening(plan, outcome, entry, on)
+    record = judged.record(plan, outcome, on, screening=asked)
+    if record.status not in TIMED:
+        return record
+    open_ = entry is not None and asked is not None and open_question(plan, outcome, entry, asked)
+    return Held(plan, outcome, on, asked) if on.in_turns or open_ else record
 
 
 class Pending:
@@ -43,6 +53,7 @@ class Pending:
         self._theirs: dict[str, Outcome] = {}
         self._facing: list[tuple[Plan, Outcome]] = []
         self._held: list[Held] = []
+        self._screened: list[tuple[Plan, Screening]] = []
 
     def take(self, plan: Plan, outcome: Outcome) -> Record | str:
         """The record of a measured case, or what is still to be done with it."""
@@ -56,9 +67,10 @@ class Pending:
             return f"next: timed in turns with environment {self._opponents[case].case.environment}"
         found = held(plan, outcome, self._judged, self._settings)
         if isinstance(found, Record):
+            self._screened += [(plan, found.screening)] if found.screening else []
             return found
         self._held.append(found)
-        return "next: timed in turns with what was accepted"
+        return f"next: {'timed in turns with what was accepted' if found.on.in_turns else 'compared with earlier runs'}"
 
     def decided(self) -> list[Record]:
         """The records of what is left, timed in turns now."""
@@ -66,12 +78,12 @@ class Pending:
         self._facing = []
         self._held += [one for one in found if isinstance(one, Held)]
         at_once = [one for one in found if isinstance(one, Record)]
-        return [*at_once, *decided(self._held, self._judged, self._settings)]
+        return [*at_once, *decided(self._held, self._judged, self._settings, screened=self._screened)]
 
     def undecided(self) -> list[Record]:
         """The records of what is left, because the run was interrupted."""
         facing = [Held(plan, outcome, NO_FOOTING) for plan, outcome in self._facing]
-        return undecided([*facing, *self._held], self._judged)
+        return undecided([*facing, *self._held], self._judged, self._screened)
 
     def _faced(self, plan: Plan, outcome: Outcome) -> Held | Record:
         other = self._opponents[plan.case.id]
@@ -112,27 +124,56 @@ def facing(
     return Held(plan, outcome, on) if on.in_turns and record.status in TIMED else record
 
 
-def decided(cases: Sequence[Held], judged: Judged, settings: Settings, others: int = 0) -> list[Record]:
-    """The records of cases that are timed in turns now and decided together.
+def decided(
+    cases: Sequence[Held],
+    judged: Judged,
+    settings: Settings,
+    others: int = 0,
+    screened: Sequence[tuple[Plan, Screening]] = (),
+) -> list[Record]:
+    """The records of cases that are timed again now and decided together.
 
-    `others` is the number of cases that are decided apart from these and count as much for false alarms.
+    `others` is the number of cases that are decided apart from these and count as much for false alarms, `screened` are
+    cases of the same job that are decided already.
     """
-    if not cases:
-        return []
-    fought = duels([judged.match(one.plan, one.on) for one in cases], settings)
-    found = {one.plan.case.id: duel for one, duel in zip(cases, fought, strict=True)}
-    p = judged.p_values([one.plan for one in cases], found)
+    in_turns = [one for one in cases if one.on.in_turns]
+    fought = duels([judged.match(one.plan, one.on) for one in in_turns], settings)
+    found = {one.plan.case.id: duel for one, duel in zip(in_turns, fought, strict=True)}
+    p = judged.p_values([one.plan for one in in_turns], found)
+    records = [
+        judged.record(one.plan, one.outcome, one.on, duel, _among(p.get(one.plan.case.id, {}), others))
+        for one, duel in zip(in_turns, fought, strict=True)
+        if duel.launches
+    ]
+    left = [one for one in cases if not one.on.in_turns]
+    left += [_without(one, duel, judged) for one, duel in zip(in_turns, fought, strict=True) if not duel.launches]
+    return [*records, *undecided(_measured_again(left, judged, settings), judged, screened)]
+
+
+def undecided(cases: Sequence[Held], judged: Judged, screened: Sequence[tuple[Plan, Screening]] = ()) -> list[Record]:
+    """The records of cases by what is known of them: no more is measured."""
+    own = [(one.plan, one.screening) for one in cases if one.screening is not None]
+    found = of_this_job([*screened, *own])
     return [
-        judged.record(
-            one.plan, one.outcome, one.on, found[one.plan.case.id], _among(p.get(one.plan.case.id, {}), others)
-        )
-        for one in cases
+        judged.record(one.plan, one.outcome, one.on, one.duel, screening=found.get(one.plan.case.id)) for one in cases
     ]
 
 
-def undecided(cases: Sequence[Held], judged: Judged) -> list[Record]:
-    """The records of cases that were not timed again, because the run was interrupted."""
-    return [judged.record(one.plan, one.outcome, one.on) for one in cases]
+def _without(one: Held, duel: Duel, judged: Judged) -> Held:
+    """A case that could not be timed in turns after all."""
+    entry = judged.entries(one.plan.case).get(one.plan.case.id)
+    return replace(one, duel=duel, screening=screening(one.plan, one.outcome, entry, one.on))
+
+
+def _measured_again(cases: Sequence[Held], judged: Judged, settings: Settings) -> list[Held]:
+    asked = [
+        (place, (one.plan, one.outcome, entry, one.screening))
+        for place, one in enumerate(cases)
+        if one.screening is not None and (entry := judged.entries(one.plan.case).get(one.plan.case.id)) is not None
+    ]
+    found = measured([case for _, case in asked], settings)
+    known = {place: more for (place, _), more in zip(asked, found, strict=True)}
+    return [replace(one, screening=known.get(place)) for place, one in enumerate(cases)]
 
 
 def _among(p: Mapping[str, float], others: int) -> dict[str, float]:

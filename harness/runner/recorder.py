@@ -39,6 +39,7 @@ from harness.records import (
     Plan,
     Record,
     Run,
+    Screening,
 )
 from harness.runner.duels import Match
 from harness.runner.footing import NO_FOOTING, Footing, footing, versus
@@ -143,11 +144,12 @@ class Judged:
         on: Footing = NO_FOOTING,
         duel: Duel | None = None,
         p: Mapping[str, float] = MappingProxyType({}),
+        screening: Screening | None = None,
     ) -> Record:
         """The record of one measured case; `p` are the duel's p-values, adjusted for all duels of the run."""
         entry = self.entries(plan.case).get(plan.case.id)
-        accepted = entry.latency if entry else None
-        timed = Accepted(accepted, duel, self._admission(plan), p, on.same, on.why_stored, self._versus(plan))
+        accepted, versus = entry.latency if entry else None, self._versus(plan)
+        timed = Accepted(accepted, duel, self._admission(plan), p, on.same, on.why_stored, versus, screening)
         errors = entry.errors if entry else None
         verdict = judge(plan, outcome, known=entry is not None, accepted=errors, timed=timed)
         before = entry.profile if entry and plan.against is None else None
@@ -178,6 +180,7 @@ class Judged:
             duel=duel,
             admission=timed.admission,
             why_stored=on.why_stored,
+            screening=screening,
             profile=outcome.profile,
             baseline_profile=before,
         )

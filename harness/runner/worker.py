@@ -41,6 +41,7 @@ class Worker:
         self._cache, self._scratch = cache, scratch
         self._steps: Any = None
         self._hand: Any = None
+        self._again: Any = None
         self._operations: Mapping[str, Callable[..., Any]] = {
             "hello": self._hello,
             "outline": self._outline,
@@ -49,6 +50,7 @@ class Worker:
             "twin": self._twin,
             "variant": self._variant,
             "measure": self._measure,
+            "time": self._time,
             "duel": self._duel,
             "hold": self._hold,
             "place": self._place,
@@ -120,6 +122,13 @@ class Worker:
         folders = (Path(folder) if folder else None for folder in (reference, twin, keep))
         outcome: Outcome = self._steps.measure(decode(Plan, plan), *folders)
         return encode(outcome)
+
+    def _time(self, plan: Any, one: Any) -> Any:
+        """One more window of a case that was measured."""
+        from harness.runner.again import Again
+
+        self._again = self._again or Again(self._cache, self._scratch, self._announce)
+        return encode(self._again.window(decode(Plan, plan), decode(Contestant, one) if one else None))
 
     def _duel(self, plan: Any, a: Any, b: Any, first: str, injected: Any) -> Any:
         sides = decode(Contestant, a), decode(Contestant, b)

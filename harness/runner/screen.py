@@ -1,0 +1,108 @@
+"""Cases that cannot be timed in turns: compared with earlier runs, and measured again before any of them may fail."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+
+from harness.backends import MEASUREMENT, SCRIPTED
+from harness.baselines import Entry
+from harness.codec import decode, encode
+from harness.judge import first_line
+from harness.judge.latency import decided, incomparable, measured_again
+from harness.judge.screen import TIMES, broken_jobs, doubtful
+from harness.records import Contestant, Latency, Outcome, Plan, Screened, Screening
+from harness.runner.client import WorkerFailed, WorkerProcess
+from harness.runner.duels import lane_of
+from harness.runner.footing import Footing, contestant
+from harness.runner.runner import Settings
+
+QUANTILE = "p10"
+Case = tuple[Plan, Outcome, Entry, Screening]
+"""What is compared with earlier runs: measured, accepted, and both their times."""
+
+
+def screening(
+    plan: Plan,
+    outcome: Outcome,
+    entry: Entry | None,
+    on: Footing,
+    again: Sequence[Latency] = (),
+    failures: Sequence[str] = (),
+) -> Screening | None:
+    """A case against the accepted runs; None where something better decides, or nothing can be compared."""
+    now = outcome.latency
+    if now is None or entry is None or entry.latency is None or plan.against is not None or on.same:
+        return None
+    if incomparable(now, entry.latency):
+        return None
+    history = tuple(Screened(value_ms, canary_ms) for _, value_ms, canary_ms in entry.history)
+    measured = tuple(_screened(one) for one in (now, *again))
+    return Screening(QUANTILE, history, measured, now.decided_on, tuple(again), tuple(failures))
+
+
+def _screened(latency: Latency) -> Screened:
+    found = decided(latency)
+    return Screened(found.p50_ms if found.p10_ms is None else found.p10_ms, latency.canary_ms)
+
+
+def open_question(plan: Plan, outcome: Outcome, entry: Entry, asked: Screening) -> bool:
+    """Whether a case may turn out otherwise once it is measured again, or once all of the job is known."""
+    return _wanted((plan, outcome, entry, asked)) or doubtful(plan.latency, asked)
+
+
+def measured(cases: Sequence[Case], settings: Settings) -> list[Screening]:
+    """The screening of each case after every measurement that it needs; each of them is in a fresh process."""
+    found = list(cases)
+    with tempfile.TemporaryDirectory(prefix="trt-harness-again-") as scratch:
+        for number in range(2, TIMES + 1):
+            short = sorted((lane_of(one[0]), at) for at, one in enumerate(found) if _wanted(one))
+            for place, (lane, group) in enumerate(groupby(short, key=lambda one: one[0])):
+                counted = replace(lane, variables=(*lane.variables, (MEASUREMENT, str(number))))
+                with closing(counted.started(settings, Path(scratch) / f"{number}-{place}")) as worker:
+                    for _, at in group:
+                        found[at] = _once_more(found[at], worker)
+    return [one[3] for one in found]
+
+
+def _wanted(case: Case) -> bool:
+    plan, outcome, entry, asked = case
+    if outcome.latency is None or entry.latency is None:
+        return False
+    return measured_again(plan.latency, outcome.latency, entry.latency, asked)
+
+
+def _once_more(case: Case, worker: WorkerProcess) -> Case:
+    plan, outcome, entry, asked = case
+    one = _artefact(plan, outcome)
+    try:
+        latency = decode(Latency, worker.request("time", plan=encode(plan), one=encode(one) if one else None))
+    except WorkerFailed as lost:
+        words = f"{lost.failure.kind} in {lost.failure.stage}: {first_line(lost.failure.message)}"
+        return plan, outcome, entry, replace(asked, failures=(*asked.failures, words))
+    more = replace(asked, now=(*asked.now, _screened(latency)), again=(*asked.again, latency))
+    return plan, outcome, entry, more
+
+
+def _artefact(plan: Plan, outcome: Outcome) -> Contestant | None:
+    """What was kept of the case; scripted cases keep nothing."""
+    return None if plan.case.backend in SCRIPTED else contestant(outcome.digests, outcome.attested.get("options"))
+
+
+def of_this_job(cases: Iterable[tuple[Plan, Screening]]) -> dict[str, Screening]:
+    """Case id to its screening, with why the job says nothing about it where that is so."""
+    known = list(cases)
+    broken = broken_jobs([(_group(plan, one), plan.latency, one) for plan, one in known])
+    return {
+        plan.case.id: replace(one, broken=broken.get(_group(plan, one)) if doubtful(plan.latency, one) else None)
+        for plan, one in known
+    }
+
+
+def _group(plan: Plan, asked: Screening) -> str:
+    """Cases with one canary: of one interpreter, on one clock."""
+    return f"{plan.case.environment}/{asked.decided_on}"
