@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from glob import escape
 from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
@@ -84,6 +85,11 @@ def read(folder: Path, fingerprint: str, suite: str) -> dict[str, Entry]:
         return {_case_of(suite, case): decode(Entry, entry) for case, entry in data["cases"].items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UsageError(f"{path}: not a baseline: {error}; restore it from version control") from error
+
+
+def classes(folder: Path, suite: str) -> list[str]:
+    """The machine classes on which something was accepted for a suite."""
+    return sorted(path.parent.name for path in folder.glob(f"*/{escape(suite)}.json"))
 
 
 def _case_of(suite: str, case: str) -> str:

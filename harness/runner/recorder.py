@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -101,6 +102,20 @@ class Judged:
             self._entries[key] = baselines.read(key[0], self._environment(case.environment).fingerprint, case.suite)
         return self._entries[key]
 
+    def _elsewhere(self, case: Case) -> str:
+        """The other machine classes on which a case is accepted, in words; empty for none."""
+        folder, here = self._folder(case.location.file), self._environment(case.environment).fingerprint
+        found = []
+        for name in baselines.classes(folder, case.suite):
+            with suppress(HarnessError):  # what is damaged is told where it counts
+                key = folder / name, case.suite
+                if key not in self._entries:
+                    self._entries[key] = baselines.read(folder, name, case.suite)
+                found += [name] if name != here and case.id in self._entries[key] else []
+        if not found:
+            return ""
+        return f"; accepted on {', '.join(found)} only, this is {here}: machine classes are never compared"
+
     def footing(self, plan: Plan, outcome: Outcome, artefacts: Path | None = None) -> Footing:
         """How the latency of a measured case can be compared; `artefacts` is where artefacts are kept, if anywhere."""
         if plan.against is not None:
@@ -154,6 +169,8 @@ class Judged:
         verdict = judge(plan, outcome, known=entry is not None, accepted=errors, timed=timed)
         before = entry.profile if entry and plan.against is None else None
         verdict = naming_layers(verdict, before, outcome.profile)
+        if entry is None and verdict.status == "new":
+            verdict = replace(verdict, headline=verdict.headline + self._elsewhere(plan.case))
         changed = self._changed(plan.case, entry, outcome)
         latency = outcome.latency
         if latency is not None and entry is not None:
@@ -192,7 +209,8 @@ class Judged:
         now = {**self._environment(case.environment).versions, **_short_digests(outcome.digests)}
         then = {**entry.versions, **_short_digests(entry.digests)}
         if entry.options is not None:
-            now["options"], then["options"] = str(outcome.attested.get("options", {})), str(entry.options)
+            options = outcome.attested.get("options", {}), entry.options
+            now["options"], then["options"] = (str(dict(sorted(some.items()))) for some in options)
         return [
             f"{name} {then[name]} -> {now[name]}"
             for name in NAMED
