@@ -177,8 +177,13 @@ class Shared:
 
         folder = self.baselines(plan)
         if folder not in self._judged:
-            self._judged[folder] = Judged(lambda _: folder, self.bench().environment)
+            self._judged[folder] = Judged(lambda _: folder, self.bench().environment, self._again())
         return self._judged[folder]
+
+    def _again(self) -> list[str]:
+        """The options without which `harness run` does not find the interpreters."""
+        given = self._config.getoption("harness_environment")
+        return [text for value in given for text in ("--environment", value)]
 
     def _keep(self, records: Iterable[Record]) -> None:
         from harness.store import Journal

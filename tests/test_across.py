@@ -11,6 +11,7 @@ import pytest
 from harness.errors import CaseError
 from harness.judge.latency import Accepted, judge_latency
 from harness.records import Duel, Latency, LatencyPlan, Launch, Quantiles, Record
+from harness.runner.across import Seat
 from harness.store import read_run
 from harness.timing.rest import rest
 from models import conv_net
@@ -163,6 +164,18 @@ def test_what_was_accepted_decides_nothing_where_another_environment_does():
 
     assert status == "passed"
     assert words.startswith("onnxruntime 2 against 1: p50 +0.00%")
+
+
+def test_the_second_side_of_a_pair_follows_to_the_cpu_of_the_first_and_on_a_gpu_nobody_does():
+    def seats(*cpus: int, shared: bool) -> list[int | None]:
+        seat, asked = Seat(shared=shared), []
+        for cpu in cpus:
+            asked.append(seat.ask())
+            seat.tell(cpu)
+        return asked
+
+    assert seats(3, 3, 1, 1, 0, shared=True) == [None, 3, None, 1, None]
+    assert seats(3, 2, 1, shared=False) == [None, None, None]
 
 
 def test_a_process_rests_when_it_uses_no_cpu_and_one_that_never_does_is_an_error():

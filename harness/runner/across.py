@@ -14,16 +14,38 @@ from harness.timing.evidence import watch
 from harness.timing.sides import Block
 
 
+class Seat:
+    """The CPU that both sides of a pair are timed on: the scheduler chooses it for the first, the second follows.
+
+    Each on its own, a neighbour of one CPU slows one side for as long as the launch lasts; both kept on one, they
+    cannot get away from a neighbour.
+    """
+
+    def __init__(self, *, shared: bool) -> None:
+        self._shared = shared
+        self._cpu: int | None = None
+
+    def ask(self) -> int | None:
+        """Where the next block is to run; None for where the scheduler likes."""
+        return self._cpu
+
+    def tell(self, cpu: int) -> None:
+        """Where it ran."""
+        self._cpu = cpu if self._shared and self._cpu is None else None
+
+
 class RemoteSide:
     """A side that another process holds."""
 
-    def __init__(self, worker: WorkerProcess, told: Mapping[str, Any]) -> None:
-        self._worker = worker
+    def __init__(self, worker: WorkerProcess, told: Mapping[str, Any], seat: Seat) -> None:
+        self._worker, self._seat = worker, seat
         self.decided_on = str(told["decided_on"])
 
     def block(self, count: int) -> Block:
         """That many iterations, timed where they run; the other process rests meanwhile."""
-        return decode(Block, self._worker.request("block", count=count))
+        block, cpu = self._worker.request("block", count=count, cpu=self._seat.ask())
+        self._seat.tell(cpu)
+        return decode(Block, block)
 
 
 def turns(
@@ -34,9 +56,7 @@ def turns(
 ) -> Duel:
     """One launch of the sides "a" and "b", each in its worker; `first` is opened first.
 
-    On a CPU both are timed on the same one: a neighbour of another slows one side for as long as the launch lasts
-    (measured: single-threaded launches against themselves up to 50 % apart, within 2 % on the same CPU). Raises
-    WorkerFailed where a worker cannot hold its side, and CaseError where the two cannot be compared.
+    Raises WorkerFailed where a worker cannot hold its side, and CaseError where the two cannot be compared.
     """
     order = ("a", "b") if first == "a" else ("b", "a")
     try:
@@ -47,10 +67,8 @@ def turns(
         gpu = told["b"]["gpu"]
         settings = settings_for(plans["b"].latency, apart=True)
         with device_locks(gpu, alone=True):
-            if gpu is None:
-                for side in order:
-                    workers[side].request("place", cpu=told[first]["cpu"])
-            a, b = (RemoteSide(workers[side], told[side]) for side in ("a", "b"))
+            seat = Seat(shared=gpu is None)
+            a, b = (RemoteSide(workers[side], told[side], seat) for side in ("a", "b"))
             seen = watch(gpu, ours=[told[side]["pid"] for side in order])
             launch = duel(a, b, settings, first=first, watch=seen)
     finally:

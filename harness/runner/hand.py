@@ -26,7 +26,7 @@ class Hand(Steps):
     _held: ExitStack | None = None
     _side: LocalSide | None = None
     _free: Collection[int] = ()
-    """The CPUs that the thread may run on, while it is kept on one of them."""
+    """The CPUs that the thread may run on where it is not told one."""
 
     def hold(self, plan: Plan, one: Contestant) -> Mapping[str, Any]:
         """Open and bind an artefact of a case; tells the clock that decides, how it is timed, and on what."""
@@ -45,27 +45,27 @@ class Hand(Steps):
             "decided_on": self._side.decided_on,
             "gpu": self._gpu(backend),
             "pid": os.getpid(),
-            "cpu": current_cpu(),
             "settings": windows.told(timing),
         }
 
-    def block(self, count: int) -> Block:
-        """That many iterations of the side that is held; answered when this process leaves the CPU to the other."""
+    def block(self, count: int, cpu: int | None) -> tuple[Block, int]:
+        """That many iterations of the side that is held, and the CPU of the thread that timed them.
+
+        Given one, the thread runs there; threads that the session made go where they like. Answered when this process
+        leaves the CPU to the other.
+        """
         if self._side is None:
             raise CaseError("nothing is held: a block was asked for before a side")
-        timed = self._side.block(count)
+        os.sched_setaffinity(0, self._free if cpu is None else {cpu})
+        timed, where = self._side.block(count), current_cpu()
         rest()
-        return timed
-
-    def place(self, cpu: int) -> None:
-        """Keep the thread that times on one CPU; threads that the session made already go where they like."""
-        self._free = self._free or os.sched_getaffinity(0)
-        os.sched_setaffinity(0, {cpu})
+        return timed, where
 
     def release(self) -> None:
         """Close what is held, if anything is."""
         if self._free:
             os.sched_setaffinity(0, self._free)
+        self._free = os.sched_getaffinity(0)
         held, self._held, self._side = self._held, None, None
         if held is not None:
             held.close()

@@ -53,7 +53,6 @@ class Worker:
             "time": self._time,
             "duel": self._duel,
             "hold": self._hold,
-            "place": self._place,
             "block": self._block,
             "release": self._release,
             "debug": self._debug,
@@ -142,11 +141,8 @@ class Worker:
         self._hand = self._hand or Hand(self._cache, self._scratch, self._announce)
         return encode(self._hand.hold(decode(Plan, plan), decode(Contestant, one)))
 
-    def _place(self, cpu: int) -> None:
-        self._hand.place(cpu)
-
-    def _block(self, count: int) -> Any:
-        return encode(self._hand.block(count))
+    def _block(self, count: int, cpu: int | None) -> Any:
+        return encode(self._hand.block(count, cpu))
 
     def _release(self) -> None:
         if self._hand is not None:

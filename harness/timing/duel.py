@@ -22,8 +22,8 @@ from harness.timing.sides import Block, Side
 
 SHARE = 0.2
 """Of a plain window's time, what each side takes in one launch at least."""
-APART_BLOCK_MS = 5.0
-"""A block's length where the sides are two processes."""
+APART_SHARE, APART_PATIENCE_S = 0.1, 2.0
+"""As above and `patience_s` where the sides are two processes: a change of sides may take them 30 ms."""
 TAIL_FACTOR = 1.5
 """Iterations longer than this many medians of side a are its tail."""
 
@@ -64,9 +64,10 @@ class DuelSettings:
 
 
 def settings_for(plan: LatencyPlan, *, apart: bool = False) -> DuelSettings:
-    """How the two sides of a case are timed; where they are processes, a change of sides takes longer than a block."""
-    settings = DuelSettings(min_time_s=SHARE * plan.min_time_s)
-    return replace(settings, block_ms=APART_BLOCK_MS) if apart else settings
+    """How the two sides of a case are timed; `apart` where they are two processes."""
+    if apart:
+        return DuelSettings(min_time_s=APART_SHARE * plan.min_time_s, patience_s=APART_PATIENCE_S)
+    return DuelSettings(min_time_s=SHARE * plan.min_time_s)
 
 
 @dataclass(frozen=True)
