@@ -39,5 +39,5 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.test: $(BIN)/python pyproject.toml constraints.txt
-	$(INSTALL) '.[cpu,rtx,test,dev]'
+	$(INSTALL) '.[cpu,rtx,history,test,dev]'
 	touch $@ $(VENV)/.demo

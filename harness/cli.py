@@ -7,6 +7,7 @@ import errno
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
 
 from harness import __version__
@@ -58,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     _add_suite_commands(commands)
     _add_result_commands(commands)
     _add_interchange(commands)
+    _add_history(commands)
     _add_debug(commands)
     _add_selftest(commands)
     doctor = commands.add_parser("doctor", help="what this machine can run, and how to get what is missing")
@@ -169,6 +171,17 @@ def _add_interchange(commands: argparse._SubParsersAction[argparse.ArgumentParse
     taken.set_defaults(command=_command("import_results"))
 
 
+def _add_history(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    trends = commands.add_parser("history", help="accepted runs over time: where cases changed, and what adds up")
+    _add_suites(trends)
+    start = trends.add_mutually_exclusive_group()
+    start.add_argument("--since", type=_day, metavar="DATE", help="sum changes since then (YYYY-MM-DD)")
+    start.add_argument("--against", default="", metavar="RUN", help="sum changes since the artefact of this run's id")
+    trends.add_argument("--json", type=Path, metavar="FILE", help="write the trends here as well")
+    _add_baselines(trends)
+    trends.set_defaults(command=_command("history"))
+
+
 def _add_debug(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     debug = commands.add_parser("debug", help="where a failing case went wrong")
     debug.add_argument("case", metavar="CASE", help="a case's id, as `harness list` prints it")
@@ -252,6 +265,13 @@ def _count(text: str) -> int:
     if not text.isdigit() or text == "1":
         raise argparse.ArgumentTypeError(f"'{text}' is neither 0 nor a whole number above 1")
     return int(text)
+
+
+def _day(text: str) -> str:
+    try:
+        return date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no date: write it as 2026-03-31") from None
 
 
 def _seconds(text: str) -> float:

@@ -49,6 +49,11 @@ class Change:
         return (self.measured.value_ms - self.baseline_ms) * 1e3
 
 
+def suspicious_from(plan: LatencyPlan) -> float:
+    """The relative slowdown from which a measurement is suspicious."""
+    return _margin(plan, SUSPICIOUS)
+
+
 def enough(screening: Screening) -> bool:
     """Whether there are enough earlier runs to compare with."""
     return len(_history(screening)) >= FEWEST
