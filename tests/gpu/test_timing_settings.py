@@ -94,6 +94,7 @@ def test_iterations_in_flight_bring_no_less_than_one_after_the_other(opener):
     print(f"\n{per_s:.0f} iterations a second, {1e3 / timed.latency.host.p50_ms:.0f} one after the other")
 
     assert per_s > 0.9 * 1e3 / timed.latency.host.p50_ms
+    assert timed.latency.canary_ms > 0
 
 
 def test_memory_of_the_gpu_is_told(opener):
