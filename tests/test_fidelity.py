@@ -495,3 +495,25 @@ def test_branches_that_use_one_name_for_tensors_of_several_types_have_a_twin(tmp
     assert np.array_equal(half, np.square(x.astype(np.float16)).astype(np.float32))
     assert np.array_equal(whole, x * x)
     assert 0 < np.max(np.abs(noisy - half)) < 0.01
+
+
+@pytest.mark.parametrize("sizes", [["n", 4, 96, 96], ["n", 4, "h", "w"]])
+def test_a_mean_over_a_large_map_may_err_as_its_many_additions_do(tmp_path, sizes):
+    """The mean of thousands of positive numbers, added up one after the other as ONNX Runtime's kernel does it."""
+    made = graph(
+        [helper.make_node("Relu", ["x"], ["r"]), helper.make_node("GlobalAveragePool", ["r"], ["y"])],
+        {"x": (TensorProto.FLOAT, sizes)},
+        {"y": (TensorProto.FLOAT, ["n", 4, 1, 1])},
+    )
+    onnx.save(made, tmp_path / "model.onnx")
+    x = np.abs(RNG.normal(1, 1, (16, 4, 96, 96))).astype(np.float32)
+    spec = BuildSpec("t", tmp_path / "model.onnx", "fp32", {}, {"x": "float32", "y": "float32"}, {})
+    found = evaluate(Cpu(), spec, [{"x": x}], FidelityPlan())
+
+    exact = x.astype(np.float64).mean((2, 3), keepdims=True)
+    lanes = np.add.accumulate(x.reshape(16, 4, -1, 8), axis=2, dtype=np.float32)[:, :, -1].sum(-1, dtype=np.float32)
+    for healthy in (exact.astype(np.float32), (lanes / np.float32(96 * 96)).reshape(16, 4, 1, 1)):
+        checks = judge_fidelity(plan(), measure(found, [{"y": healthy}]))
+        assert [check.name for check in checks if not check.ok] == []
+    wrong = {"y": (exact * 1.001).astype(np.float32)}
+    assert [check.name for check in judge_fidelity(plan(), measure(found, [wrong])) if not check.ok]

@@ -8,8 +8,10 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
@@ -25,7 +27,7 @@ from harness.runner.ties import Ties, beyond, choosers, reach
 from harness.sources.inspect import load_graph
 from harness.variants.graph import load_model, save
 from harness.variants.taps import FLOATS, types
-from harness.variants.twin import coarse, twin
+from harness.variants.twin import coarse, element_counts, twin
 
 PLAIN = {"graph_optimization": "disable", "spinning": False}
 """The twin runs node by node: nothing is fused, no Cast is dropped. Threads that spin cost small models most of it."""
@@ -81,9 +83,12 @@ def evaluate(
         graph = load_graph(spec.model)
         tapped, finals = choosers(graph), {value.name for value in graph.graph.output}
         scores = {score for score, _ in tapped.values()}
-        plain = sessions.enter_context(closing(_open(backend, spec, Path(place), 0.0, scores)))
+        counts = _counts(graph, feeds[0])
+        plain = sessions.enter_context(closing(_open(backend, spec, Path(place), 0.0, scores, counts)))
         try:
-            noisy: Session | _Shaken = sessions.enter_context(closing(_open(backend, spec, Path(place), 1.0, scores)))
+            noisy: Session | _Shaken = sessions.enter_context(
+                closing(_open(backend, spec, Path(place), 1.0, scores, counts))
+            )
         except Unsupported:  # ONNX Runtime draws no random numbers for this opset
             if not any(value.dtype == np.float32 for value in feeds[0].values()):
                 raise
@@ -120,7 +125,7 @@ def evaluate(
 
 def _cut(backend: Backend, spec: BuildSpec, folder: Path, feeds: Batches) -> Batches:
     """The outputs of tensor cores that ignore the bits which TF32 lacks (PTX ISA, mma with .tf32 operands)."""
-    with closing(_open(backend, spec, folder, 0.0, set(), cut=True)) as session:
+    with closing(_open(backend, spec, folder, 0.0, set(), {}, cut=True)) as session:
         return [session.infer(batch) for batch in feeds]
 
 
@@ -169,15 +174,40 @@ def _ties(
     }
 
 
+def _counts(graph: Any, batch: Mapping[str, Tensor]) -> dict[str, float]:
+    """The elements of every tensor for a batch, as far as onnx can tell; `graph` is a model without its weights."""
+    sized = onnx.ModelProto()
+    sized.CopyFrom(graph)
+    for value in sized.graph.input:
+        if value.name in batch:
+            value.CopyFrom(
+                helper.make_tensor_value_info(value.name, value.type.tensor_type.elem_type, batch[value.name].shape)
+            )
+    for value in sized.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    del sized.graph.value_info[:]
+    try:
+        return element_counts(onnx.shape_inference.infer_shapes(sized))
+    except Exception:  # what onnx cannot infer is told by the file alone
+        return {}
+
+
 def _open(
-    backend: Backend, spec: BuildSpec, folder: Path, level: float, scores: set[str], *, cut: bool = False
+    backend: Backend,
+    spec: BuildSpec,
+    folder: Path,
+    level: float,
+    scores: set[str],
+    counts: Mapping[str, float],
+    *,
+    cut: bool = False,
 ) -> Session:
     """The twin, or with a `level` its noisy relative, which give the float tensors among the `scores` too."""
     model, _ = load_model(spec.model, at_least=OPSET.get(spec.precision, 11))
     name = "noisy" if level else "cut" if cut else "plain"
     kinds, finals = types(model), {value.name for value in model.graph.output}
     more = sorted(score for score in scores - finals if kinds.get(score) in FLOATS - {TensorProto.DOUBLE})
-    made = twin(model, spec.precision, noise=level, cut=cut)
+    made = twin(model, spec.precision, noise=level, cut=cut, counts=counts)
     made.graph.output.extend(helper.make_tensor_value_info(score, TensorProto.FLOAT, None) for score in more)
     save(made, folder, name)
     operators = {key: value for key, value in spec.options.items() if key == "custom_ops"}

@@ -9,7 +9,8 @@ it is rounded: what it gives differs from the twin as healthy evaluations of the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count
 from typing import Any
 
@@ -52,6 +53,25 @@ TRANSCENDENTAL = frozenset(
     )
 )
 """Functions for which runtimes use fast approximations even in float32."""
+SUMS = frozenset(
+    (
+        *(
+            "GlobalAveragePool",
+            "GlobalLpPool",
+            "AveragePool",
+            "LpPool",
+            "ReduceMean",
+            "ReduceSum",
+            "ReduceL1",
+            "ReduceL2",
+        ),
+        *("ReduceL2", "ReduceSumSquare", "ReduceLogSum", "CumSum"),
+    )
+)
+"""Operators whose result is a sum over many elements of a tensor, often all of one sign: each addition rounds."""
+LANES = 16
+"""Kernels add up in about so many partial sums: their error is that of sqrt(elements / LANES) roundings (Higham,
+Accuracy and Stability of Numerical Algorithms, 2nd edition, section 4.2, with errors that add up at random)."""
 PRODUCTS = frozenset(("Conv", "ConvTranspose", "MatMul", "Gemm", "Einsum"))
 EXACT = frozenset(
     (
@@ -86,10 +106,13 @@ CONTENT = {"Resize": (0,), "Upsample": (0,), "Loop": ()}
 """Of those the inputs that are data after all."""
 
 
-def twin(model: Any, precision: str, *, noise: float = 0.0, cut: bool = False) -> Any:
+def twin(
+    model: Any, precision: str, *, noise: float = 0.0, cut: bool = False, counts: Mapping[str, float] | None = None
+) -> Any:
     """The twin of a variant, changed in place; with `noise` (in units of roundoff) each run gives another evaluation.
 
-    With `cut`, operands lose the bits that TF32 lacks instead of being rounded to it, as in tensor cores.
+    With `cut`, operands lose the bits that TF32 lacks instead of being rounded to it, as in tensor cores. `counts` are
+    the elements of tensors, where the file leaves sizes open.
 
     The model comes from `harness.variants.graph.load_model`: shapes inferred, nodes named. Raises Unsupported where a
     half type cannot be told.
@@ -97,7 +120,16 @@ def twin(model: Any, precision: str, *, noise: float = 0.0, cut: bool = False) -
     own_names(model)
     _refuse_unknown(model)
     quantised = _behind_any(model, lambda node: node.op_type in QUANTISERS)
-    rounding = _Rounding(_types(model), precision, noise, quantised, _decides_shapes(model), _folded(model), cut)
+    rounding = _Rounding(
+        _types(model),
+        precision,
+        noise,
+        quantised,
+        _decides_shapes(model),
+        _folded(model),
+        _summed(model, counts or {}),
+        cut,
+    )
     _widen(model)
     for graph in graphs(model.graph):
         rounding.apply(graph)
@@ -131,6 +163,29 @@ def _folded(model: Any) -> set[str]:
     return {node.name for node in nodes(model) if node.op_type in PRODUCTS and node.output[0] in normalised}
 
 
+def element_counts(model: Any) -> dict[str, float]:
+    """Tensors to their number of elements, by the shapes that a model's graph tells; a size left open counts as one."""
+    found = {}
+    for graph in graphs(model.graph):
+        for value in (*graph.value_info, *graph.input, *graph.output):
+            kind = value.type.tensor_type
+            if kind.HasField("shape"):
+                found[value.name] = float(math.prod(dim.dim_value or 1 for dim in kind.shape.dim))
+    return found
+
+
+def _summed(model: Any, counts: Mapping[str, float]) -> dict[str, float]:
+    """Results of sums to the number of elements behind each, where the shapes tell."""
+    shapes = {**element_counts(model), **counts}
+    found = {}
+    for node in nodes(model):
+        if node.op_type in SUMS and node.input[0] in shapes and node.output[0] in shapes:
+            kernel = next((attribute.ints for attribute in node.attribute if attribute.name == "kernel_shape"), None)
+            behind = math.prod(kernel) if kernel else shapes[node.input[0]] / max(1, shapes[node.output[0]])
+            found[node.output[0]] = shapes[node.input[0]] if node.op_type == "CumSum" else float(behind)
+    return found
+
+
 class _Rounding:
     """Puts rounding, and noise where asked, behind the nodes of a graph; tensor types are those before widening."""
 
@@ -142,10 +197,12 @@ class _Rounding:
         quantised: set[str],
         still: set[str],
         folded: set[str],
+        summed: dict[str, float],
         cut: bool,
     ) -> None:
         self._types, self._precision, self._noise = types, precision, noise
         self._quantised, self._still, self._folded, self._cut = quantised, still, folded, cut
+        self._summed = summed
         self._seeds = count(1)
 
     def apply(self, graph: Any) -> None:
@@ -193,7 +250,8 @@ class _Rounding:
         plain = max(ROUNDOFF[self._types[name]], QUANTISED_ROUNDOFF if name in self._quantised else 0.0)
         if op in RECURRENT:
             return 2 * max(FAST_ROUNDOFF, plain)  # they also round the state that they keep
-        return max(FAST_ROUNDOFF if op in TRANSCENDENTAL else 0.0, plain)
+        sums = ROUNDOFF[FLOAT] * max(1.0, math.sqrt(self._summed.get(name, 1.0) / LANES))
+        return max(FAST_ROUNDOFF if op in TRANSCENDENTAL else 0.0, plain, sums)
 
     def _shake_weights(self, node: Any) -> list[Any]:
         """Noise on the weights of a product, which a runtime may fold with what follows and round once more."""
