@@ -70,6 +70,13 @@ class _Events:
     def mark(self, number: int) -> None:
         self._moments[number] = self._stream.enqueued_ms
 
+    def marker(self, number: int):
+        def mark():
+            self.mark(number)
+            return (0,)
+
+        return mark
+
     def elapsed_ms(self, first: int, last: int) -> float:
         return self._moments[last] - self._moments[first]
 
