@@ -97,7 +97,7 @@ def _decide(found: Found, duel: Duel, p: Mapping[str, float]) -> tuple[str, str,
     failing = _failing(found, p) if found.last else set()
     if failing:
         words = {REGRESSION: f"slower than the margin of {math.expm1(found.margin):.2%}", TAIL: _tail_words(found, p)}
-        return "regressed", " and ".join(words[name] for name in sorted(failing)), failing
+        return "regressed", words[REGRESSION if REGRESSION in failing else TAIL], failing
     if not (found.last or found.acquitted):
         return "inconclusive", f"{found.needed} clean launches are needed to decide{_spoiled(duel)}", set()
     if found.fast and found.even:
