@@ -121,9 +121,17 @@ class Shared:
             found = facing(plan, outcome, other, self._outcome(other), judged, settings)
         else:
             found = held(plan, outcome, judged, settings)
-        record = decided([found], judged, settings, len(self.plans) - 1)[0] if isinstance(found, Held) else found
-        self._keep([record])
-        return record
+        if isinstance(found, Held):
+            found = next(decided([found], judged, settings, self._timed_beside(plan)))
+        self._keep([found])
+        return found
+
+    def _timed_beside(self, plan: Plan) -> int:
+        """How many other cases of the session may be timed in turns: each may be a false alarm."""
+        from harness.backends import RUNTIMES
+
+        timed = [one for one in self.plans if one.latency.enabled and one.excluded is None]
+        return sum(one.case.backend in RUNTIMES and one.case.id != plan.case.id for one in timed)
 
     def _outcome(self, plan: Plan) -> Outcome:
         """What is measured of a case; once, where others are compared with it."""

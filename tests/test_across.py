@@ -117,6 +117,20 @@ def test_one_case_alone_is_timed_with_its_other_side_too(folder):
     assert set(read_run(folder / "out").environments) == {"default", "old", "new"}
 
 
+def test_an_interrupt_while_cases_take_turns_keeps_those_that_were_decided_at_once(folder, monkeypatch):
+    from harness.runner import decided
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(decided, "duels", interrupt)
+
+    assert harness(folder, "run", suite(folder, old=""), "-o", "out") == 130
+
+    assert {record.environment for record in read_run(folder / "out").records} == {"new", "old"}
+    assert "@old/fp32/n-16 was skipped" in new(folder / "out").headline
+
+
 @pytest.mark.parametrize(
     ("old", "words"),
     [

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from threading import Event
+from types import SimpleNamespace
 
 import onnx
 import pytest
 
-from harness import artefacts
+from harness import artefacts, suites
 from harness.baselines import read
 from harness.errors import InputError
 from harness.judge.launches import FEWEST
-from harness.records import Record
+from harness.pytest_items import Shared
+from harness.records import Outcome, Record
+from harness.runner.runner import Bench, Settings, run
 from harness.store import read_run
 from models import conv_net
-from toy import harness
+from toy import fake_suite, harness
 
 SUITE = """
 suite: turns
@@ -149,8 +153,6 @@ def test_a_model_with_weights_beside_it_is_kept_whole(tmp_path):
 
 
 def test_a_run_from_another_machine_is_accepted_without_admission(accepted, capsys):
-    from dataclasses import replace
-
     from harness.store import write_run
 
     run = read_run(accepted / "first")
@@ -163,3 +165,59 @@ def test_a_run_from_another_machine_is_accepted_without_admission(accepted, caps
     assert "not admitted" in capsys.readouterr().out
     (entry,) = read(accepted / "baselines", "cpu-another", "turns").values()
     assert asdict(entry)["admission"] is None
+
+
+def test_a_case_whose_artefact_cannot_be_kept_is_measured_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "artefacts").touch()  # a file where the folder should be
+
+    assert harness(tmp_path, "run", suite(tmp_path), "-o", "first") == 0
+
+    record = only(tmp_path / "first")
+    assert record.status == "new"
+    assert any(note.startswith("the artefact is not kept") for note in record.notes)
+
+
+def test_an_error_while_cases_are_timed_in_turns_loses_no_measured_case(accepted, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("scripted")
+
+    monkeypatch.setattr("harness.runner.decided.duels", broken)
+    assert harness(accepted, "run", suite(accepted, "disable"), "-o", "second") == 3
+
+    run = read_run(accepted / "second")
+    assert run.gate.exit_status == 3
+    assert [record.latency is not None for record in run.records] == [True]
+
+
+def test_with_several_jobs_a_case_is_judged_by_the_versions_it_was_measured_with(tmp_path, monkeypatch):
+    plans = suites.load([suite(tmp_path)], None)  # the first group goes to another bench than the one at hand
+    plans += suites.load([fake_suite(tmp_path / "scripted")], None)
+    judged, versions = Event(), {}
+    with Bench(Settings(tmp_path / "cache")) as bench:
+        bench.environment()
+        measured = bench.outcome
+        monkeypatch.setattr(
+            bench, "outcome", lambda plan: measured(plan) if plan in plans[:1] else (judged.wait(60), Outcome())[1]
+        )
+
+        def done(plan, _):
+            versions.setdefault(plan.case.backend, bench.environment().versions)
+            judged.set()
+
+        run(plans, Settings(tmp_path / "cache", jobs=2), bench, done)
+
+    assert "onnxruntime" in versions["onnxruntime-cpu"]
+
+
+def test_under_pytest_only_cases_that_may_be_timed_in_turns_count_as_possible_false_alarms(tmp_path):
+    (real,) = suites.load([suite(tmp_path)], None)
+    other = replace(real, case=replace(real.case, id="turns/other/onnxruntime-cpu/fp32/n-16"))
+    untimed = replace(other, latency=replace(other.latency, enabled=False))
+    shared = Shared(SimpleNamespace())
+
+    shared.plans = [real, untimed, replace(other, excluded="why"), *suites.load([fake_suite(tmp_path / "toy")], None)]
+    assert shared._timed_beside(real) == 0
+    shared.plans.append(other)
+    assert shared._timed_beside(real) == 1

@@ -7,9 +7,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from harness import report, store, suites
@@ -127,11 +128,10 @@ def _measure(
     fail_on: Sequence[str],
 ) -> int:
     records: list[Record] = []
-    interrupted = False
 
     def keep(record: Record) -> None:
+        records.append(record)  # first: what cannot be written to the journal is still in the run
         journal.append(record)
-        records.append(record)
         tell(line(record))
 
     def done(plan: Plan, outcome: Outcome) -> None:
@@ -140,24 +140,37 @@ def _measure(
             return keep(found)
         return tell(f"{'measured':12s} {plan.case.id}  {found}")
 
-    try:
-        run_plans(plans, settings, bench, done)
-        late = pending.decided()
-    except KeyboardInterrupt:  # also SIGTERM
-        interrupted = True
-        late = pending.undecided()
-    for record in late:
+    ended, error = _every(partial(run_plans, plans, settings, bench, done), pending, keep)
+    if ended is not None:
+        left = pending.undecided({record.case.id for record in records})
+    else:
+        left = judged.missing(scope) if scope else []
+    for record in left:
         keep(record)
-    if scope and not interrupted:
-        for record in judged.missing(scope):
-            keep(record)
     order = {plan.case.id: position for position, plan in enumerate(plans)}
     records.sort(key=lambda record: order.get(record.case.id, len(order)))
-    result = finish(head, bench.environments(), records, fail_on, EXIT_INTERRUPTED if interrupted else None)
+    result = finish(head, bench.environments(), records, fail_on, ended)
     result = replace(result, selftest=known(settings.cache, result))
     write(result, folder)
     tell(f"\n{summary_line(result)}\nreport: {folder / 'report.html'}")
+    if error is not None:
+        raise error
     return result.gate.exit_status
+
+
+def _every(
+    measure: Callable[[], None], pending: Pending, keep: Callable[[Record], None]
+) -> tuple[int | None, Exception | None]:
+    """Measure and decide; the exit status and the error of a run that ended early, to be raised when it is written."""
+    try:
+        measure()
+        for record in pending.decided():
+            keep(record)
+    except KeyboardInterrupt:  # also SIGTERM
+        return EXIT_INTERRUPTED, None
+    except Exception as error:
+        return EXIT_MACHINE, error
+    return None, None
 
 
 def known(cache: Path, run: Run) -> SelfTest | None:

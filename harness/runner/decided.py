@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from harness.records import Duel, Outcome, Plan, Record, Screening
@@ -72,18 +72,22 @@ class Pending:
         self._held.append(found)
         return f"next: {'timed in turns with what was accepted' if found.on.in_turns else 'compared with earlier runs'}"
 
-    def decided(self) -> list[Record]:
-        """The records of what is left, timed in turns now."""
-        found = [self._faced(plan, outcome) for plan, outcome in self._facing]
-        self._facing = []
-        self._held += [one for one in found if isinstance(one, Held)]
-        at_once = [one for one in found if isinstance(one, Record)]
-        return [*at_once, *decided(self._held, self._judged, self._settings, screened=self._screened)]
+    def decided(self) -> Iterator[Record]:
+        """The records of what is left, each as soon as it is decided; it is timed in turns now."""
+        left = list(self._held)
+        for plan, outcome in self._facing:
+            found = self._faced(plan, outcome)
+            if isinstance(found, Record):
+                yield found
+            else:
+                left.append(found)
+        yield from decided(left, self._judged, self._settings, screened=self._screened)
 
-    def undecided(self) -> list[Record]:
-        """The records of what is left, because the run was interrupted."""
+    def undecided(self, kept: Collection[str] = ()) -> list[Record]:
+        """The records of what is left, because the run ends before it is decided; `kept` are cases that have one."""
         facing = [Held(plan, outcome, NO_FOOTING) for plan, outcome in self._facing]
-        return undecided([*facing, *self._held], self._judged, self._screened)
+        left = [one for one in (*facing, *self._held) if one.plan.case.id not in kept]
+        return undecided(left, self._judged, self._screened)
 
     def _faced(self, plan: Plan, outcome: Outcome) -> Held | Record:
         other = self._opponents[plan.case.id]
@@ -130,8 +134,8 @@ def decided(
     settings: Settings,
     others: int = 0,
     screened: Sequence[tuple[Plan, Screening]] = (),
-) -> list[Record]:
-    """The records of cases that are timed again now and decided together.
+) -> Iterator[Record]:
+    """The records of cases that are timed again now and decided together, each as soon as it is known.
 
     `others` is the number of cases that are decided apart from these and count as much for false alarms, `screened` are
     cases of the same job that are decided already.
@@ -140,14 +144,12 @@ def decided(
     fought = duels([judged.match(one.plan, one.on) for one in in_turns], settings)
     found = {one.plan.case.id: duel for one, duel in zip(in_turns, fought, strict=True)}
     p = judged.p_values([one.plan for one in in_turns], found)
-    records = [
-        judged.record(one.plan, one.outcome, one.on, duel, _among(p.get(one.plan.case.id, {}), others))
-        for one, duel in zip(in_turns, fought, strict=True)
-        if duel.launches
-    ]
+    for one, duel in zip(in_turns, fought, strict=True):
+        if duel.launches:
+            yield judged.record(one.plan, one.outcome, one.on, duel, _among(p.get(one.plan.case.id, {}), others))
     left = [one for one in cases if not one.on.in_turns]
     left += [_without(one, duel, judged) for one, duel in zip(in_turns, fought, strict=True) if not duel.launches]
-    return [*records, *undecided(_measured_again(left, judged, settings), judged, screened)]
+    yield from undecided(_measured_again(left, judged, settings), judged, screened)
 
 
 def undecided(cases: Sequence[Held], judged: Judged, screened: Sequence[tuple[Plan, Screening]] = ()) -> list[Record]:

@@ -9,6 +9,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
@@ -245,16 +246,15 @@ def _spread(
 ) -> None:
     stop, lock, failures = threading.Event(), threading.Lock(), []
 
-    def report(plan: Plan, outcome: Outcome) -> None:
+    def report(own: Bench, plan: Plan, outcome: Outcome) -> None:
         with lock:
+            bench.learn(own)  # before it is judged: by the versions that it was measured with
             done(plan, outcome)
 
     def serve(own: Bench) -> None:
         try:
             with own:
-                _drain(work, own, report, stop)
-                with lock:
-                    bench.learn(own)
+                _drain(work, own, partial(report, own), stop)
         except BaseException as error:
             failures.append(error)
             stop.set()
@@ -264,7 +264,7 @@ def _spread(
     for thread in threads:
         thread.start()
     try:
-        _drain(work, bench, report, stop)
+        _drain(work, bench, partial(report, bench), stop)
         for thread in threads:
             thread.join()
     except BaseException:

@@ -165,8 +165,7 @@ class Steps:
             repeated = repeats(plan, session, prepared, stages, folders, first.outputs)
             repeated += moved_rows(session, prepared, stages, folders, first.outputs, bounded=backend.device == "cuda")
             timed = self._time(plan, backend, artefact, session, prepared, stages)
-            if timed.latency is not None and plan.case.backend not in SCRIPTED:
-                artefacts.keep(self._cache, artefact.path, artefact.digest or prepared.variant.digest)
+            kept = self._kept(plan, artefact, prepared) if timed.latency is not None else ()
             attested = {**session.attested, "options": dict(plan.options)}
             profiled = layer_times.profile(plan, session, prepared, timed.latency, stages, gpu=backend.device == "cuda")
         more = (self._rebuilt(plan, backend, prepared, stages, folders, n) for n in range(2, plan.builds + 1))
@@ -185,9 +184,19 @@ class Steps:
             digests=replace(_digests(prepared), engine=artefact.digest),
             notes=(
                 *(*plan.notes, *_notes(prepared), *unused(plan.reference, prepared)),
-                *(*unrepeatable(repeated), *notes, *timed.notes),
+                *(*unrepeatable(repeated), *notes, *timed.notes, *kept),
             ),
         )
+
+    def _kept(self, plan: Plan, artefact: Artefact, prepared: Prepared) -> tuple[str, ...]:
+        """Keep what was timed for later comparisons; a note where the disk does not take it."""
+        if plan.case.backend in SCRIPTED:
+            return ()
+        try:
+            artefacts.keep(self._cache, artefact.path, artefact.digest or prepared.variant.digest)
+        except OSError as error:
+            return (f"the artefact is not kept, so it cannot be timed again later (--artefacts): {error}",)
+        return ()
 
     def _rebuilt(
         self, plan: Plan, backend: Backend, prepared: Prepared, stages: Stages, folders: Folders, number: int

@@ -54,14 +54,16 @@ class Workers:
         found = self._machine() if name == DEFAULT_ENVIRONMENT else self._hellos.get(name)
         if not isinstance(found, Environment):
             return replace(self._machine(), versions={})
-        told = (about["versions"] for (place, _), about in self._about.items() if place == name)
+        told = (about["versions"] for (place, _), about in list(self._about.items()) if place == name)
         return replace(found, versions={**found.versions, **{key: value for one in told for key, value in one.items()}})
 
     def learn(self, other: Workers) -> None:
-        """Take over what other workers told about environments and backends."""
+        """Take over what other workers told about environments and backends; this may be called by another thread."""
         self._about |= other._about
-        self._hellos |= other._hellos
         self._interpreters |= other._interpreters
+        for name, found in other._hellos.items():
+            if isinstance(found, Environment) or name not in self._hellos:
+                self._hellos[name] = found
 
     def kill(self) -> None:
         """End the processes at once, from another thread; what they were asked for fails."""
