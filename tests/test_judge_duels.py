@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import stats
-from harness.judge.duels import LOOKS, acquitted, adjusted, admit, judge_duel, mde, p_values, wanted
-from harness.judge.launches import MOST
+from harness.judge.duels import LOOKS, adjusted, admit, judge_duel, mde, p_values, wanted
+from harness.judge.launches import MOST, SMALLEST_SD, smallest_limit
 from harness.records import Admission, Duel, LatencyPlan, Launch
 
 PLAN = LatencyPlan(floor_us=0.1)
@@ -48,14 +48,25 @@ def words(asked, *more, **options):
     return decide(asked, *more, **options)[2]
 
 
+def leaves(asked, admission=QUIET):
+    """Whether a case is asked for no more launches."""
+    return wanted(asked, PLAN, admission) == 0
+
+
 def test_looks_are_after_2_5_and_10_launches():
     assert LOOKS == (2, 5, 10)
 
 
 @pytest.mark.parametrize("look", [2, 5])
 def test_an_unchanged_case_leaves_early_and_passes(look):
-    assert acquitted(steady(look), PLAN, QUIET)
+    assert leaves(steady(look), QUIET)
     assert status(steady(look)) == "passed"
+
+
+@pytest.mark.parametrize("count", [3, 4, 6, 9])
+def test_nothing_passes_between_two_looks(count):
+    assert wanted(steady(count), PLAN, QUIET) == (5 if count < 5 else 10) - count
+    assert status(steady(count)) == "inconclusive"
 
 
 @pytest.mark.parametrize("look", [2, 5])
@@ -63,15 +74,15 @@ def test_only_the_last_look_may_fail(look):
     slow = steady(look, 0.5, tail=0.5)
 
     assert p_values(slow, PLAN, QUIET) == {"median": 1.0, "tail": 1.0}
-    assert not acquitted(slow, PLAN, QUIET)
+    assert not leaves(slow, QUIET)
     assert status(slow) == "inconclusive"
     assert "10 clean launches are needed" in words(slow)
     assert status(steady(10, 0.5)) == "regressed"
 
 
 def test_an_estimate_of_three_quarters_of_the_margin_is_not_acquitted():
-    assert acquitted(steady(5, 0.0070), PLAN, QUIET)
-    assert not acquitted(steady(5, 0.0080), PLAN, QUIET)
+    assert leaves(steady(5, 0.0070), QUIET)
+    assert not leaves(steady(5, 0.0080), QUIET)
     assert status(steady(10, 0.0080)) == "passed"  # its bound is below the limit, which the last look asks for
 
 
@@ -79,13 +90,13 @@ def test_a_bound_above_the_limit_is_not_acquitted():
     wide = duel(launch(-0.03), launch(0.03))
     unknown = duel(launch(0.0), launch(0.001))
 
-    assert not acquitted(wide, PLAN, QUIET)
-    assert not acquitted(unknown, PLAN, None)  # two launches alone say nothing about their spread
+    assert not leaves(wide, QUIET)
+    assert not leaves(unknown, None)  # two launches alone say nothing about their spread
 
 
 def test_a_loud_tail_is_not_acquitted():
-    assert acquitted(steady(2, tail=0.003), PLAN, QUIET)
-    assert not acquitted(steady(2, tail=0.008), PLAN, QUIET)
+    assert leaves(steady(2, tail=0.003), QUIET)
+    assert not leaves(steady(2, tail=0.008), QUIET)
 
 
 @pytest.mark.parametrize(("plan", "change"), [(PLAN, 0.02), (STRICT, 0.01)])
@@ -176,13 +187,29 @@ def test_improved_is_a_bound_below_minus_the_margin():
     assert status(steady(10, -0.03), replace(PLAN, floor_us=20.0)) == "passed"
 
 
-def test_a_case_that_repeats_too_badly_is_advisory_whatever_it_shows():
-    for change in (-0.5, 0.0, 0.03, 5.0):
+@pytest.mark.parametrize("count", [2, 5, 9])
+def test_an_advisory_case_that_seems_much_slower_is_timed_up_to_the_last_look(count):
+    assert wanted(steady(count, 5.0), PLAN, HOPELESS) > 0
+    assert status(steady(count, 5.0), admission=HOPELESS) == "inconclusive"
+    assert wanted(steady(count, 0.2), PLAN, HOPELESS) == 0  # less than what is found of such a case
+
+
+def test_an_advisory_case_fails_if_it_is_surely_slower_than_what_is_found_of_it():
+    checks, found, told = decide(steady(10, 1.0), admission=HOPELESS)
+
+    assert found == "regressed"
+    assert {check.name: check.ok for check in checks} == {"latency/regression": False, "latency/tail": True}
+    assert f"slower by more than the {HOPELESS.mde:.2%}" in told
+    assert status(steady(10, 0.35), admission=HOPELESS) == "inconclusive"  # its lower bound is below
+    assert status(steady(10, 1.0, a_ms=0.001), replace(PLAN, floor_us=5.0), HOPELESS) == "passed"
+
+
+def test_a_case_that_repeats_too_badly_is_advisory():
+    for change in (-0.5, 0.0, 0.03):
         checks, found, told = decide(steady(10, change), admission=HOPELESS)
         assert found == "inconclusive"
         assert "advisory" in told
         assert all(check.ok for check in checks)
-    assert not acquitted(steady(2), PLAN, HOPELESS)
     assert wanted(steady(2), PLAN, HOPELESS) == 0
 
 
@@ -191,6 +218,23 @@ def test_a_wider_limit_admits_a_case_and_a_narrower_one_does_not():
 
     assert status(steady(10), admission=some) == "passed"
     assert "advisory" in words(steady(10), STRICT, some)
+
+
+@pytest.mark.parametrize("launches", [2, 5, 10])
+def test_a_limit_that_no_launches_can_resolve_is_raised_to_the_smallest_that_they_can(launches):
+    tiny, least = replace(PLAN, regression=0.003, floor_us=0.0), smallest_limit(launches)
+    quiet = Admission(0.0002, launches, 0.0)
+
+    assert mde(SMALLEST_SD, least, launches=launches) == pytest.approx(least)
+    assert mde(SMALLEST_SD, 0.99 * least, launches=launches) > 0.99 * least
+    told = words(duel(*[launch()] * 10), tiny, quiet)
+    assert f"limit {least:+.2%}, raised from +0.30%: the smallest that can be resolved" in told
+    assert status(duel(*[launch()] * 10), tiny, quiet) == "passed"
+    assert status(duel(*[launch(0.01)] * 10), tiny, quiet) == "regressed"
+    assert "raised" not in words(steady(10), STRICT)
+
+
+def test_a_wide_limit_lets_a_case_decide_that_repeats_badly():
     assert status(steady(10), replace(PLAN, regression=1.0), HOPELESS) == "passed"
 
 
@@ -248,8 +292,31 @@ def test_admission_is_the_spread_of_launches_against_themselves():
     ratios = [0.001, -0.002, 0.003, 0.0, -0.001]
     found = admit(duel(*(launch(math.expm1(one)) for one in ratios), launch(9.0, spoiled="hot")), PLAN)
 
-    assert found == Admission(pytest.approx(stats.spread(ratios)), 5, mde(found.sd))
+    assert found == Admission(pytest.approx(stats.spread(ratios)), 5, mde(found.sd, launches=5))
     assert admit(duel(launch()), PLAN) is None
+
+
+def test_an_admission_of_fewer_launches_finds_less():
+    assert mde(0.002, launches=2) > mde(0.002, launches=5) > mde(0.002) == mde(0.002, launches=15)
+
+
+def test_an_admission_counts_for_one_launch_less_than_it_has():
+    asked = duel(*[launch(0.02)] * 10)
+    df, sd = 9 + 4, math.sqrt(4 / 13) * 0.005  # its own launches do not differ at all
+    t = (math.log(1.02) - math.log(1.01)) / (sd / math.sqrt(10))
+
+    found = p_values(asked, PLAN, Admission(0.005, 5, 0.01))["median"]
+    assert found == pytest.approx(stats.student_tail(t, df))
+
+
+def test_a_case_of_which_launches_failed_does_not_pass():
+    failed = replace(steady(2), failures=("oom in time: out of memory",))
+
+    assert status(failed) == "inconclusive"
+    assert "1 launch failed, so it does not pass: oom in time: out of memory" in words(failed)
+    slow = replace(steady(10, 0.05), failures=("crash in time: signal 11",) * 2)
+    assert status(slow) == "regressed"
+    assert "2 launches failed" in words(slow)
 
 
 def test_the_same_launches_give_the_same_decision():

@@ -32,7 +32,7 @@ from harness.judge.launches import (
 )
 from harness.records import Admission, Check, Duel, LatencyPlan
 
-__all__ = ["LOOKS", "acquitted", "adjusted", "admit", "judge_duel", "mde", "p_values", "wanted"]
+__all__ = ["LOOKS", "adjusted", "admit", "judge_duel", "mde", "p_values", "wanted"]
 
 QUESTION = "latency"
 REGRESSION, TAIL = "latency/regression", "latency/tail"
@@ -42,16 +42,10 @@ RULE = (
 )
 
 
-def acquitted(duel: Duel, plan: LatencyPlan, admission: Admission | None) -> bool:
-    """Whether a case may leave at a look: its change is small, a larger one is excluded, and its tail is quiet."""
-    found = weigh(duel, plan, admission)
-    return found is not None and found.acquitted
-
-
 def wanted(duel: Duel, plan: LatencyPlan, admission: Admission | None) -> int:
     """How many more launches the next look needs, others taking the place of spoiled ones; 0 where none helps."""
     found, count = weigh(duel, plan, admission), len(clean(duel))
-    if found is not None and (found.acquitted or found.advisory or found.last):
+    if found is not None and (found.acquitted or found.last or (found.advisory and not found.seems_gross)):
         return 0
     upto = next(look for look in LOOKS if look > count)
     return min(upto - count, max(0, MOST - len(duel.launches)))
@@ -86,6 +80,9 @@ def judge_duel(
     if found is None:
         return [], "inconclusive", f"{len(clean(duel))} of {len(duel.launches)} launches are evidence{_spoiled(duel)}"
     status, why, failing = _decide(found, duel, p)
+    if duel.failures:
+        status = "inconclusive" if status in ("passed", "improved") else status
+        why = "; ".join(part for part in (why, _failed(duel)) if part)
     words = f"{_told(found, duel)}: {why}" if why else _told(found, duel)
     return [_median_check(found, failing, words, p), _tail_check(found, failing, p)], status, words
 
@@ -93,6 +90,9 @@ def judge_duel(
 def _decide(found: Found, duel: Duel, p: Mapping[str, float]) -> tuple[str, str, set[str]]:
     """Status, what explains it, and the names of the checks that fail."""
     if found.advisory:
+        if found.gross:
+            why = f"slower by more than the {found.least:.2%} that are found of a case that repeats as badly as this"
+            return "regressed", why, {REGRESSION}
         return "inconclusive", f"advisory, no decision: {_too_noisy(found)}", set()
     failing = _failing(found, p) if found.last else set()
     if failing:
@@ -144,8 +144,15 @@ def _told(found: Found, duel: Duel) -> str:
     change, upper = math.expm1(found.ratio.middle), math.expm1(found.ratio.upper)
     return (
         f"p50 {change:+.2%}, at most {upper:+.2%} ({duel.decided_on}; {found.launches} launches in turns with "
-        f"{duel.against}; limit {math.expm1(found.limit):+.2%})"
+        f"{duel.against}; limit {math.expm1(found.limit):+.2%}{_raised(found)})"
     )
+
+
+def _raised(found: Found) -> str:
+    """What became of a limit that nothing could resolve."""
+    if found.raised_from is None:
+        return ""
+    return f", raised from {found.raised_from:+.2%}: the smallest that can be resolved"
 
 
 def _tail_words(found: Found, p: Mapping[str, float]) -> str:
@@ -167,6 +174,12 @@ def _tail_check(found: Found, failing: set[str], p: Mapping[str, float]) -> Chec
     if not found.calls_matter:
         reason += f"; such calls take longer by less than floor_us {found.floor_us:g}: not counted"
     return Check(TAIL, QUESTION, None, "tail", found.tail.mean, TAIL_LIMIT, 0.0, TAIL not in failing, reason)
+
+
+def _failed(duel: Duel) -> str:
+    """Launches that failed are no evidence of speed, but what fails now and then is not fine either."""
+    count = len(duel.failures)
+    return f"{count} {'launch' if count == 1 else 'launches'} failed, so it does not pass: {duel.failures[0]}"
 
 
 def _spoiled(duel: Duel) -> str:

@@ -30,7 +30,7 @@ CALM = 0.75
 SMALLEST_SD = 0.001
 """No set of launches is taken to repeat better than this (log ratio)."""
 HISTORY = 10
-"""Launches that the admission counts for, beside a case's own."""
+"""Launches that the admission counts for at most, beside a case's own."""
 TAIL_MARGIN, TAIL_LIMIT = 0.01, 0.02
 """Share of slow calls more than the accepted artefact's: what never fails, and what must be found."""
 TAIL_SD, TAIL_HISTORY = 0.005, 5
@@ -62,6 +62,11 @@ class Estimate:
         """The one-sided upper 99 % bound of the mean."""
         return self.mean + stats.student_quantile(SURE, self.df) * self.error
 
+    @property
+    def lower(self) -> float:
+        """The one-sided lower 99 % bound of the mean."""
+        return self.mean - stats.student_quantile(SURE, self.df) * self.error
+
     def p(self, margin: float) -> float:
         """The probability of launches like these if the quantity were the margin."""
         return stats.student_tail((self.mean - margin) / self.error, self.df)
@@ -82,6 +87,8 @@ class Found:
     """Smallest relative slowdown that is found here; None without admission."""
     needed: int
     """Clean launches that the last look needs."""
+    raised_from: float | None = None
+    """The limit that was asked for, relative, where no launches could resolve it."""
 
     @property
     def last(self) -> bool:
@@ -90,8 +97,24 @@ class Found:
 
     @property
     def advisory(self) -> bool:
-        """Whether the case repeats too badly for its limit: it is measured and told, and decides nothing."""
+        """Whether the case repeats too badly for its limit: it is measured and told, and only fails if `gross`."""
         return self.least is not None and self.least > math.expm1(self.limit)
+
+    @property
+    def _visible(self) -> float:
+        """What is found of a case that repeats too badly for its limit."""
+        return max(self.limit, math.log1p(self.least or 0.0))
+
+    @property
+    def seems_gross(self) -> bool:
+        """Whether the slowdown seems larger than even a case that repeats badly hides."""
+        return self.ratio.middle > self._visible and self.change_us > self.floor_us
+
+    @property
+    def gross(self) -> bool:
+        """Whether that is shown, by the last look."""
+        shown = self.ratio.lower > self._visible and self.ratio.latest > self._visible
+        return self.last and shown and self.seems_gross
 
     @property
     def fast(self) -> bool:
@@ -110,10 +133,11 @@ class Found:
 
     @property
     def acquitted(self) -> bool:
-        """Whether the case may leave before the last look."""
+        """Whether the case may leave at this look."""
+        looked = self.last or self.launches in LOOKS
         calm = self.ratio.middle < math.log1p(CALM * math.expm1(self.margin)) and self.fast
         quiet = self.even and (not self.calls_matter or self.tail.middle < CALM * TAIL_MARGIN)
-        return calm and quiet and not self.advisory
+        return looked and calm and quiet and not self.advisory
 
     @property
     def change_us(self) -> float:
@@ -121,17 +145,38 @@ class Found:
         return self.a_ms * 1e3 * math.expm1(self.ratio.middle)
 
 
-def mde(sd: float, limit: float = LIMIT, hypotheses: int = HYPOTHESES) -> float:
+def mde(sd: float, limit: float = LIMIT, hypotheses: int = HYPOTHESES, launches: int = HISTORY) -> float:
     """The smallest relative slowdown that the last look fails in 95 of 100 decisions, from the sd of A/A launches.
 
-    exp(margin + sd / sqrt(10) * (t[1 - alpha / hypotheses] + t[0.95])) - 1, with t the quantiles of Student's t with
-    19 degrees of freedom (10 launches and an admission that counts for 10), margin = ln(1 + limit / 2): what the mean
-    of ten launches must exceed for the first step of Holm's procedure, and by how much the truth must lie above that.
-    That the last five confirm costs nothing beside it: their median is beyond the margin in 999 of 1000.
+    exp(margin + sd / sqrt(10) * (t[1 - alpha / hypotheses] + t[0.95])) - 1, with t the quantiles of Student's t,
+    margin = ln(1 + limit / 2): what the mean of ten launches must exceed for the first step of Holm's procedure, and by
+    how much the truth must lie above that. Degrees of freedom are 9 of the ten launches and those of the admission, one
+    less than its `launches` (9 at most). That the last five confirm costs nothing beside it: their median is beyond the
+    margin in 999 of 1000.
     """
-    df = LOOKS[-1] - 1 + HISTORY
+    return math.expm1(math.log1p(limit / 2) + _reach(sd, hypotheses, launches))
+
+
+def smallest_limit(launches: int = HISTORY) -> float:
+    """The smallest limit that the gate can resolve: mde(SMALLEST_SD, limit) = limit, solved for the limit.
+
+    (1 + limit / 2) * e = 1 + limit with e = exp(reach), so limit = (e - 1) / (1 - e / 2): 0.34 % after an admission of
+    ten launches.
+    """
+    e = math.exp(_reach(SMALLEST_SD, HYPOTHESES, launches))
+    return (e - 1) / (1 - e / 2) * (1 + 1e-9)  # so that rounding does not make it a limit that is not resolved
+
+
+def _reach(sd: float, hypotheses: int, launches: int) -> float:
+    """How far beyond the margin a slowdown must be to be found (log ratio)."""
+    df = LOOKS[-1] - 1 + _known(launches)
     steps = stats.student_quantile(1 - ALPHA / hypotheses, df) + stats.student_quantile(POWER, df)
-    return math.expm1(math.log1p(limit / 2) + max(sd, SMALLEST_SD) / math.sqrt(LOOKS[-1]) * steps)
+    return max(sd, SMALLEST_SD) / math.sqrt(LOOKS[-1]) * steps
+
+
+def _known(launches: int) -> int:
+    """Degrees of freedom of an admission of that many launches."""
+    return max(0, min(launches, HISTORY) - 1)
 
 
 def admit(duel: Duel, plan: LatencyPlan) -> Admission | None:
@@ -141,7 +186,8 @@ def admit(duel: Duel, plan: LatencyPlan) -> Admission | None:
     if len(ratios) < LOOKS[0]:
         return None
     sd = stats.spread(ratios)
-    return Admission(sd, len(ratios), mde(sd, _limit(plan, launches)))
+    limit = max(_limit(plan, launches), smallest_limit(len(ratios)))
+    return Admission(sd, len(ratios), mde(sd, limit, launches=len(ratios)))
 
 
 def clean(duel: Duel) -> list[Launch]:
@@ -154,19 +200,20 @@ def weigh(duel: Duel, plan: LatencyPlan, admission: Admission | None) -> Found |
     launches = clean(duel)
     if len(launches) < LOOKS[0]:
         return None
-    limit = _limit(plan, launches)
-    known = admission is not None and admission.launches > 1
-    sd, history = (admission.sd, min(admission.launches, HISTORY)) if admission and known else (0.0, 0)
+    sd, admitted = (admission.sd, admission.launches) if admission and admission.launches > 1 else (0.0, 0)
+    asked = _limit(plan, launches)
+    limit = max(asked, smallest_limit(admitted))
     return Found(
         launches=len(launches),
-        ratio=_estimate([launch.log_ratio for launch in launches], max(sd, SMALLEST_SD), history),
+        ratio=_estimate([launch.log_ratio for launch in launches], max(sd, SMALLEST_SD), _known(admitted)),
         tail=_estimate([launch.tail for launch in launches], TAIL_SD, TAIL_HISTORY),
         margin=math.log1p(limit / 2),
         limit=math.log1p(limit),
         a_ms=_middle([launch.a_p50_ms for launch in launches]),
         floor_us=_floor_us(plan),
-        least=mde(sd, limit) if known else None,
+        least=mde(sd, limit, launches=admitted) if admitted else None,
         needed=FEWEST if len(duel.launches) >= LOOKS[-1] else LOOKS[-1],
+        raised_from=asked if limit > asked else None,
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from harness.judge.duels import LOOKS, adjusted, admit, judge_duel, mde, p_values, wanted
 from harness.judge.launches import HISTORY, LIMIT
-from harness.judge.screen import KEPT, TIMES, again, broken_job, judge_screen, suspicious
+from harness.judge.screen import KEPT, TIMES, broken_job, judge_screen, suspicious
 from harness.records import Admission, Duel, LatencyPlan, Launch, Screened, Screening
 from quality.latency.rules import Rule
 from quality.latency.stored import ARMS, TAIL, UNCHANGED, Cell, Window
@@ -156,7 +156,7 @@ def _screen(history: Sequence[Window], now: Sequence[Window], quantile: str, bro
     plan = LatencyPlan(floor_us=0.5)
     earlier, later = ([_screened(one, quantile) for one in some] for some in (history, now))
     asked = Screening(quantile, tuple(earlier), (), "host")
-    while again(plan, asked):
+    while not asked.now or (len(asked.now) < TIMES and suspicious(plan, asked)):
         asked = replace(asked, now=tuple(later[: len(asked.now) + 1]))
     return Trial(judge_screen(plan, asked, broken)[1], len(asked.now), {"suspicious": float(suspicious(plan, asked))})
 
