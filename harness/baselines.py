@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,12 +13,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from harness.codec import decode, encode
+from harness.codec import decode, encode, parsed
 from harness.errors import UsageError
 from harness.judge.drift import Accuracy, values_of
 from harness.judge.latency import decided, incomparable
+from harness.judge.launches import LOOKS
 from harness.judge.screen import KEPT
-from harness.records import Admission, Digests, Latency, Profile, Record
+from harness.records import Admission, Digests, Latency, Profile, Quantiles, Record
 from harness.records.profiles import BASELINE, shortened
 
 SCHEMA = "harness.baseline/1"
@@ -77,12 +79,12 @@ def read(folder: Path, fingerprint: str, suite: str) -> dict[str, Entry]:
     if not path.exists():
         return {}
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = parsed(path.read_text(encoding="utf-8"))
         if data.get("schema") != SCHEMA:
             raise ValueError(f"schema is {data.get('schema')!r}, expected {SCHEMA!r}")
         if (data["fingerprint"], data["suite"]) != (fingerprint, suite):
             raise ValueError(f"it says that it is of {data['fingerprint']}, suite {data['suite']}")
-        return {_case_of(suite, case): decode(Entry, entry) for case, entry in data["cases"].items()}
+        return {_case_of(suite, case): _sound(case, decode(Entry, entry)) for case, entry in data["cases"].items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UsageError(f"{path}: not a baseline: {error}; restore it from version control") from error
 
@@ -96,6 +98,29 @@ def _case_of(suite: str, case: str) -> str:
     if not case.startswith(f"{suite}/") or case.count("/") < 4:
         raise ValueError(f"'{case}' is no case id of suite {suite}")
     return case
+
+
+def _sound(case: str, entry: Entry) -> Entry:
+    """The entry itself; ValueError where its numbers are none that could have been measured."""
+    one = entry.admission
+    if one is not None and not (0 <= one.sd < 1 and one.launches >= LOOKS[0] and 0 <= one.mde < math.inf):
+        raise ValueError(f"{case}: no launches differ like that: {one}")
+    for quantiles in (entry.latency.host, entry.latency.gpu) if entry.latency else ():
+        if quantiles is not None and any(not 0 <= ms < math.inf for ms in _times_ms(quantiles)):
+            raise ValueError(f"{case}: its latency holds what is no time: {quantiles}")
+    beside = [entry.latency.canary_ms] if entry.latency else []
+    for run in (*entry.history, *entry.past):
+        beside += run[1:3]
+    if any(run[3] < 1 for run in entry.past):
+        raise ValueError(f"{case}: its past counts {entry.past}")
+    if any(ms is not None and not 0 < ms < math.inf for ms in beside):
+        raise ValueError(f"{case}: its history or its canary holds what is no time: {beside}")
+    return entry
+
+
+def _times_ms(quantiles: Quantiles) -> list[float]:
+    found = (quantiles.p10_ms, quantiles.p50_ms, quantiles.p90_ms, quantiles.p99_ms, quantiles.mean_ms)
+    return [ms for ms in (*found, *quantiles.ci95_ms) if ms is not None]
 
 
 def write(folder: Path, fingerprint: str, suite: str, entries: Mapping[str, Entry]) -> Path:
@@ -136,9 +161,9 @@ def _grown(
     latency: Latency | None, run: str, before: Entry | None, *, unchanged: bool
 ) -> tuple[tuple[Ran, ...], tuple[Earlier, ...]]:
     """The runs of the accepted artefact with one more, and the artefacts before it."""
-    if latency is None or (p10_ms := decided(latency).p10_ms) is None:
+    if latency is None or not (p10_ms := decided(latency).p10_ms):
         return (), ()
-    now = (run, p10_ms, latency.canary_ms)
+    now = (run, p10_ms, latency.canary_ms or None)
     if before is None or before.latency is None or incomparable(latency, before.latency):
         return (now,), ()
     if not unchanged:
@@ -181,9 +206,9 @@ def _entry(
 
 
 def _bare(latency: Latency) -> Latency:
-    """A latency without its spread, by which nothing is decided."""
+    """A latency without its spread, by which nothing is decided, and without a canary that took no time."""
     gpu = latency.gpu and replace(latency.gpu, spread=None)
-    return replace(latency, host=replace(latency.host, spread=None), gpu=gpu)
+    return replace(latency, host=replace(latency.host, spread=None), gpu=gpu, canary_ms=latency.canary_ms or None)
 
 
 def _line(entry: Entry) -> str:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import types
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from functools import cache
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 R = TypeVar("R")
+
+DEEPEST = 100
+"""Levels of a file's JSON; what the harness writes has about ten."""
+LONGEST_BITS = 1023
+"""Whole numbers beyond that are no floats."""
 
 
 def encode(value: Any) -> Any:
@@ -23,6 +29,36 @@ def encode(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): encode(item) for key, item in value.items()}
     return [encode(item) for item in value]
+
+
+def parsed(text: str, *, constants: bool = False) -> Any:
+    """JSON from a file that others may have changed; ValueError for what a record cannot hold.
+
+    That is nesting without end, numbers that are too large, and NaN and infinities, unless `constants` lets those in.
+    """
+    try:
+        data = json.loads(text, parse_constant=None if constants else _refused)
+    except RecursionError:
+        raise ValueError(f"it is nested more than {DEEPEST} levels deep") from None
+    level, depth = [data], 0
+    while level := [item for one in level if isinstance(one, dict | list) for item in _items(one)]:
+        depth += 1
+        if depth > DEEPEST:
+            raise ValueError(f"it is nested more than {DEEPEST} levels deep")
+        for one in level:
+            if (type(one) is int and one.bit_length() > LONGEST_BITS) or (
+                not constants and one in (math.inf, -math.inf)
+            ):
+                raise ValueError("it holds a number that is too large")
+    return data
+
+
+def _refused(name: str) -> None:
+    raise ValueError(f"it holds {name}, which is no number of JSON")
+
+
+def _items(one: Mapping[str, Any] | list[Any]) -> Iterable[Any]:
+    return one.values() if isinstance(one, Mapping) else one
 
 
 def decode(kind: type[R], data: Any) -> R:
@@ -50,10 +86,17 @@ def _decode(kind: Any, data: Any, where: str) -> Any:
             raise TypeError(f"{where}: expected an object, not {data!r:.40}")
         return {key: _decode(get_args(kind)[1], item, f"{where}.{key}") for key, item in data.items()}
     if kind is float and isinstance(data, int) and not isinstance(data, bool):
-        return float(data)
+        return _float(data, where)
     if (kind is int and isinstance(data, bool)) or not isinstance(data, kind):
         raise TypeError(f"{where}: expected {kind.__name__}, not {data!r:.40}")
     return data
+
+
+def _float(data: int, where: str) -> float:
+    try:
+        return float(data)
+    except OverflowError:
+        raise ValueError(f"{where}: a number of {data.bit_length()} bits is too large") from None
 
 
 def _decode_union(kinds: tuple[Any, ...], data: Any, where: str) -> Any:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from harness.codec import decode, encode
+from harness.codec import decode, encode, parsed
 from harness.errors import HarnessError, UsageError
 from harness.records import SCHEMA, STATUSES, Record, Run, SelfTest
 
@@ -113,7 +113,7 @@ def write_selftest(found: SelfTest, file: Path) -> None:
 def read_selftest(file: Path) -> SelfTest | None:
     """A self-test; None where there is none, or none that can be read: then a new one is needed."""
     try:
-        return decode(SelfTest, json.loads(file.read_text(encoding="utf-8")))
+        return decode(SelfTest, parsed(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
 
@@ -122,7 +122,7 @@ def read_run(path: Path) -> Run:
     """A run from its folder or its `run.json`; UsageError when it is not one."""
     file = path / RUN_FILE if path.is_dir() else path
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
+        data = parsed(file.read_text(encoding="utf-8"))
         if not isinstance(data, dict) or data.get("schema") != SCHEMA:
             raise ValueError(f"its schema is not {SCHEMA!r}")
         return _sound(decode(Run, data))

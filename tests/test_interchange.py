@@ -308,6 +308,15 @@ def no_median(data):
     del data["benchmarks"][2]["stats"]["median"]
 
 
+def huge(data):
+    data["benchmarks"][1]["stats"]["max"] = 10**400
+
+
+def deep(data):
+    for _ in range(200):
+        data["benchmarks"][1]["extra_info"] = {"more": data["benchmarks"][1]["extra_info"]}
+
+
 def nan(data):
     data["benchmarks"][1]["stats"]["max"] = float("nan")
 
@@ -349,6 +358,8 @@ def torn_stats(data):
     [
         (no_median, "Results.benchmarks[2].stats: missing median"),
         (nan, "are not those of times"),
+        (huge, "it holds a number that is too large"),
+        (deep, "levels deep"),
         (twice, "'test_speed.py::test_sum[a/b-1]' is in it 2 times"),
         (text, "Results.benchmarks[0].stats.min: expected float, not 'fast'"),
         (short, "its data are not 20 times"),

@@ -10,7 +10,7 @@ from builders import every_status, record, run
 from harness import baselines, store
 from harness.codec import decode, encode
 from harness.errors import UsageError
-from harness.records import Record, Run
+from harness.records import Admission, Latency, Quantiles, Record, Run
 
 ABOUT = {
     "versions": {"onnxruntime": "1.31.1"},
@@ -20,6 +20,11 @@ ABOUT = {
     "by": "me",
     "reason": "why",
 }
+
+
+ADMISSION = Admission(sd=0.004, launches=10, mde=0.016)
+TIMES = Quantiles(1.0, 1.1, 1.2, 1.0, (0.9, 1.1), 100, p10_ms=0.9)
+LATENCY = Latency(TIMES, None, "host", {}, canary_ms=0.5)
 
 
 def test_a_run_survives_its_json_form():
@@ -106,6 +111,48 @@ def test_a_damaged_baseline_stops_everything(tmp_path, text):
 
     with pytest.raises(UsageError, match=r"s\.json: not a baseline"):
         baselines.read(tmp_path, "gpu-x1", "s")
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("admission", "sd"), "10000.0"),
+        (("admission", "sd"), "-0.1"),
+        (("admission", "launches"), "1"),
+        (("admission", "mde"), "1e999"),
+        (("latency", "canary_ms"), "-1.0"),
+        (("latency", "host", "p50_ms"), "NaN"),
+        (("latency", "host", "p50_ms"), "-Infinity"),
+        (("latency", "host", "mean_ms"), "-0.5"),
+        (("history", 0, 1), "0.0"),
+        (("history", 0, 2), "9" * 400),
+        (("reason",), "[" * 200 + "]" * 200),
+        (("reason",), "[" * 100_000 + "]" * 100_000),
+    ],
+)
+def test_numbers_that_nobody_measured_damage_a_baseline(tmp_path, place, value):
+    entries = baselines.accept({}, [record("s/m/b/p/z", "passed", latency=LATENCY)], ABOUT, {"s/m/b/p/z": ADMISSION})
+    path = baselines.write(tmp_path, "gpu-x1", "s", entries)
+    data = json.loads(path.read_text())
+    entry = data["cases"]["s/m/b/p/z"]
+    for key in place[:-1]:
+        entry = entry[key]
+    entry[place[-1]] = "here"
+    path.write_text(json.dumps(data).replace('"here"', value))
+
+    with pytest.raises(UsageError, match=r"s\.json: not a baseline: .*restore it from version control"):
+        baselines.read(tmp_path, "gpu-x1", "s")
+
+
+@pytest.mark.parametrize("value", ["NaN", "9" * 400, "[" * 200 + "]" * 200, "[" * 100_000 + "]" * 100_000])
+def test_a_run_with_what_no_record_can_hold_is_refused_by_file_name(tmp_path, value):
+    store.write_run(run(record("s/m/b/p/x", "passed")), tmp_path)
+    data = json.loads((tmp_path / "run.json").read_text())
+    data["records"][0]["attested"] = {"one": "here"}
+    (tmp_path / "run.json").write_text(json.dumps(data).replace('"here"', value))
+
+    with pytest.raises(UsageError, match=r"run\.json: not a run"):
+        store.read_run(tmp_path)
 
 
 def test_no_baseline_is_empty(tmp_path):

@@ -7,7 +7,6 @@ Fields and their meaning are those of release 5.3.1 (`Metadata.as_dict`, `Stats.
 from __future__ import annotations
 
 import datetime as dt
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.codec import decode
+from harness.codec import decode, parsed
 from harness.errors import UsageError
 
 RELEASE = "5.3.1"
@@ -88,7 +87,7 @@ class Results:
 def read(file: Path) -> Results:
     """The results in a file; UsageError when it is not what pytest-benchmark writes."""
     try:
-        results = decode(Results, json.loads(file.read_text(encoding="utf-8")))
+        results = decode(Results, parsed(file.read_text(encoding="utf-8"), constants=True))  # of what it does not judge
         _check(results)
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}; {_WANTED}") from error
