@@ -53,7 +53,19 @@ def test_a_damaged_baseline_of_another_machine_class_stops_nothing(folder):
     assert harness(folder, "run", fake_suite(folder), "-o", "out") == 0
 
 
-def test_times_measured_with_other_settings_are_refused_by_name(folder):
+def test_times_of_other_iterations_are_refused_by_name(folder):
+    path = fake_suite(folder)
+    baseline = accepted(folder, path)
+    baseline.write_text(baseline.read_text().replace('"flush_l2": false', '"flush_l2": true'))
+
+    assert harness(folder, "run", path, "-o", "second") == 0
+
+    record = read_run(folder / "second").records[0]
+    assert record.status == "inconclusive"
+    assert "measured with other settings (flush_l2 True then, False now): accept a new one" in record.headline
+
+
+def test_times_of_longer_windows_are_compared_and_named(folder):
     path = fake_suite(folder)
     accepted(folder, path)
     path.write_text(path.read_text().replace("min_count: 20", "min_count: 20, warmup_s: 0.1"))
@@ -61,8 +73,8 @@ def test_times_measured_with_other_settings_are_refused_by_name(folder):
     assert harness(folder, "run", path, "-o", "second") == 0
 
     record = read_run(folder / "second").records[0]
-    assert record.status == "inconclusive"
-    assert "measured with other settings (warmup_s 0.2 then, 0.1 now): accept a new one" in record.headline
+    assert record.status == "passed"
+    assert "timed with warmup_s 0.2 then, 0.1 now" in record.headline
 
 
 def test_another_precision_is_another_case(folder):

@@ -18,12 +18,16 @@ from harness.records import (
     ERROR_KINDS,
     PRECISIONS,
     STATUSES,
+    Admission,
+    Duel,
     Failure,
     Latency,
     LatencyPlan,
+    Launch,
     Measurement,
     Outcome,
     Quantiles,
+    Screening,
     Task,
 )
 from harness.timing.loop import settings
@@ -251,7 +255,57 @@ def test_a_task_that_was_not_measured_fails():
 def test_a_change_of_latency_counts_beyond_limit_floor_and_noise(now, then, status):
     asked = plan()
 
-    assert judge(asked, outcome(asked, REFERENCE, latency=now), known=True, timed=Accepted(then)).status == status
+    thrice = Accepted(then, screening=Screening("p50", (), (), "host", (now, now)))
+
+    assert judge(asked, outcome(asked, REFERENCE, latency=now), known=True, timed=thrice).status == status
+
+
+@pytest.mark.parametrize("again", [None, 0, 1])
+def test_a_slowdown_measured_fewer_than_three_times_decides_nothing(again):
+    asked, now = plan(), timed(1.5)
+    screening = None if again is None else Screening("p50", (), (), "host", (now,) * again)
+
+    verdict = judge(
+        asked, outcome(asked, REFERENCE, latency=now), known=True, timed=Accepted(timed(1.0), screening=screening)
+    )
+
+    assert verdict.status == "inconclusive"
+    assert f"slower, but measured only {1 + (again or 0)} of 3 times" in verdict.headline
+    assert checks(verdict)["latency/regression"].ok
+
+
+def test_windows_of_other_lengths_are_compared_and_the_headline_names_them():
+    asked = plan()
+    now = timed(1.0, min_time_s=9.0, warmup_s=0.5, min_count=7)
+
+    verdict = judge(asked, outcome(asked, REFERENCE, latency=now), known=True, timed=Accepted(timed(1.0)))
+
+    assert verdict.status == "passed"
+    assert "min_time_s 1.0 then, 9.0 now" in verdict.headline
+    assert "warmup_s 0.2 then, 0.5 now" in verdict.headline
+
+
+def test_launches_in_turns_decide_whatever_the_length_of_the_windows_but_not_on_other_iterations():
+    launch = Launch(0.0, 0.0, 1.0, 1.0, 50, 500, "a")
+    duel = Duel((launch,) * 5, "host", {}, "accepted artefact 1a2b3c4d")
+    asked, admission = plan(), Admission(0.002, 10, 0.01)
+
+    def found(now):
+        timed_in_turns = Accepted(timed(1.0), duel, admission)
+        return judge(asked, outcome(asked, REFERENCE, latency=now), known=True, timed=timed_in_turns)
+
+    assert found(timed(1.0, min_time_s=9.0)).status == "passed"
+    assert "min_time_s" not in found(timed(1.0, min_time_s=9.0)).headline
+    assert found(timed(1.0, flush_l2=True)).status == "inconclusive"
+
+
+def test_a_case_of_which_every_launch_failed_does_not_pass_on_its_stored_window():
+    asked, duel = plan(), Duel((), "host", {}, "accepted artefact 1a2b3c4d", ("crash in time: signal 11",))
+
+    verdict = judge(asked, outcome(asked, REFERENCE, latency=timed(1.0)), known=True, timed=Accepted(timed(1.0), duel))
+
+    assert verdict.status == "inconclusive"
+    assert "not timed in turns: crash in time: signal 11" in verdict.headline
 
 
 def test_a_failure_comes_before_a_regression():

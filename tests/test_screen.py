@@ -124,6 +124,20 @@ def test_an_interrupted_run_fails_no_case_on_one_measurement(folder, monkeypatch
     assert "measured only 1 of 3 times" in record.headline
 
 
+def test_a_run_made_before_anything_was_accepted_fails_no_case_on_one_measurement_when_judged(folder):
+    path = fake_suite(folder, script(1.3))
+    assert harness(folder, "run", path, "-o", "now") == 0
+    (folder / "script.yaml").write_text(script())
+    assert harness(folder, "run", path, "-o", "first") == 0
+    assert harness(folder, "accept", "first", "--reason", "a start") == 0
+
+    assert harness(folder, "judge", "now") == 0
+
+    record = next(record for record in read_run(folder / "now-judged").records if record.case.id == CASE)
+    assert record.status == "inconclusive"
+    assert "slower, but measured only 1 of 3 times" in record.headline
+
+
 def test_a_real_case_whose_accepted_artefact_is_gone_is_measured_again_from_its_own(folder):
     path = suite(folder)
     assert harness(folder, "run", path, "-o", "first") == 0

@@ -102,15 +102,16 @@ class Again:
 
 
 def _screenings(records: Sequence[Record], plans: Mapping[str, Plan], judged: Judged) -> dict[str, Screening]:
-    """What was compared with earlier runs, against the accepted runs as they are now."""
+    """What was not timed in turns, against the accepted runs as they are now."""
     found = []
     for record in records:
-        plan, before = plans[record.case.id], record.screening
-        if before is not None:
-            outcome, entry = _outcome(record), judged.entries(plan.case).get(plan.case.id)
-            on = judged.footing(plan, outcome)
-            asked = screening(plan, outcome, entry, on, before.again, before.failures)
-            found += [(plan, asked)] if asked is not None else []
+        if record.duel is not None and record.duel.launches:
+            continue
+        plan, outcome = plans[record.case.id], _outcome(record)
+        entry, on = judged.entries(plan.case).get(plan.case.id), judged.footing(plan, outcome)
+        again, failures = (record.screening.again, record.screening.failures) if record.screening else ((), ())
+        asked = screening(plan, outcome, entry, on, again, failures)
+        found += [(plan, asked)] if asked is not None else []
     return of_this_job(found)
 
 

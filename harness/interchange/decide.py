@@ -31,5 +31,5 @@ def verdict(
     if fewest < MIN_SAMPLES:
         words = f"{fewest} rounds are too few to compare, {MIN_SAMPLES} are needed: --benchmark-min-rounds gives more"
         return Verdict("inconclusive", words)
-    checks, change, words = judge_latency(plan, latency, Accepted(entry.latency))
+    checks, change, words = judge_latency(plan, latency, Accepted(entry.latency, single=True))
     return Verdict(change or "inconclusive", words, tuple(checks))

@@ -14,6 +14,8 @@ SAME = "the artefact is the accepted one, in the same environment"
 MIN_SAMPLES = 6
 STORED_REGRESSION = 0.05
 """The limit against a stored window, where the suite states none."""
+HOW_LONG = ("min_count", "min_time_s", "warmup_s")
+"""Settings that change how long is timed, and not what an iteration is."""
 RULE = "ratio of medians beyond the limit, 95 % intervals of the medians apart, and more than the floor"
 
 
@@ -36,6 +38,8 @@ class Accepted:
     """What it is compared with instead of what was accepted: another environment, in words; a duel alone decides."""
     screening: Screening | None = None
     """This run's measurements against those of earlier runs, where there is no duel."""
+    single: bool = False
+    """One window is all that there is and can be: that of another tool."""
 
 
 def judge_latency(
@@ -64,8 +68,10 @@ def judge_latency(
     if refusal := _too_few(now, decided(baseline)):
         return checks, "inconclusive", refusal
     why = accepted.why_stored or (f"not timed in turns: {accepted.duel.failures[0]}" if accepted.duel else "")
-    more, status, words = _stored(plan, latency, baseline, accepted.screening)
-    return [*checks, *more], status, words + (f"; {why}" if why else "")
+    more, status, words = _stored(plan, latency, baseline, accepted)
+    if accepted.duel is not None and accepted.duel.failures and status in ("passed", "improved"):
+        status = "inconclusive"  # what fails beside the accepted artefact is not fine
+    return [*checks, *more], status, "; ".join(part for part in (words, _longer(latency, baseline), why) if part)
 
 
 def _versus(plan: LatencyPlan, accepted: Accepted) -> tuple[list[Check], str, str]:
@@ -77,17 +83,17 @@ def _versus(plan: LatencyPlan, accepted: Accepted) -> tuple[list[Check], str, st
     return [], "inconclusive", f"not timed in turns: {why}"
 
 
-def _stored(
-    plan: LatencyPlan, latency: Latency, baseline: Latency, screening: Screening | None
-) -> tuple[list[Check], str, str]:
+def _stored(plan: LatencyPlan, latency: Latency, baseline: Latency, accepted: Accepted) -> tuple[list[Check], str, str]:
     """The decision on times of other processes: by the screen, or by one window while there are few earlier runs."""
+    screening = accepted.screening
     if screening is not None and enough(screening):
         return judge_screen(plan, screening, screening.broken)
     check, status, words = _change(plan, decided(latency), decided(baseline))
-    if screening is None or status != "regressed":
+    if accepted.single or status != "regressed":
         return [check], status, words
-    found = [_change(plan, decided(one), decided(baseline)) for one in (latency, *screening.again)]
-    return _of_all(found, screening.failures)
+    again, failures = (screening.again, screening.failures) if screening is not None else ((), ())
+    found = [_change(plan, decided(one), decided(baseline)) for one in (latency, *again)]
+    return _of_all(found, failures)
 
 
 def _of_all(found: Sequence[tuple[Check, str, str]], failures: Sequence[str]) -> tuple[list[Check], str, str]:
@@ -139,15 +145,27 @@ def _same(now: Quantiles, then: Quantiles, words: str) -> Check:
 
 
 def incomparable(latency: Latency, baseline: Latency) -> str | None:
-    """Windows measured in different ways are never compared; the headline names what differs."""
-    ours, theirs = dict(latency.settings), dict(baseline.settings)
-    differing = [key for key in sorted({*ours, *theirs}) if ours.get(key) != theirs.get(key)]
-    if latency.decided_on != baseline.decided_on:
-        differing.append("decided_on")
-    if not differing:
+    """Windows of other iterations are never compared; the headline names what differs."""
+    told = [words for key, words in _differing(latency, baseline).items() if key not in HOW_LONG]
+    if not told:
         return None
-    told = ", ".join(f"{key} {theirs.get(key)} then, {ours.get(key)} now" for key in differing)
-    return f"the baseline was measured with other settings ({told}): accept a new one to compare"
+    return f"the baseline was measured with other settings ({', '.join(told)}): accept a new one to compare"
+
+
+def _longer(latency: Latency, baseline: Latency) -> str:
+    """Where two windows are not as long, in words; empty where they are."""
+    told = [words for key, words in _differing(latency, baseline).items() if key in HOW_LONG]
+    return f"timed with {', '.join(told)}" if told else ""
+
+
+def _differing(latency: Latency, baseline: Latency) -> dict[str, str]:
+    """The settings in which two windows differ, with their values in words."""
+    ours, theirs = (dict(one.settings) | {"decided_on": one.decided_on} for one in (latency, baseline))
+    return {
+        key: f"{key} {theirs.get(key)} then, {ours.get(key)} now"
+        for key in sorted({*ours, *theirs})
+        if ours.get(key) != theirs.get(key)
+    }
 
 
 def _too_few(now: Quantiles, then: Quantiles) -> str | None:

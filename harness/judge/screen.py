@@ -2,7 +2,7 @@
 
 Machines change from run to run, so times are divided by those of a canary: fixed work that the change under test
 cannot touch, timed in the same process. One clean measurement acquits, and only three suspicious ones fail. Where the
-canary itself moved, or many cases are suspicious at once, it is the job that is wrong, not the code.
+canary itself moved it is the job that is wrong, not the code; where no canary can tell, many suspicious cases at once.
 """
 
 from __future__ import annotations
@@ -65,11 +65,6 @@ def suspicious(plan: LatencyPlan, screening: Screening) -> bool:
     return bool(changes) and all(_beyond(plan, one, SUSPICIOUS) for one in changes)
 
 
-def again(plan: LatencyPlan, screening: Screening) -> bool:
-    """Whether a case is to be measured once more in a fresh process: nothing acquitted it yet."""
-    return len(screening.now) < TIMES and (not screening.now or suspicious(plan, screening))
-
-
 def doubtful(plan: LatencyPlan, screening: Screening) -> bool:
     """Whether a job that may not be trusted leaves the case open: it is slower, or only its canary says it is not."""
     return suspicious(plan, screening) or suspicious(plan, _as_timed(screening))
@@ -100,7 +95,7 @@ def broken_job(earlier_canary_ms: Sequence[float], canary_ms: Sequence[float], c
     """Why a job says nothing about the code; None where it may.
 
     `earlier_canary_ms` has one value for each earlier run, `canary_ms` those of this job, `cases` says of each whether
-    it is suspicious.
+    it is suspicious: many at once are the machine's doing only where no canary says that the machine is as it was.
     """
     earlier = [math.log(value) for value in earlier_canary_ms if value > 0][-KEPT:]
     now = [math.log(value) for value in canary_ms if value > 0]
@@ -112,6 +107,7 @@ def broken_job(earlier_canary_ms: Sequence[float], canary_ms: Sequence[float], c
                 f"the canary, which no change can touch, moved by {math.expm1(moved):+.1%} (its own band is "
                 f"{math.expm1(band):.1%}): run the job again, elsewhere if it stays"
             )
+        return None
     if len(cases) >= MANY_OF and sum(cases) > MANY_SHARE * len(cases):
         return (
             f"{sum(cases)} of {len(cases)} cases are slower at once, which is the machine's doing more likely than the "
@@ -177,12 +173,20 @@ def _changes(screening: Screening) -> list[Change]:
 
 
 def _history(screening: Screening) -> tuple[Screened, ...]:
-    return tuple(one for one in screening.history if one.value_ms > 0)[-KEPT:]
+    """The earlier runs that count: those with a canary, where they are enough and it was timed now as well."""
+    timed = [one for one in screening.history if one.value_ms > 0]
+    beside = [one for one in timed if _has_canary(one)]
+    told = len(beside) >= FEWEST and all(map(_has_canary, screening.now))
+    return tuple(beside if told else timed)[-KEPT:]
+
+
+def _has_canary(one: Screened) -> bool:
+    return one.canary_ms is not None and one.canary_ms > 0
 
 
 def _with_canary(screening: Screening) -> bool:
     """Whether every value has its canary; else times are compared as they are."""
-    return all(one.canary_ms is not None and one.canary_ms > 0 for one in (*_history(screening), *screening.now))
+    return all(map(_has_canary, (*_history(screening), *screening.now)))
 
 
 def _divisor(one: Screened, *, canary: bool) -> float:
