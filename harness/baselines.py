@@ -110,7 +110,7 @@ def _sound(case: str, entry: Entry) -> Entry:
             raise ValueError(f"{case}: its latency holds what is no time: {quantiles}")
     beside = [entry.latency.canary_ms] if entry.latency else []
     for run in (*entry.history, *entry.past):
-        beside += run[1:3]
+        beside += [run[1], run[2]]
     if any(run[3] < 1 for run in entry.past):
         raise ValueError(f"{case}: its past counts {entry.past}")
     if any(ms is not None and not 0 < ms < math.inf for ms in beside):
