@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from glob import escape
 from hashlib import sha256
@@ -109,8 +111,8 @@ def _sound(case: str, entry: Entry) -> Entry:
         if quantiles is not None and any(not 0 <= ms < math.inf for ms in _times_ms(quantiles)):
             raise ValueError(f"{case}: its latency holds what is no time: {quantiles}")
     beside = [entry.latency.canary_ms] if entry.latency else []
-    for run in (*entry.history, *entry.past):
-        beside += [run[1], run[2]]
+    for _, p10_ms, canary_ms in (*entry.history, *(run[:3] for run in entry.past)):
+        beside += [p10_ms, canary_ms]
     if any(run[3] < 1 for run in entry.past):
         raise ValueError(f"{case}: its past counts {entry.past}")
     if any(ms is not None and not 0 < ms < math.inf for ms in beside):
@@ -133,6 +135,19 @@ def write(folder: Path, fingerprint: str, suite: str, entries: Mapping[str, Entr
     temporary.write_text(head + '"cases": {\n' + ",\n".join(lines) + "\n}\n}\n", encoding="utf-8")
     temporary.replace(path)
     return path
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep others of this machine from changing a folder of baselines; where locks are unknown, nobody is kept out."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def accept(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,12 +12,13 @@ from types import SimpleNamespace
 import onnx
 import pytest
 
-from harness import artefacts, suites
+from harness import artefacts, baselines, suites
 from harness.baselines import read
+from harness.commands import admitted
 from harness.errors import InputError
 from harness.judge.launches import FEWEST
 from harness.pytest_items import Shared
-from harness.records import Outcome, Record
+from harness.records import Admission, Interpreter, Outcome, Record
 from harness.runner.runner import Bench, Settings, run
 from harness.store import read_run
 from models import conv_net
@@ -221,3 +223,96 @@ def test_under_pytest_only_cases_that_may_be_timed_in_turns_count_as_possible_fa
     assert shared._timed_beside(real) == 0
     shared.plans.append(other)
     assert shared._timed_beside(real) == 1
+
+
+def edited(folder: Path, **changes) -> None:
+    """The accepted entry with other values."""
+    (baseline,) = (folder / "baselines").glob("*/turns.json")
+    data = json.loads(baseline.read_text())
+    (entry,) = data["cases"].values()
+    for name, value in changes.items():
+        entry[name] = {**entry[name], **value}
+    baseline.write_text(json.dumps(data))
+
+
+def admission(folder: Path) -> Admission:
+    (baseline,) = (folder / "baselines").glob("*/turns.json")
+    (entry,) = read(folder / "baselines", baseline.parent.name, "turns").values()
+    assert entry.admission is not None
+    return entry.admission
+
+
+def test_an_admission_that_is_too_coarse_for_its_limit_is_measured_again(accepted):
+    edited(accepted, admission={"sd": 0.5, "launches": 10, "mde": 5.0})
+
+    assert harness(accepted, "accept", "first", "--reason", "a quieter machine", "--launches", 2) == 0
+
+    assert admission(accepted).launches == 2
+    assert admission(accepted).sd < 0.5
+
+
+def test_an_admission_that_is_too_coarse_stays_where_it_cannot_be_measured_again(accepted):
+    edited(accepted, admission={"sd": 0.5, "launches": 10, "mde": 5.0})
+    shutil.rmtree(accepted / "cache" / "artefacts")
+
+    assert harness(accepted, "accept", "first", "--reason", "again", "--launches", 2) == 0
+
+    assert admission(accepted) == Admission(0.5, 10, 5.0)
+
+
+def test_an_admission_is_kept_only_for_the_same_way_of_timing(accepted):
+    settings = only(accepted / "first").latency.settings
+    edited(accepted, admission={"launches": 7}, latency={"settings": {**settings, "min_time_s": 9.0}})
+
+    assert harness(accepted, "accept", "first", "--reason", "again", "--launches", 2) == 0
+
+    assert admission(accepted).launches == 2
+
+
+def test_a_suite_whose_timing_was_edited_after_the_run_is_not_admitted_and_that_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    path = suite(tmp_path)
+    assert harness(tmp_path, "run", path, "-o", "first") == 0
+    path.write_text(path.read_text().replace("min_time_s: 0.05", "min_time_s: 0.5"))
+
+    assert harness(tmp_path, "accept", "first", "--reason", "a start", "--launches", 2) == 0
+
+    assert "the suite's latency settings are not those of the run" in capsys.readouterr().out
+
+
+def candidates(folder: Path, **changes):
+    """What can be admitted of the accepted run when the plan of its case is another."""
+    run, (plan,) = read_run(folder / "first"), suites.load([folder / "turns.yaml"], None)
+    record = replace(run.records[0], environment=changes.get("interpreter", plan.interpreter).name)
+    plan = replace(plan, **changes)
+    plan = replace(plan, case=record.case)
+    settings = Settings(folder / "cache")
+    return admitted._candidates({record.case.id: plan}, run.environments["default"], [record], settings)
+
+
+def test_cases_that_are_timed_against_each_other_are_not_admitted(accepted):
+    assert [len(part) for part in candidates(accepted)] == [1, 0]
+    assert candidates(accepted, against=Interpreter("other")) == ([], {})
+
+
+def test_an_environment_whose_worker_does_not_start_has_no_versions(accepted):
+    found, refused = candidates(accepted, interpreter=Interpreter("broken", "/bin/false"))
+
+    assert found == []
+    assert "it was measured with other versions: onnxruntime" in next(iter(refused.values()))
+    assert "-> None" in next(iter(refused.values()))
+
+
+def test_what_others_accept_while_cases_are_admitted_is_not_undone(accepted, monkeypatch):
+    (baseline,) = (accepted / "baselines").glob("*/turns.json")
+    where = (accepted / "baselines", baseline.parent.name, "turns")
+
+    def meanwhile(asked, environment, records, before, later):
+        (entry,) = before.values()
+        baselines.write(*where, {**before, "turns/theirs/onnxruntime-cpu/fp32/n-16": entry})
+        return {}
+
+    monkeypatch.setattr("harness.commands.accept.admitted", meanwhile)
+    assert harness(accepted, "accept", "first", "--reason", "again") == 0
+
+    assert {case.split("/")[1] for case in read(*where)} == {"net", "theirs"}

@@ -76,9 +76,11 @@ def _write(
     }
     before = baselines.read(folder, environment.fingerprint, suite)
     admissions = admitted(asked, environment, group, before, later)
-    more = [one.case.id for one in group if one.case.id in before and _once_more(one, before, environment)]
-    entries = baselines.accept(before, group, about, admissions, more)
-    path = baselines.write(folder, environment.fingerprint, suite, entries)
+    with baselines.alone(folder):  # admission took minutes, in which others may have accepted cases
+        now = baselines.read(folder, environment.fingerprint, suite)
+        more = [one.case.id for one in group if one.case.id in now and _once_more(one, now, environment)]
+        entries = baselines.accept(now, group, about, admissions, more)
+        path = baselines.write(folder, environment.fingerprint, suite, entries)
     print(f"accepted {_counts(group)} into {path}")
     _tell_drift(before, group)
 

@@ -12,12 +12,16 @@ from harness.backends import RUNTIMES
 from harness.baselines import Entry
 from harness.commands.places import cache_folder, pythons
 from harness.errors import HarnessError
-from harness.records import DEFAULT_ENVIRONMENT, Admission, Contestant, Duel, Environment, Plan, Record
+from harness.judge.latency import decided, incomparable
+from harness.judge.launches import LOOKS, weigh
+from harness.records import DEFAULT_ENVIRONMENT, Admission, Contestant, Duel, Environment, Launch, Plan, Record
 from harness.runner.admission import Candidate, admissions
 from harness.runner.client import WorkerFailed
 from harness.runner.footing import contestant, unchanged, upgraded
 from harness.runner.recorder import plan_digest
 from harness.runner.runner import DEFAULT_TIMEOUT_S, Bench, Settings
+from harness.runner.windows import applied
+from harness.timing.loop import settings as timing
 
 
 def admitted(
@@ -29,28 +33,55 @@ def admitted(
 ) -> dict[str, Admission | None]:
     """Case id to its admission: the one it has, where nothing that matters changed, or a new one, measured now.
 
-    `later` are the cases whose turn comes with a run that is accepted after this one.
+    One that is too coarse for the limit of its case is measured again, and kept where that cannot be. `later` are the
+    cases whose turn comes with a run that is accepted after this one.
     """
     timed = [record for record in records if record.latency is not None and record.case.backend in RUNTIMES]
     found = {record.case.id: _kept(record, before.get(record.case.id), environment) for record in timed}
-    fresh = [record for record in timed if found[record.case.id] is None and record.case.id not in later]
+    plans = _plans(asked, timed) if asked.launches else {}
+    fresh = [
+        record
+        for record in timed
+        if record.case.id not in later and not _resolves(plans.get(record.case.id), record, found[record.case.id])
+    ]
     if not fresh or not asked.launches:
         return found
     settings = Settings(cache_folder(asked.artefacts), DEFAULT_TIMEOUT_S)
-    candidates, refused = _candidates(asked, environment, fresh, settings)
+    candidates, refused = _candidates(plans, environment, fresh, settings)
     for case, why in refused.items():
         print(f"not admitted: {case}: {why}")
     if candidates:
         print(f"admission: {len(candidates)} cases, {asked.launches} launches each against themselves", flush=True)
     for plan, duel, admission in admissions(candidates, settings, asked.launches):
-        found[plan.case.id] = admission
+        found[plan.case.id] = admission or found[plan.case.id]
         print(f"{'admitted' if admission else 'not admitted':12s} {plan.case.id}  {_words(duel, admission)}")
     return found
 
 
 def _kept(record: Record, entry: Entry | None, environment: Environment) -> Admission | None:
-    """The admission of an entry whose artefact, options and versions are still the same."""
-    return entry.admission if entry is not None and unchanged(record, entry, environment) else None
+    """The admission of an entry whose artefact, options, versions and way of timing are still the same."""
+    if entry is None or entry.latency is None or record.latency is None:
+        return None
+    same = unchanged(record, entry, environment) and incomparable(record.latency, entry.latency) is None
+    return entry.admission if same else None
+
+
+def _resolves(plan: Plan | None, record: Record, admission: Admission | None) -> bool:
+    """Whether an admission is fine enough for the limit of its case, as far as that is known."""
+    if admission is None or plan is None or record.latency is None:
+        return admission is not None
+    p50_ms = decided(record.latency).p50_ms
+    unchanged = Launch(0.0, 0.0, p50_ms, p50_ms, pairs=1, samples=1, first="a")
+    found = weigh(Duel((unchanged,) * LOOKS[0], record.latency.decided_on, {}, "itself"), plan.latency, admission)
+    return found is None or not found.advisory
+
+
+def _timed_otherwise(plan: Plan, record: Record) -> bool:
+    """Whether the suite now asks for other timing than the record's."""
+    if record.latency is None:
+        return True
+    asked, _ = applied(plan.latency, "cpu" if record.latency.gpu is None else "cuda")
+    return dict(timing(asked)) != dict(record.latency.settings)
 
 
 def _artefact(record: Record) -> Contestant | None:
@@ -58,22 +89,24 @@ def _artefact(record: Record) -> Contestant | None:
 
 
 def _candidates(
-    asked: argparse.Namespace, environment: Environment, records: Sequence[Record], settings: Settings
+    plans: Mapping[str, Plan], environment: Environment, records: Sequence[Record], settings: Settings
 ) -> tuple[list[Candidate], dict[str, str]]:
-    """What can be timed here and now, and why others cannot."""
-    plans = _plans(asked, records)
+    """What can be timed here and now, and why others cannot; nothing of cases that are timed against each other."""
+    records = [one for one in records if one.case.id not in plans or plans[one.case.id].against is None]
     here = _here([plans[record.case.id] for record in records if record.case.id in plans], settings)
     machine = here[DEFAULT_ENVIRONMENT].fingerprint
     candidates: list[Candidate] = []
     refused: dict[str, str] = {}
     for record in records:
         plan, artefact = plans.get(record.case.id), _artefact(record)
-        versions = here.get(record.environment, environment).versions
-        changed = upgraded(record.case.backend, environment.versions, versions)
+        there = here.get(record.environment)
+        changed = upgraded(record.case.backend, environment.versions, there.versions if there else {})
         if artefact is None:
             why = "the run does not tell its artefact"
         elif plan is None or plan_digest(plan) != record.plan_digest:
             why = "the suite is not here, or is not what was run"
+        elif _timed_otherwise(plan, record):
+            why = "the suite's latency settings are not those of the run: run it again"
         elif machine != environment.fingerprint:
             why = f"it was measured on {environment.fingerprint}, this is {machine}"
         elif changed:
