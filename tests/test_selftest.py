@@ -6,8 +6,14 @@ from dataclasses import replace
 
 import pytest
 
+from harness import suites
+from harness.cli import parser
+from harness.commands.selftest import tried
 from harness.judge.selftest import ARMS, UNCHANGED, arm, decisions
-from harness.records import Admission, Duel, LatencyPlan, Launch
+from harness.records import Admission, Contestant, Duel, LatencyPlan, Launch
+from harness.runner import selftest
+from harness.runner.runner import Settings
+from harness.runner.selftest import Timed, count
 from harness.store import read_run, read_selftest
 from test_turns import suite
 from toy import fake_suite, harness
@@ -36,14 +42,17 @@ def test_real_sessions_are_tried_in_every_arm_and_reports_of_the_machine_tell_it
     monkeypatch.chdir(tmp_path)
     path = suite(tmp_path)
 
-    status = harness(tmp_path, "selftest", path, "--launches", 2, "-o", tmp_path / "told.json")
+    words = ["selftest", path, "-o", tmp_path / "told.json", "--artefacts", tmp_path / "cache", "--launches", 2]
+    asked = parser().parse_args([str(word) for word in words])
+
+    status = tried(asked)
 
     told = read_selftest(tmp_path / "told.json")
     assert told is not None
     assert [one.name for one in told.arms] == list(ARMS)
     assert told.cases == ("turns/net/onnxruntime-cpu/fp32/n-16",)
     unchanged = told.arms[0]
-    assert status == (0 if unchanged.decisions and not unchanged.regressed else 1)
+    assert status == (0 if unchanged.decisions > unchanged.inconclusive and not unchanged.regressed else 1)
     assert f"{told.fingerprint}: 1 cases" in capsys.readouterr().out
     harness(tmp_path, "run", path, "-o", "out")
     assert read_run(tmp_path / "out").selftest == told
@@ -51,14 +60,48 @@ def test_real_sessions_are_tried_in_every_arm_and_reports_of_the_machine_tell_it
 
 
 def test_scripted_times_are_left_out_and_nothing_else_is_an_error(tmp_path, capsys):
-    assert harness(tmp_path, "selftest", fake_suite(tmp_path), "--launches", 2) == 3
+    assert harness(tmp_path, "selftest", fake_suite(tmp_path)) == 3
 
     captured = capsys.readouterr()
     assert "its times are scripted" in captured.out
     assert "nothing was tested" in captured.err
 
 
-@pytest.mark.parametrize("launches", ["1", "x"])
-def test_fewer_than_two_launches_are_refused(tmp_path, launches):
-    with pytest.raises(SystemExit, match="2"):
-        harness(tmp_path, "selftest", fake_suite(tmp_path), "--launches", launches)
+@pytest.mark.parametrize("launches", ["0", "2", "9"])
+def test_launches_on_which_no_case_could_fail_are_refused(tmp_path, capsys, launches):
+    assert harness(tmp_path, "selftest", fake_suite(tmp_path), "--launches", launches) == 2
+
+    assert f"--launches: the gate fails no case on fewer than 10 launches, so {launches} " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("launches", "expected"),
+    [
+        ([], [("inconclusive", 0)]),
+        ([0.05], [("inconclusive", 1)]),
+        ([0.05] * 9, [("inconclusive", 9)]),
+        ([0.0] * 5, [("passed", 2), ("passed", 2)]),
+        ([0.0] * 2 + [0.05] * 8, [("passed", 2), ("inconclusive", 8)]),
+    ],
+)
+def test_launches_that_are_left_undecided_are_inconclusive(tmp_path, launches, expected):
+    (plan,) = suites.load([suite(tmp_path)], None)
+    plan = replace(plan, latency=PLAN)
+
+    assert list(selftest.Tested(plan, {UNCHANGED: series(*launches)}, QUIET).decisions(UNCHANGED, 1)) == expected
+
+
+def test_a_case_is_admitted_by_other_launches_than_those_that_are_judged(tmp_path, monkeypatch):
+    (plan,) = suites.load([suite(tmp_path)], None)
+
+    def scripted(matches, *_):
+        noise = [-0.004, 0.004] * 5
+        return [series(*noise), *(series(*[one.injected is not None] * 10) for one in matches[1:])]
+
+    monkeypatch.setattr("harness.runner.selftest.duels", scripted)
+    found = count([Timed(plan, Contestant("0" * 64, {}))], Settings(tmp_path), 10)
+
+    admission = found.admissions[plan.case.id]
+    assert (admission.launches, round(admission.sd, 3)) == (10, 0.004)
+    assert [one.name for one in found.arms] == list(ARMS)
+    assert (found.arms[0].regressed, found.arms[-2].regressed) == (0, 1)

@@ -11,6 +11,7 @@ from harness.commands.places import cache_folder
 from harness.commands.run import chosen, loaded
 from harness.errors import HarnessError, UsageError
 from harness.judge.gate import EXIT_FAILED, EXIT_PASSED
+from harness.judge.launches import LOOKS
 from harness.judge.selftest import UNCHANGED
 from harness.records import Arm, SelfTest
 from harness.runner.recorder import timestamp
@@ -20,8 +21,14 @@ from harness.runner.selftest import build, count
 
 def selftest(asked: argparse.Namespace) -> int:
     """Print the counts, keep them for the reports of this machine class, and return 1 on a false alarm."""
-    if asked.launches < 2:
-        raise UsageError("--launches: the gate decides on two launches at least")
+    if asked.launches < LOOKS[-1]:
+        words = f"the gate fails no case on fewer than {LOOKS[-1]} launches, so {asked.launches} would test nothing"
+        raise UsageError(f"--launches: {words}: give {LOOKS[-1]} or more")
+    return tried(asked)
+
+
+def tried(asked: argparse.Namespace) -> int:
+    """As `selftest`, on any number of launches."""
     plans = chosen(loaded(asked), asked.expression)
     settings = Settings(cache_folder(asked.artefacts), asked.timeout)
     start = monotonic()
@@ -32,7 +39,10 @@ def selftest(asked: argparse.Namespace) -> int:
         print(f"left out     {case}  {why}", flush=True)
     if not timed:
         raise HarnessError("no case can be timed here: nothing was tested")
-    print(f"{len(timed)} cases, {asked.launches} launches each of the case itself and of each slowdown", flush=True)
+    print(
+        f"{len(timed)} cases, {asked.launches} launches each of the case itself, twice, and of each slowdown",
+        flush=True,
+    )
     found = count(timed, settings, asked.launches)
     for case, why in found.failures.items():
         print(f"failed       {case}  {why}")
@@ -69,7 +79,7 @@ def table(told: SelfTest) -> Iterator[str]:
 
 def _status(told: SelfTest) -> int:
     unchanged: Arm = next(arm for arm in told.arms if arm.name == UNCHANGED)
-    if not unchanged.decisions:
+    if unchanged.decisions == unchanged.inconclusive:
         print("the gate decided nothing: more launches, a quieter machine or longer cases are needed")
         return EXIT_FAILED
     if unchanged.regressed:

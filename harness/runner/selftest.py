@@ -9,12 +9,14 @@ from harness import artefacts
 from harness.backends import RUNTIMES
 from harness.judge import first_line
 from harness.judge.duels import admit
-from harness.judge.launches import clean, weigh
+from harness.judge.launches import LOOKS, clean, weigh
 from harness.judge.selftest import ARMS, UNCHANGED, arm, decisions
 from harness.records import Admission, Arm, Contestant, Duel, FidelityPlan, Outcome, Plan
 from harness.runner.duels import Match, duels
 from harness.runner.footing import contestant
 from harness.runner.runner import Bench, Settings
+
+ADMISSION = "admission"
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,14 @@ class Tested:
         return self.admission is not None and found is not None and not found.advisory
 
     def decisions(self, name: str, cases: int) -> Iterator[tuple[str, int]]:
-        """What the gate decides on one arm."""
-        return decisions(self.arms[name], self.plan.latency, self.admission, cases)
+        """What the gate decides on one arm; launches that were looked at and left undecided are inconclusive."""
+        duel, decided, spent = self.arms[name], 0, 0
+        for status, launches in decisions(duel, self.plan.latency, self.admission, cases):
+            yield status, launches
+            decided, spent = decided + 1, spent + launches
+        left = len(duel.launches) - spent
+        if left >= LOOKS[0] or not decided:
+            yield "inconclusive", left
 
 
 @dataclass(frozen=True)
@@ -78,20 +86,22 @@ def _why(plan: Plan, outcome: Outcome) -> str:
 
 
 def count(cases: Sequence[Timed], settings: Settings, launches: int) -> Counted:
-    """What the gate decides on `launches` launches of every case and arm."""
+    """What the gate decides on `launches` launches of every case and arm.
+
+    As many more of the case against itself are its admission: none of the launches that are judged.
+    """
+    names = (ADMISSION, *ARMS)
     matches = [
-        Match(one.plan, one.artefact, one.artefact, None, "itself", injected)
-        for one in cases
-        for injected in ARMS.values()
+        Match(one.plan, one.artefact, one.artefact, None, "itself", ARMS.get(name)) for one in cases for name in names
     ]
 
     def more(_: Match, duel: Duel) -> int:
         return 0 if len(duel.launches) >= 2 * launches else launches - len(clean(duel))
 
     found = duels(matches, settings, more)
-    by_case = [dict(zip(ARMS, found[at : at + len(ARMS)], strict=True)) for at in range(0, len(found), len(ARMS))]
+    by_case = [dict(zip(names, found[at : at + len(names)], strict=True)) for at in range(0, len(found), len(names))]
     tested = [
-        Tested(one.plan, arms, admit(arms[UNCHANGED], one.plan.latency))
+        Tested(one.plan, arms, admit(arms.pop(ADMISSION), one.plan.latency))
         for one, arms in zip(cases, by_case, strict=True)
     ]
     return Counted(
@@ -100,7 +110,7 @@ def count(cases: Sequence[Timed], settings: Settings, launches: int) -> Counted:
         tuple(one.plan.case.id for one in tested if not one.resolved),
         {
             f"{match.plan.case.id} {name}": duel.failures[0]
-            for match, name, duel in zip(matches, list(ARMS) * len(cases), found, strict=True)
+            for match, name, duel in zip(matches, names * len(cases), found, strict=True)
             if duel.failures
         },
     )
