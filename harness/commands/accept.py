@@ -11,7 +11,8 @@ from pathlib import Path
 from harness import baselines, store, suites
 from harness.baselines import ACCEPTABLE, Entry
 from harness.commands.admitted import admitted
-from harness.commands.places import baselines_folder
+from harness.commands.places import baselines_folder, cache_folder
+from harness.commands.tidy import tidy
 from harness.errors import UsageError
 from harness.judge.drift import accuracy_of, between
 from harness.records import Environment, Record, Run
@@ -34,6 +35,8 @@ def accept(asked: argparse.Namespace) -> int:
         left = [record for record in suites.select(run.records, asked.expression) if record not in records]
         if left:
             print(f"not accepted: {_counts(left)}")
+    files = {record.case.location.file for records in good for record in records}
+    tidy(cache_folder(asked.artefacts), {baselines_folder(asked.baselines, asked.root, file) for file in files})
     return 0
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from harness import report, store, suites
 from harness.backends import BACKENDS
 from harness.commands.places import baselines_folder, cache_folder, pythons, statuses
+from harness.commands.tidy import tidy
 from harness.errors import HarnessError, UsageError, did_you_mean
 from harness.judge import first_line
 from harness.judge.drift import has_drifted
@@ -53,9 +54,12 @@ def run(asked: argparse.Namespace) -> int:
         others = opponents(plans, every)
         pending = Pending(plans, others, judged, settings)
         scope = [] if asked.expression else every
-        return _measure(
+        status = _measure(
             with_opponents(plans, others), pending, scope, settings, bench, judged, head, journal, folder, fail_on
         )
+    files = {plan.case.location.file for plan in every}
+    tidy(cache, {baselines_folder(asked.baselines, asked.root, file) for file in files})
+    return status
 
 
 @contextmanager
