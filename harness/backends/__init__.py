@@ -29,11 +29,14 @@ TWIN_BACKEND = "onnxruntime-cpu"
 RUNTIMES: Mapping[str, tuple[str, ...]] = {
     "onnxruntime-cpu": ("onnxruntime",),
     "onnxruntime-cuda": ("onnxruntime", "driver"),
-    "onnxruntime-tensorrt": ("onnxruntime", "driver"),
+    "onnxruntime-tensorrt": ("onnxruntime", "libnvinfer", "driver"),
     "tensorrt": ("tensorrt", "driver"),
     "tensorrt-rtx": ("tensorrt_rtx", "driver"),
 }
 """Backend to the versions that its speed depends on."""
+
+BUILT_AT_LOAD = frozenset({"onnxruntime-tensorrt"})
+"""Backends that build an engine from the model and its profile whenever a session is opened."""
 
 
 def worker_variables(backend: str, precision: str) -> dict[str, str]:

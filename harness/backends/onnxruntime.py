@@ -251,6 +251,11 @@ class TensorRT(Cuda):
     library = "libonnxruntime_providers_tensorrt.so"
     tells = False  # its engines are single nodes, and ONNX Runtime writes no model that holds such
 
+    def versions(self) -> dict[str, str]:
+        """Also that of the TensorRT that the provider is linked with, which need not be Python's."""
+        found = _infer_version(Path("/proc/self/maps").read_text())
+        return super().versions() | ({"libnvinfer": found} if found else {})
+
     def _providers(self, spec: BuildSpec) -> list[Any]:
         if spec.mode.cuda_graph:
             raise Unsupported("latency.cuda_graph is for tensorrt and onnxruntime-cuda, not for onnxruntime-tensorrt")
@@ -298,6 +303,15 @@ def _may_be_tf32(layers: Iterable[Layer]) -> list[Layer]:
 
 def _is_on(value: str) -> bool:
     return str(value).lower() in ("1", "true")
+
+
+def _infer_version(maps: str) -> str | None:
+    """The number that the loaded libnvinfer gives itself, from the mappings of this process; None without one."""
+    for line in maps.splitlines():
+        path = line.partition("/")[2]
+        if path.rpartition("/")[2].startswith("libnvinfer.so"):
+            return str(ctypes.CDLL(f"/{path}").getInferLibVersion())
+    return None
 
 
 def _unloadable(library: str) -> str | None:

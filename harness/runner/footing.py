@@ -13,6 +13,9 @@ from harness.baselines import Entry
 from harness.judge import first_line
 from harness.records import Contestant, Digests, Environment, Outcome, Plan, Record
 
+LOADED = {"custom_ops_sha256": "library of operators", "profile": "profile of shapes"}
+"""What a session is made from that is not kept, as its options tell it; in words."""
+
 
 @dataclass(frozen=True)
 class Footing:
@@ -55,12 +58,19 @@ def footing(
         return Footing(same=True)
     if entry.digests.inputs != outcome.digests.inputs:
         return Footing(why_stored="the inputs are others than those accepted")
+    if others := _made_from_others(then, now):
+        return Footing(why_stored=f"its sessions are made with another {others} than was accepted, which is not kept")
     if folder is None:
         return NO_FOOTING
     missing = [one.digest[:12] for one in (then, now) if not artefacts.has(folder, one.digest)]
     if missing:
         return Footing(why_stored=f"artefact {' and '.join(missing)} is not kept here (--artefacts)")
     return Footing(a=then, b=now)
+
+
+def _made_from_others(then: Contestant, now: Contestant) -> str:
+    """What sessions of the two are made from that is not the same, in words; empty for nothing."""
+    return " and another ".join(words for key, words in LOADED.items() if then.options.get(key) != now.options.get(key))
 
 
 def across(plan: Plan, outcome: Outcome, other: Plan, theirs: Outcome | None, folder: Path) -> Footing:

@@ -13,9 +13,10 @@ from time import perf_counter
 from typing import Any
 
 from harness import artefacts
-from harness.backends import BACKENDS, SCRIPTED, TWIN_BACKEND
+from harness.backends import BACKENDS, BUILT_AT_LOAD, SCRIPTED, TWIN_BACKEND
 from harness.backends.base import Artefact, Backend, BuildSpec, Mode, Session, Step
 from harness.backends.cuda import one_stream
+from harness.codec import encode
 from harness.environment import describe
 from harness.errors import InputError, Unsupported
 from harness.inputs.feeds import feeds
@@ -30,6 +31,7 @@ from harness.runner.profiles import profile
 from harness.runner.repeats import infer_all, keep_unstable, unrepeatable
 from harness.runner.stages import Stages
 from harness.sources import SOURCES, Fetched
+from harness.sources.digest import file_digest
 from harness.sources.inspect import inspect
 from harness.timing.canary import Canary
 from harness.timing.duel import duel, settings_for
@@ -166,7 +168,7 @@ class Steps:
             repeated += moved_rows(session, prepared, stages, folders, first.outputs, bounded=backend.device == "cuda")
             timed = self._time(plan, backend, artefact, session, prepared, stages)
             kept = self._kept(plan, artefact, prepared) if timed.latency is not None else ()
-            attested = {**session.attested, "options": dict(plan.options)}
+            attested = {**session.attested, "options": {**plan.options, **_loaded(plan, prepared.spec)}}
             profiled = layer_times.profile(plan, session, prepared, timed.latency, stages, gpu=backend.device == "cuda")
         more = (self._rebuilt(plan, backend, prepared, stages, folders, n) for n in range(2, plan.builds + 1))
         every = [first, *more]
@@ -280,6 +282,16 @@ class Steps:
 def _operators(plan: Plan, backend: str) -> dict[str, Any]:
     """The libraries of operators that a backend needs which computes for another one."""
     return {"custom_ops": list(plan.custom_ops)} if plan.custom_ops and backend == TWIN_BACKEND else {}
+
+
+def _loaded(plan: Plan, spec: BuildSpec) -> dict[str, Any]:
+    """What a session is made from beside its artefact and its options; kept with these, as what `LOADED` names."""
+    found: dict[str, Any] = {}
+    if libraries := plan.options.get("custom_ops"):
+        found["custom_ops_sha256"] = [file_digest(Path(library)) for library in libraries]
+    if plan.case.backend in BUILT_AT_LOAD:
+        found["profile"] = encode(spec.profile)
+    return found
 
 
 def _backend(name: str) -> Backend:
