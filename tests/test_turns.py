@@ -18,9 +18,9 @@ from harness.commands import admitted
 from harness.errors import InputError
 from harness.judge.launches import FEWEST
 from harness.pytest_items import Shared
-from harness.records import Admission, Interpreter, Outcome, Record
+from harness.records import Admission, Contestant, Duel, Interpreter, Launch, Outcome, Record
 from harness.runner.runner import Bench, Settings, run
-from harness.store import read_run
+from harness.store import read_run, write_run
 from models import conv_net
 from toy import fake_suite, harness
 
@@ -99,6 +99,52 @@ def test_other_options_are_timed_in_turns_and_a_slower_one_is_regressed_in_the_s
     assert {launch.first for launch in record.duel.launches} == {"a", "b"}
     assert f"in turns with accepted artefact {record.digests.variant[:12]}" in record.headline
     assert only(accepted / "second-judged") == record
+    variant = only(accepted / "first").digests.variant
+    assert record.duel.a == Contestant(variant, {"threads": 1, "graph_optimization": "all"})
+    assert record.duel.b == Contestant(record.digests.variant, {"threads": 1, "graph_optimization": "disable"})
+
+
+def judged_with_launches(folder, change=lambda duel: duel, entry=lambda _: None):
+    """The record of the accepted run, as if it had been timed in turns, judged once its baseline was changed."""
+    run = read_run(folder / "first")
+    (baseline,) = (folder / "baselines").glob("*/turns.json")
+    data = json.loads(baseline.read_text())
+    (accepted,) = data["cases"].values()
+    accepted["options"] = {"threads": 1, "graph_optimization": "basic"}  # not those of the run
+    accepted["admission"] = {"sd": 0.001, "launches": 10, "mde": 0.012}
+    side = Contestant(accepted["digests"]["variant"], dict(accepted["options"]))
+    duel = Duel((Launch(0.0, 0.0, 1.0, 1.0, 50, 500, "a"),) * 2, "host", {}, "accepted artefact", a=side)
+    entry(accepted)
+    baseline.write_text(json.dumps(data))
+    (record,) = run.records
+    (folder / "fought").mkdir()
+    write_run(replace(run, records=(replace(record, duel=change(duel)),)), folder / "fought")
+    assert harness(folder, "judge", "fought") == 0
+    return only(folder / "fought-judged")
+
+
+def test_launches_with_what_is_still_accepted_decide_again(accepted):
+    record = judged_with_launches(accepted)
+
+    assert record.status == "passed"
+    assert "2 launches in turns with accepted artefact" in record.headline
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [lambda entry: entry["digests"].update(variant="0" * 64), lambda entry: entry["options"].update(threads=2)],
+)
+def test_launches_with_what_is_not_accepted_any_more_decide_nothing(accepted, entry):
+    record = judged_with_launches(accepted, entry=entry)
+
+    assert record.status == "inconclusive"
+    assert record.headline.startswith(
+        "was timed in turns with another artefact than the one accepted now: run it again"
+    )
+
+
+def test_launches_that_do_not_tell_what_they_were_against_decide_nothing(accepted):
+    assert judged_with_launches(accepted, change=lambda duel: replace(duel, a=None)).status == "inconclusive"
 
 
 def test_without_the_accepted_artefact_the_stored_window_is_what_there_is(accepted):

@@ -10,6 +10,7 @@ from harness.judge.screen import STORED_FLOOR_US, TIMES, enough, judge_screen, s
 from harness.records import PERCENTILES, Admission, Check, Duel, Latency, LatencyPlan, Quantiles, Screening
 from harness.stats import samples_for
 
+OUTDATED = "was timed in turns with another artefact than the one accepted now: run it again"
 SAME = "the artefact is the accepted one, in the same environment"
 MIN_SAMPLES = 6
 STORED_REGRESSION = 0.05
@@ -38,6 +39,8 @@ class Accepted:
     """What it is compared with instead of what was accepted: another environment, in words; a duel alone decides."""
     screening: Screening | None = None
     """This run's measurements against those of earlier runs, where there is no duel."""
+    outdated: bool = False
+    """The duel was against another artefact than the one that is accepted now."""
     single: bool = False
     """One window is all that there is and can be: that of another tool."""
 
@@ -63,6 +66,8 @@ def judge_latency(
         words = f"{SAME}: p50 {now.p50_ms:.4g} ms now, {decided(baseline).p50_ms:.4g} ms when it was accepted"
         return [*checks, _same(now, decided(baseline), words)], "passed", words
     if accepted.duel is not None and accepted.duel.launches:
+        if accepted.outdated:
+            return checks, "inconclusive", OUTDATED
         more, status, words = judge_duel(plan, accepted.duel, accepted.admission, accepted.p)
         return [*checks, *more], status, words
     if refusal := _too_few(now, decided(baseline)):

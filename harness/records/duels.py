@@ -72,6 +72,9 @@ class Duel:
     """The side a in words: an artefact's digest, or the same case in another environment."""
     failures: tuple[str, ...] = ()
     """Launches that gave nothing, in the words of what stopped them."""
+    a: Contestant | None = None
+    """What was accepted, and what was timed against it; None where the sides are of two environments."""
+    b: Contestant | None = None
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ from harness.records import (
     Screening,
 )
 from harness.runner.duels import Match
-from harness.runner.footing import NO_FOOTING, Footing, footing, versus
+from harness.runner.footing import NO_FOOTING, Footing, contestant, footing, versus
 
 NAMED = ("model", "inputs", "options", "onnxruntime", "tensorrt", "tensorrt_rtx", "driver")
 """What a headline names when it changed since the baseline was accepted."""
@@ -148,9 +148,16 @@ class Judged:
         raw = {}
         for plan in plans:
             duel = duels.get(plan.case.id)
-            if duel is not None and duel.launches:
+            if duel is not None and duel.launches and not self._outdated(plan, duel):
                 raw[plan.case.id] = p_values(duel, plan.latency, self._admission(plan))
         return adjusted(raw)
+
+    def _outdated(self, plan: Plan, duel: Duel | None) -> bool:
+        """Whether launches say nothing about what is accepted now: their side a is not it."""
+        entry = self.entries(plan.case).get(plan.case.id)
+        if plan.against is not None or entry is None or duel is None:
+            return False
+        return duel.a is None or duel.a != contestant(entry.digests, entry.options)
 
     def record(
         self,
@@ -164,7 +171,10 @@ class Judged:
         """The record of one measured case; `p` are the duel's p-values, adjusted for all duels of the run."""
         entry = self.entries(plan.case).get(plan.case.id)
         accepted, versus = entry.latency if entry else None, self._versus(plan)
-        timed = Accepted(accepted, duel, self._admission(plan), p, on.same, on.why_stored, versus, screening)
+        timed = Accepted(
+            accepted, duel, self._admission(plan), p, on.same, on.why_stored, versus, screening,
+            outdated=self._outdated(plan, duel),
+        )  # fmt: skip
         errors = entry.errors if entry else None
         verdict = judge(plan, outcome, known=entry is not None, accepted=errors, timed=timed)
         before = entry.profile if entry and plan.against is None else None

@@ -136,7 +136,8 @@ class Steps:
                 sides = {name: opened.enter_context(LocalSide(step)) for name, step in steps.items()}
                 settings = settings_for(plan.latency)
                 launch = duel(sides["a"], sides["b"], settings, first=first, watch=watch(self._gpu(backend)))
-        return Duel((launch,), sides["b"].decided_on, {**settings.record(), **windows.told(timing)}, a.digest)
+        how = {**settings.record(), **windows.told(timing)}
+        return Duel((launch,), sides["b"].decided_on, how, a.digest, a=a, b=b)
 
     def _bound(
         self, backend: Backend, prepared: Prepared, one: Contestant, timing: LatencyPlan, opened: ExitStack
