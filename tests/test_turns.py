@@ -143,6 +143,13 @@ def test_launches_with_what_is_not_accepted_any_more_decide_nothing(accepted, en
     )
 
 
+def test_an_admission_by_longer_launches_says_nothing_of_shorter_ones(accepted):
+    record = judged_with_launches(accepted, entry=lambda entry: entry["latency"]["settings"].update(min_time_s=9.0))
+
+    assert record.admission is None
+    assert "10 clean launches are needed" in record.headline
+
+
 def test_launches_that_do_not_tell_what_they_were_against_decide_nothing(accepted):
     assert judged_with_launches(accepted, change=lambda duel: replace(duel, a=None)).status == "inconclusive"
 

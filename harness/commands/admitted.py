@@ -12,7 +12,7 @@ from harness.backends import RUNTIMES
 from harness.baselines import Entry
 from harness.commands.places import cache_folder, pythons
 from harness.errors import HarnessError
-from harness.judge.latency import decided, incomparable
+from harness.judge.latency import decided
 from harness.judge.launches import LOOKS, weigh
 from harness.records import DEFAULT_ENVIRONMENT, Admission, Contestant, Duel, Environment, Launch, Plan, Record
 from harness.runner.admission import Candidate, admissions
@@ -62,8 +62,9 @@ def _kept(record: Record, entry: Entry | None, environment: Environment) -> Admi
     """The admission of an entry whose artefact, options, versions and way of timing are still the same."""
     if entry is None or entry.latency is None or record.latency is None:
         return None
-    same = unchanged(record, entry, environment) and incomparable(record.latency, entry.latency) is None
-    return entry.admission if same else None
+    now, then = record.latency, entry.latency  # longer windows are comparable, but their launches repeat better
+    alike = (now.decided_on, dict(now.settings)) == (then.decided_on, dict(then.settings))
+    return entry.admission if alike and unchanged(record, entry, environment) else None
 
 
 def _resolves(plan: Plan | None, record: Record, admission: Admission | None) -> bool:

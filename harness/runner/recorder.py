@@ -134,7 +134,11 @@ class Judged:
     def _admission(self, plan: Plan) -> Admission | None:
         """What is known of launches against the accepted artefact; two processes differ by more."""
         entry = self.entries(plan.case).get(plan.case.id)
-        return entry.admission if entry is not None and plan.against is None else None
+        if entry is None or entry.latency is None or plan.against is not None:
+            return None
+        # shorter launches repeat worse than those that were admitted
+        shorter = plan.latency.min_time_s < entry.latency.settings.get("min_time_s", 0.0)
+        return None if shorter else entry.admission
 
     def _versus(self, plan: Plan) -> str:
         """What the case is compared with other than what was accepted for it; empty where it is not."""
