@@ -36,6 +36,9 @@ models:
 """
 
 
+QUIET = Admission(0.001, 7, 0.012)
+
+
 def suite(folder: Path, level: str = "all") -> Path:
     (folder / "pyproject.toml").touch()
     if not (folder / "net.onnx").exists():
@@ -67,12 +70,13 @@ def test_acceptance_measures_what_can_be_seen_and_keeps_it_while_nothing_changes
     assert entry.admission is not None
     assert entry.admission.launches == 2
     assert entry.admission.mde > entry.admission.sd > 0
+    edited(accepted, admission=asdict(QUIET))  # fine enough, however busy this machine is
     capsys.readouterr()
     assert harness(accepted, "accept", "first", "--reason", "again") == 0
 
     assert f"admitted     {record.case.id}" not in capsys.readouterr().out
     (again,) = read(accepted / "baselines", baseline.parent.name, "turns").values()
-    assert again.admission == entry.admission
+    assert again.admission == QUIET
 
 
 def test_the_accepted_artefact_in_the_same_environment_passes_for_that_reason(accepted):
@@ -315,7 +319,7 @@ def test_an_admission_that_is_too_coarse_stays_where_it_cannot_be_measured_again
 
 def test_an_admission_is_kept_only_for_the_same_way_of_timing(accepted):
     settings = only(accepted / "first").latency.settings
-    edited(accepted, admission={"launches": 7}, latency={"settings": {**settings, "min_time_s": 9.0}})
+    edited(accepted, admission=asdict(QUIET), latency={"settings": {**settings, "min_time_s": 9.0}})
 
     assert harness(accepted, "accept", "first", "--reason", "again", "--launches", 2) == 0
 
