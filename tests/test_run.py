@@ -192,13 +192,14 @@ def test_an_unknown_baseline_setting_is_never_compared(folder):
     suite = fake_suite(folder)
     harness(folder, "run", suite, "-o", "first")
     harness(folder, "accept", "first", "--reason", "a start")
-    suite.write_text(suite.read_text().replace("min_count: 20", "min_count: 30"))
+    (baseline,) = (folder / "baselines").glob("*/toy.json")
+    baseline.write_text(baseline.read_text().replace('"flush_l2": false', '"later": true'))
 
     assert harness(folder, "run", suite, "-o", "second") == 0
 
     record = read_run(folder / "second").records[0]
     assert record.status == "inconclusive"
-    assert "min_count 20 then, 30 now" in record.headline
+    assert "later True then, None now" in record.headline
 
 
 def test_two_jobs_give_the_same_verdicts_as_one(folder):
