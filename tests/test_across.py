@@ -10,6 +10,7 @@ import pytest
 
 from harness.errors import CaseError
 from harness.judge.latency import Accepted, judge_latency
+from harness.judge.launches import FEWEST
 from harness.records import Duel, Latency, LatencyPlan, Launch, Quantiles, Record
 from harness.runner.across import Seat
 from harness.store import read_run
@@ -99,12 +100,15 @@ def test_the_same_runtime_under_two_names_passes_by_launches_in_turns_without_an
 def test_a_slower_environment_is_regressed(folder):
     path = suite(folder, "onnxruntime-cpu@new", new=slow_python(folder), floor_us=0)
 
-    assert harness(folder, "run", path, "-o", "out") == 1
+    status = harness(folder, "run", path, "-o", "out")
 
     (record,) = read_run(folder / "out").records  # the other side is measured, and is no case of the suite
-    assert record.status == "regressed"
     assert record.duel is not None
-    assert all(launch.log_ratio > 0.2 for launch in record.duel.launches)
+    clean = [launch for launch in record.duel.launches if launch.spoiled is None]
+    if len(clean) < FEWEST:
+        pytest.skip(f"others keep this machine too busy to time anything: {record.headline}")
+    assert (status, record.status) == (1, "regressed")
+    assert all(launch.log_ratio > 0.2 for launch in clean)
     assert "latency/regression" in [check.name for check in record.checks if not check.ok]
 
 

@@ -243,7 +243,9 @@ def test_spoiled_launches_never_count():
     spoiled = [launch(5.0, 0.9, spoiled="the GPU ran hot") for _ in range(3)]
     nothing = replace(launch(), log_ratio=math.nan)
 
-    assert decide(duel(*spoiled, *clean, nothing))[:2] == decide(duel(*clean))[:2]
+    with_them, without = decide(duel(*spoiled, *clean, nothing)), decide(duel(*clean))
+    assert with_them[1] == without[1]
+    assert [(one.value, one.limit, one.ok) for one in with_them[0]] == [(c.value, c.limit, c.ok) for c in without[0]]
 
 
 def test_too_few_clean_launches_decide_nothing_and_say_why():
@@ -438,3 +440,11 @@ def test_launches_of_a_cell_with_two_modes_are_no_alarm():
         asked = duel(*(launch(rng.choice([-0.45, 0.0, 0.0, 0.8])) for _ in range(10)))
         assert status(asked, plan, admission) == "inconclusive"
         assert status(asked, plan, None, among=200) not in ("regressed", "passed")
+
+
+def test_a_headline_tells_how_many_launches_were_spoiled_and_replaced():
+    spoiled = launch(spoiled="others kept the CPU")
+
+    told = words(duel(spoiled, spoiled, launch(), launch()))
+
+    assert "2 launches in turns with accepted artefact 1a2b3c4d, 2 spoiled ones replaced;" in told

@@ -142,9 +142,11 @@ def _too_noisy(found: Found) -> str:
 def _told(found: Found, duel: Duel) -> str:
     """The change in one phrase."""
     change, upper = math.expm1(found.ratio.middle), math.expm1(found.ratio.upper)
+    lost = sum(why_not(launch) is not None for launch in duel.launches)
+    replaced = f", {lost} spoiled ones replaced" if lost else ""
     return (
         f"p50 {change:+.2%}, at most {upper:+.2%} ({duel.decided_on}; {found.launches} launches in turns with "
-        f"{duel.against}; limit {math.expm1(found.limit):+.2%}{_raised(found)})"
+        f"{duel.against}{replaced}; limit {math.expm1(found.limit):+.2%}{_raised(found)})"
     )
 
 
