@@ -41,6 +41,7 @@ from harness.records import (
     Record,
     Run,
     Screening,
+    Verdict,
 )
 from harness.runner.duels import Match
 from harness.runner.footing import NO_FOOTING, Footing, contestant, footing, versus
@@ -179,13 +180,8 @@ class Judged:
             accepted, duel, self._admission(plan), p, on.same, on.why_stored, versus, screening,
             outdated=self._outdated(plan, duel),
         )  # fmt: skip
-        errors = entry.errors if entry else None
-        verdict = judge(plan, outcome, known=entry is not None, accepted=errors, timed=timed)
         before = entry.profile if entry and plan.against is None else None
-        verdict = naming_layers(verdict, before, outcome.profile)
-        if entry is None and verdict.status == "new":
-            verdict = replace(verdict, headline=verdict.headline + self._elsewhere(plan.case))
-        changed = self._changed(plan.case, entry, outcome)
+        verdict = self._verdict(plan, outcome, entry, timed)
         latency = outcome.latency
         if latency is not None and entry is not None:
             latency = replace(latency, baseline_digest=entry.digest())
@@ -193,7 +189,7 @@ class Judged:
             case=plan.case,
             environment=plan.case.environment,
             status=verdict.status,
-            headline=verdict.headline + (f" [since the baseline: {'; '.join(changed)}]" if changed else ""),
+            headline=verdict.headline,
             checks=verdict.checks,
             latency=latency,
             measures=outcome.measures,
@@ -215,6 +211,17 @@ class Judged:
             profile=outcome.profile,
             baseline_profile=before,
         )
+
+    def _verdict(self, plan: Plan, outcome: Outcome, entry: Entry | None, timed: Accepted) -> Verdict:
+        """The judge's verdict, its headline with what slowed, where else it is accepted, and what changed since."""
+        errors = entry.errors if entry else None
+        verdict = judge(plan, outcome, known=entry is not None, accepted=errors, timed=timed)
+        verdict = naming_layers(verdict, entry.profile if entry and plan.against is None else None, outcome.profile)
+        if entry is None and verdict.status == "new":
+            return replace(verdict, headline=verdict.headline + self._elsewhere(plan.case))
+        changed = self._changed(plan.case, entry, outcome)
+        told = f" [since the baseline: {'; '.join(changed)}]" if changed else ""
+        return replace(verdict, headline=verdict.headline + told)
 
     def _changed(self, case: Case, entry: Entry | None, outcome: Outcome) -> list[str]:
         """What is not as it was when the baseline was accepted: upgrades are exactly what is compared."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -86,9 +86,8 @@ def evaluate(
         counts = _counts(graph, feeds[0])
         plain = sessions.enter_context(closing(_open(backend, spec, Path(place), 0.0, scores, counts)))
         try:
-            noisy: Session | _Shaken = sessions.enter_context(
-                closing(_open(backend, spec, Path(place), 1.0, scores, counts))
-            )
+            opened = _open(backend, spec, Path(place), 1.0, scores, counts)
+            noisy: Session | _Shaken = sessions.enter_context(closing(opened))
         except Unsupported:  # ONNX Runtime draws no random numbers for this opset
             if not any(value.dtype == np.float32 for value in feeds[0].values()):
                 raise
@@ -107,20 +106,21 @@ def evaluate(
         by = Yardstick({name: one for name, one in noises.items() if name in finals}, spread.steady)
         cut = _cut(backend, spec, Path(place), feeds[:count]) if spec.precision == "tf32" else ()
         rows = {move.name: independent(move, outputs[0], plain.infer, by, spec.precision) for move in moves}
-    fewer = f"fidelity is judged on {count} of {len(feeds)} batches: more would take over {plan.budget_s:g} s"
-    over = f"one batch takes about {cost_s:.3g} s, more than budget_s: {plan.budget_s:g}"
-    rare = f"rounding is measured by {members} of {plan.members} evaluations: more would take over {plan.budget_s:g} s"
     shaken = [INPUTS_ONLY] if isinstance(noisy, _Shaken) else []
     mixed = [why for _, why in rows.values() if why]
-    notes = (
-        *([fewer] if count < len(feeds) else []),
-        *([over] if cost_s > plan.budget_s else []),
-        *([rare] if members < plan.members else []),
-        *shaken,
-        *spread.notes(),
-        *mixed,
-    )
+    notes = (*_cut_short(plan, count, len(feeds), members, cost_s), *shaken, *spread.notes(), *mixed)
     return Twin(outputs, by.noise, by.steady, notes, {name: held for name, (held, _) in rows.items()}, None, ties, cut)
+
+
+def _cut_short(plan: FidelityPlan, count: int, batches: int, members: int, cost_s: float) -> Iterator[str]:
+    """What the plan's time did not allow: `count` of the batches, `members` evaluations, `cost_s` for one batch."""
+    if count < batches:
+        yield f"fidelity is judged on {count} of {batches} batches: more would take over {plan.budget_s:g} s"
+    if cost_s > plan.budget_s:
+        yield f"one batch takes about {cost_s:.3g} s, more than budget_s: {plan.budget_s:g}"
+    if members < plan.members:
+        told = f"rounding is measured by {members} of {plan.members} evaluations"
+        yield f"{told}: more would take over {plan.budget_s:g} s"
 
 
 def _cut(backend: Backend, spec: BuildSpec, folder: Path, feeds: Batches) -> Batches:
