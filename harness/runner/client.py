@@ -99,6 +99,7 @@ class WorkerProcess:
     def _begin(self) -> None:
         self._buffer = b""
         python = self._interpreter.python or sys.executable
+        self._log_start = self._log.stat().st_size  # before the program starts: it may write and end at once
         with self._log.open("ab") as log, start_failures(python):
             self._process = subprocess.Popen(
                 [python, "-P", "-m", "harness.runner.worker", str(self._cache), str(self._scratch)],
@@ -108,7 +109,6 @@ class WorkerProcess:
                 env={**variables_for(self._interpreter, self._scratch), **self._variables, "PYTHONUNBUFFERED": "1"},
                 start_new_session=True,
             )
-        self._log_start = self._log.stat().st_size
         self.hello = self._ask("hello", {})
 
     def _ask(self, operation: str, arguments: Mapping[str, Any]) -> Any:
