@@ -105,6 +105,13 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "--require", action="append", default=[], metavar="BACKEND", help="exit 3 at once if this backend is absent"
     )
     run.add_argument("--fail-on", default="", metavar="STATUS,…", help="exit 4 if a case has one of these statuses")
+    run.add_argument(
+        "--retries", type=_whole, default=0, metavar="N",
+        help="measure a case again, so often, after a crash, a time-out or lack of memory or device (default 0)",
+    )  # fmt: skip
+    run.add_argument(
+        "--worker-memory", type=_positive, metavar="MIB", help="end a worker that holds more memory of the host"
+    )
     run.add_argument("--keep-outputs", action="store_true", help="keep outputs, so that `judge` can apply any limit")
     run.set_defaults(command=_command("run"))
 
@@ -258,6 +265,12 @@ def _names(text: str) -> list[str]:
 def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a positive whole number")
+    return int(text)
+
+
+def _whole(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number")
     return int(text)
 
 

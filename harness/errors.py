@@ -7,7 +7,9 @@ HarnessError                 any error that is told to the user without a traceb
     ├── InputError           kind input: the model, its inputs, its reference or its script is unusable
     ├── BuildError           kind build: the backend failed to build the model
     ├── Unsupported          kind unsupported: the runtime refuses the model or precision, in its own words
-    ├── OutOfMemory          kind out-of-memory: host or device memory ran out
+    ├── OutOfMemory          kind out-of-memory: memory ran out
+    │   ├── HostMemory       that of the machine
+    │   └── DeviceMemory     that of the GPU
     └── DeviceError          kind device: the device is sick; the worker that saw it is replaced
 """
 
@@ -74,9 +76,23 @@ class Unsupported(CaseError):
 
 
 class OutOfMemory(CaseError):
-    """Host or device memory ran out."""
+    """Memory ran out."""
 
     kind = "out-of-memory"
+
+
+class HostMemory(OutOfMemory):
+    """The memory of the machine ran out; the message begins with that."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(f"host memory: {words}")
+
+
+class DeviceMemory(OutOfMemory):
+    """The memory of the GPU ran out; the message begins with that."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(f"device memory: {words}")
 
 
 class DeviceError(CaseError):

@@ -16,16 +16,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.errors import HarnessError, UsageError
-from harness.pytest_items import HarnessWarning, SuiteFile, folder_option, selected, shared, told
+from harness.pytest_items import (
+    MACHINE_FAILED,
+    HarnessWarning,
+    SuiteFile,
+    folder_option,
+    selected,
+    shared,
+    told,
+)
 from harness.suitefile import SUFFIXES, is_suite
 
 if TYPE_CHECKING:
     from harness.records import Environment, Record, Run
 
 __all__ = ["HarnessWarning"]
-
-MACHINE_FAILED = pytest.ExitCode.INTERNAL_ERROR
-"""Pytest's nearest, and the number that `harness run` gives as well."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,6 +54,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="interpreter of an environment, instead of the one in the suite",
     )
     group.addoption("--harness-timeout", type=_seconds, metavar="S", help="seconds a stage may take (default 600)")
+    group.addoption(
+        "--harness-retries", type=_whole, default=0, metavar="N", help="measure a case again after a crash and the like"
+    )
+    group.addoption("--harness-worker-memory", type=_whole, metavar="MIB", help="end a worker that holds more memory")
     group.addoption(
         "--harness-require", action="append", default=[], metavar="BACKEND", help="run nothing if it is absent"
     )
@@ -76,6 +85,12 @@ def _seconds(text: str) -> float:
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds")
     return value
+
+
+def _whole(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number")
+    return int(text)
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> SuiteFile | None:

@@ -23,8 +23,12 @@ if TYPE_CHECKING:
     from harness.runner.recorder import Judged
     from harness.runner.runner import Bench, Settings
 
-_LONG_OPTION = re.compile(r"(?<![\w-])--(?=(artefacts|baselines|environment|keep-outputs|require|root|timeout)\b)")
+_LONG_OPTION = re.compile(
+    r"(?<![\w-])--(?=(artefacts|baselines|environment|keep-outputs|require|root|timeout|worker-memory)\b)"
+)
 _OUTPUT_OPTION = re.compile(r"(?<![\w-])-o(?![\w-])")
+MACHINE_FAILED = pytest.ExitCode.INTERNAL_ERROR
+"""Pytest's nearest, and the number that `harness run` gives as well."""
 
 
 class HarnessWarning(pytest.PytestWarning):
@@ -178,6 +182,8 @@ class Shared:
             cache_folder(folder_option(self._config, "artefacts")),
             self._config.getoption("harness_timeout") or DEFAULT_TIMEOUT_S,
             keep_outputs=output / "outputs" if output and self._config.getoption("harness_keep_outputs") else None,
+            retries=self._config.getoption("harness_retries"),
+            worker_memory_mib=self._config.getoption("harness_worker_memory"),
         )
 
     def _judge(self, plan: Plan) -> Judged:
@@ -281,8 +287,12 @@ class CaseItem(SuiteItem):
     def runtest(self) -> None:
         """Measure the case and end as its status says."""
         from harness.records import BLOCKING
+        from harness.runner.health import SickDevice
 
-        record = shared(self.config).measure(self.plan)
+        try:
+            record = shared(self.config).measure(self.plan)
+        except SickDevice as sick:  # the items that are left have not failed
+            pytest.exit(told(str(sick)), MACHINE_FAILED)
         self.user_properties += _properties(record)
         if record.status in BLOCKING:
             raise Blocked([record])

@@ -15,7 +15,7 @@ from harness.backends import onnxruntime as ort
 from harness.backends import onnxruntime_session as ort_session
 from harness.backends import tensorrt as trt
 from harness.backends.base import BuildSpec
-from harness.errors import BuildError, DeviceError, InputError, OutOfMemory, Unsupported
+from harness.errors import BuildError, DeviceError, DeviceMemory, HostMemory, InputError, Unsupported
 from harness.records import PRECISIONS
 from harness.suites import schema
 
@@ -70,7 +70,9 @@ def test_tf32_is_switched_off_for_the_provider_that_has_no_option_for_it(precisi
             Unsupported,
         ),
         ("[ONNXRuntimeError] : 1 : FAIL : Load model from /is not supported/m.onnx failed:x", BuildError),
-        ("CUDA failure 2: out of memory ; GPU=0", OutOfMemory),
+        ("CUDA failure 2: out of memory ; GPU=0", DeviceMemory),
+        ("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : std::bad_alloc", HostMemory),
+        ("Failed to allocate memory for requested buffer of size 99", HostMemory),
         ("CUDA failure 700: an illegal memory access was encountered", DeviceError),
         (
             "[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : Load model from x.onnx failed:Protobuf parsing failed.",
@@ -89,7 +91,14 @@ def test_what_onnxruntime_says_is_told_apart(words, kind):
     error = ort_session.translate(RuntimeError(words))
 
     assert type(error) is kind
-    assert str(error) == words
+    assert str(error).endswith(words)
+
+
+def test_whose_memory_ran_out_is_that_of_the_session():
+    error = ort_session.translate(RuntimeError("Failed to allocate memory for requested buffer of size 99"), "cuda")
+
+    assert type(error) is DeviceMemory
+    assert str(error).startswith("device memory: Failed")
 
 
 @pytest.mark.parametrize(
@@ -101,7 +110,9 @@ def test_what_onnxruntime_says_is_told_apart(words, kind):
             Unsupported,
         ),
         ("(deserializeOnnxModel): MODEL_DESERIALIZE_FAILED: Assertion failed", InputError),
-        ("[defaultAllocator.cpp] Error Code 1: Cuda Runtime (out of memory)", OutOfMemory),
+        ("[defaultAllocator.cpp] Error Code 1: Cuda Runtime (out of memory)", DeviceMemory),
+        ("Requested amount of GPU memory (99 bytes) could not be allocated.", DeviceMemory),
+        ("[builder.cpp] Error Code 2: std::bad_alloc", HostMemory),
         ("1: [runner.cpp] Error Code 1: Cuda Runtime (an illegal memory access was encountered)", DeviceError),
         ("10: Could not find any implementation for node conv1", BuildError),
         ("CUDA initialization failure with error: 803: system has unsupported display driver", DeviceError),

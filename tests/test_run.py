@@ -78,22 +78,6 @@ def test_structure_that_differs_fails_whatever_the_limits(folder, change, check)
     assert check in [c.name for c in record.checks if not c.ok]
 
 
-def test_a_segfault_a_hang_and_exhausted_memory_cost_one_case_each(folder):
-    suite = fake_suite(folder, CRASHES, precisions="fp32, fp16, bf16, tf32")
-
-    assert harness(folder, "run", suite, "-o", "out", "--timeout", 8) == 3
-
-    records = {record.case.id: record for record in read_run(folder / "out").records}
-    errors = {key: (r.error.kind, r.error.stage) for key, r in records.items() if r.error}
-    assert errors == {
-        "toy/small/fake/fp16/n-1": ("crash", "infer"),
-        "toy/small/fake/bf16/n-1": ("timeout", "load"),
-        "toy/small/fake/tf32/n-1": ("out-of-memory", "infer"),
-    }
-    assert "SIGSEGV" in records["toy/small/fake/fp16/n-1"].headline
-    assert [r.status for r in records.values()].count("new") == 5
-
-
 def test_slower_by_30_percent_is_regressed_and_names_both_medians(folder):
     suite = fake_suite(folder, "cases: [{latency_ms: [1.0, 1.01]}]")
     harness(folder, "run", suite, "-o", "first")

@@ -20,6 +20,8 @@ BACKENDS = Registry(
 
 MEASUREMENT = "TRT_HARNESS_MEASUREMENT"
 """The environment variable that counts the fresh processes in which a case is timed, for scripts to tell them apart."""
+ATTEMPT = "TRT_HARNESS_ATTEMPT"
+"""The environment variable that counts how often a case was begun in this run, or its device probed."""
 SCRIPTED = frozenset({"fake"})
 """Backends that compute nothing: their outputs have no precision twin."""
 TWIN_BACKEND = "onnxruntime-cpu"
@@ -35,6 +37,8 @@ RUNTIMES: Mapping[str, tuple[str, ...]] = {
 }
 """Backend to the versions that its speed depends on."""
 
+ON_GPU = frozenset(name for name, parts in RUNTIMES.items() if "driver" in parts)
+"""Backends that run on a GPU."""
 BUILT_AT_LOAD = frozenset({"onnxruntime-tensorrt"})
 """Backends that build an engine from the model and its profile whenever a session is opened."""
 

@@ -132,3 +132,6 @@ class Backend(Protocol):
 
     def open(self, artefact: Artefact, spec: BuildSpec) -> Session:
         """A session on the artefact; raises Unsupported, OutOfMemory or DeviceError."""
+
+    def probe(self, case: str, options: Mapping[str, Any]) -> None:
+        """Whether the device still does what it is told, asked after a case failed on it; DeviceError if not."""

@@ -12,7 +12,10 @@ from typing import Any
 import numpy as np
 
 from harness.backends.base import Tensor
-from harness.errors import DeviceError, OutOfMemory
+from harness.errors import DeviceError, DeviceMemory, HostMemory
+
+OUT_OF_MEMORY = 2
+"""cudaErrorMemoryAllocation (driver_types.h)."""
 
 
 @cache
@@ -25,13 +28,15 @@ def runtime() -> Any:
     return cudart
 
 
-def check(result: tuple[Any, ...]) -> Any:
-    """The values after a CUDA call's status; OutOfMemory or DeviceError with CUDA's own words where it failed."""
+def check(result: tuple[Any, ...], what: str = "") -> Any:
+    """The values after a CUDA call's status; where it failed, an error with CUDA's own words and what was tried.
+
+    DeviceMemory when an allocation found no room, else DeviceError.
+    """
     status, *values = result
     if int(status) != 0:
-        words = str(getattr(status, "name", status))
-        error = OutOfMemory if "MemoryAllocation" in words else DeviceError
-        raise error(f"CUDA call failed: {words}")
+        words = f"CUDA call failed: {getattr(status, 'name', status)}" + (f" ({what})" if what else "")
+        raise DeviceMemory(words) if int(status) == OUT_OF_MEMORY else DeviceError(words)
     return values[0] if len(values) == 1 else values
 
 
@@ -112,7 +117,7 @@ class Buffer:
     def __init__(self, nbytes: int, stream: Stream) -> None:
         self.nbytes = max(nbytes, 1)
         self._stream = stream
-        self.address = int(check(runtime().cudaMalloc(self.nbytes)))
+        self.address = int(check(runtime().cudaMalloc(self.nbytes), f"{self.nbytes} bytes for a tensor"))
 
     def write(self, values: Tensor) -> None:
         """Copy a contiguous host array in and wait until it has arrived."""
@@ -140,7 +145,10 @@ class Pinned:
 
     def __init__(self, nbytes: int) -> None:
         self.nbytes = nbytes
-        self.address = int(check(runtime().cudaMallocHost(max(nbytes, 1))))
+        status, address = runtime().cudaMallocHost(max(nbytes, 1))
+        if int(status) == OUT_OF_MEMORY:
+            raise HostMemory(f"no {nbytes} bytes of it can be pinned for the GPU: {status.name}")
+        self.address = int(check((status, address)))
 
     def fill(self, values: Tensor) -> None:
         """Take the bytes of a contiguous array of this size."""

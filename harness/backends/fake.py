@@ -7,11 +7,11 @@ The script is a YAML file named in `options.fake.script`; the first entry whose 
         outputs: {logits: {scale: 1.1, add: 0.5, nan_at: 3, drop: true, file: out.npz, key: logits}}
         latency_ms: 1.25                         # or a list that repeats, or {mean: 1.25, sd: 0.02, seed: 1}
         canary_ms: 1.0                           # what fixed work takes on this machine, the default
-        crash: {stage: infer, kind: segfault}    # at build, load, infer or time
+        crash: {stage: infer, kind: segfault}    # at build, load, infer or time; fake_crashes.py has the kinds
         unsupported: "no kernel for Conv"
 
-Kinds of crash: segfault, abort, exit, hang, out-of-memory, error. Without a script, outputs are random numbers that
-depend on the inputs alone, so every fake case agrees with a fake reference. `{measured: [A, B, C]}` in `latency_ms` or
+Without a script, outputs are random numbers that depend on the inputs alone, so every fake case agrees with a fake
+reference. `{measured: [A, B, C]}` in `latency_ms` or
 `canary_ms` has one value for each fresh process that times the case; the last counts for all that follow.
 """
 
@@ -20,11 +20,8 @@ from __future__ import annotations
 import itertools
 import math
 import os
-import resource
-import signal
-import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -34,7 +31,8 @@ import numpy as np
 
 from harness.backends import MEASUREMENT
 from harness.backends.base import Artefact, BuildSpec, Feeds, Session, Step, Tensor
-from harness.errors import BuildError, InputError, Unsupported, did_you_mean
+from harness.backends.fake_crashes import crash, sicken
+from harness.errors import InputError, Unsupported, did_you_mean
 from harness.inputs.files import read_array
 from harness.records import LayerTime
 from harness.sources.inspect import ModelInfo, TensorInfo, inspect
@@ -42,7 +40,6 @@ from harness.sources.inspect import ModelInfo, TensorInfo, inspect
 ENTRY = {"match", "outputs", "latency_ms", "canary_ms", "crash", "unsupported"}
 KINDS: Mapping[str, type] = {"match": str, "outputs": dict, "crash": dict, "unsupported": str}
 CHANGES = {"scale", "add", "nan_at", "drop", "file", "key"}
-STAGES = ("build", "load", "infer", "time")
 
 
 class Fake:
@@ -61,6 +58,10 @@ class Fake:
     def versions(self) -> dict[str, str]:
         """It has no version of its own."""
         return {}
+
+    def probe(self, case: str, options: Mapping[str, Any]) -> None:
+        """What the script says of the device."""
+        sicken(_entry(case, options))
 
     def build(self, spec: BuildSpec, folder: Path) -> Artefact:  # noqa: ARG002 - nothing to write
         """The model file itself, unless the script says otherwise."""
@@ -168,11 +169,15 @@ def _positive(duration_ms: float) -> float:
 
 def script_entry(spec: BuildSpec) -> Mapping[str, Any]:
     """The script's entry for a case; empty without a script or a match; InputError for a script that is wrong."""
-    path = spec.options.get("script")
+    return _entry(spec.case, spec.options)
+
+
+def _entry(case: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    path = options.get("script")
     if path is None:
         return {}
     for entry in _entries(Path(path)):
-        if fnmatchcase(spec.case, str(entry.get("match", "*"))):
+        if fnmatchcase(case, str(entry.get("match", "*"))):
             return entry
     return {}
 
@@ -217,56 +222,3 @@ def _durations(script: Any) -> Iterator[float]:
         rng = np.random.default_rng(int(script.get("seed", 0)))
         return iter(lambda: float(rng.normal(script["mean"], script.get("sd", 0.0))), None)
     return itertools.repeat(float(script))
-
-
-def _segfault() -> None:
-    signal.signal(signal.SIGSEGV, signal.SIG_DFL)
-    os.kill(os.getpid(), signal.SIGSEGV)
-
-
-def _hang() -> None:
-    while True:
-        time.sleep(3600)
-
-
-def _exhaust_memory() -> None:
-    """Takes memory until it is refused, under a limit so that the machine does not suffer."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (_address_space() + (1 << 30), hard))
-    try:
-        held = [np.ones(1 << 25) for _ in itertools.count()]
-        held.clear()
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-
-
-def _address_space() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-
-
-def _fail() -> None:
-    raise BuildError("the script says so")
-
-
-CRASHES: Mapping[str, Callable[[], Any]] = {
-    "segfault": _segfault,
-    "abort": os.abort,
-    "exit": lambda: os._exit(3),
-    "hang": _hang,
-    "out-of-memory": _exhaust_memory,
-    "error": _fail,
-}
-
-
-def crash(entry: Mapping[str, Any], stage: str) -> None:
-    """Fail here if the script says so."""
-    wanted = entry.get("crash")
-    if not wanted:
-        return
-    kind, where = str(wanted.get("kind")), str(wanted.get("stage", "infer"))
-    if kind not in CRASHES:
-        raise InputError(f"script: unknown crash '{kind}'{did_you_mean(kind, CRASHES)}")
-    if where not in STAGES:
-        raise InputError(f"script: unknown stage '{where}'{did_you_mean(where, STAGES)}")
-    if where == stage:
-        CRASHES[kind]()

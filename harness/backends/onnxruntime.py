@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from harness.backends import cuda_health
 from harness.backends.base import PLAIN, Artefact, BuildSpec, Feeds
 from harness.backends.cuda import Stream, tf32_overridden, why_no_gpu
+from harness.backends.cuda_health import refuse_without_room
 from harness.backends.layers import UNKNOWN, Layer, record
 from harness.backends.onnxruntime_graph import CONVOLUTIONS, HEAVY, OPTIMISED, executed, watch
 from harness.backends.onnxruntime_session import CudaSession, HostSession, Profiler, attested, translate
 from harness.backends.onnxruntime_trace import has_kernels, places, profiled
 from harness.errors import BuildError, CaseError, DeviceError, InputError, Unsupported
 from harness.records import LayerTime
+from harness.sources.inspect import external_files
 
 LEVELS = {"disable": 0, "basic": 1, "extended": 2, "all": 99}
 NO_KERNELS = (
@@ -58,6 +62,9 @@ class Cpu:
 
         return {"onnxruntime": onnxruntime.__version__}
 
+    def probe(self, case: str, options: Mapping[str, Any]) -> None:
+        """A CPU that were sick would not run this."""
+
     def build(self, spec: BuildSpec, folder: Path) -> Artefact:  # noqa: ARG002 - ONNX Runtime builds when it loads
         return Artefact(spec.model)
 
@@ -81,7 +88,7 @@ class Cpu:
             try:
                 trace = session.trace(feeds, 1 + iterations)
             except Exception as error:
-                raise translate(error) from error
+                raise translate(error, self.device) from error
             finally:
                 session.close()
             if self.device != "cpu" and not has_kernels(trace):
@@ -110,7 +117,7 @@ class Cpu:
             plain = self._session_options(spec.options)
             return self._checked(onnxruntime.InferenceSession(str(model), plain, providers=providers))
         except Exception as error:
-            raise _of_variant(translate(error), spec.precision) from error
+            raise _of_variant(translate(error, self.device), spec.precision) from error
 
     def _checked(self, session: Any) -> Any:
         session.disable_fallback()
@@ -160,6 +167,16 @@ class Cpu:
         return HostSession(session, told, profiler)
 
 
+def _stored_bytes(model: Path) -> int:
+    """The size of a file and of those beside it that hold its weights; large files are taken to hold them all."""
+    inside = model.stat().st_size
+    if inside >= 64 << 20:
+        return inside
+    with suppress(InputError):  # which is told by what loads it
+        return inside + sum(file.stat().st_size for file in external_files(model))
+    return inside
+
+
 def _register(options: Any, library: str) -> None:
     try:
         options.register_custom_ops_library(library)
@@ -195,6 +212,7 @@ class Cuda(Cpu):
     def open(self, artefact: Artefact, spec: BuildSpec) -> HostSession:
         """A session on a stream of its own, which is given back if there is no session."""
         self._stream = None
+        refuse_without_room({"the model's weights": _stored_bytes(artefact.path)})
         try:
             return super().open(artefact, spec)
         except BaseException:
@@ -204,6 +222,10 @@ class Cuda(Cpu):
 
     def _why_not_provider(self) -> str | None:
         return why_no_gpu() or _unloadable(self.library)
+
+    def probe(self, case: str, options: Mapping[str, Any]) -> None:  # noqa: ARG002 - the device is the same for all
+        """Bytes go to the GPU and come back."""
+        cuda_health.probe()
 
     def _refuse_tf32(self) -> None:
         pass

@@ -16,7 +16,7 @@ from harness.backends.base import Feeds, Mode, Step, Tensor
 from harness.backends.cuda import Stream
 from harness.backends.onnxruntime_values import contiguous, from_ortvalue, has_native, is_native, to_ortvalue
 from harness.backends.transfers import Transfers
-from harness.errors import BuildError, CaseError, DeviceError, InputError, OutOfMemory, Unsupported
+from harness.errors import BuildError, CaseError, DeviceError, DeviceMemory, HostMemory, InputError, Unsupported
 from harness.records import LayerTime
 
 TRACED_S = 40e-6
@@ -39,6 +39,7 @@ class HostSession:
     """A session whose tensors live on the host."""
 
     loads_again = True
+    device = "cpu"
 
     def __init__(self, session: Any, attested: Mapping[str, Any], profiler: Profiler) -> None:
         self._session = session
@@ -53,7 +54,7 @@ class HostSession:
         try:
             values = self._run(feeds)
         except Exception as error:
-            raise translate(error) from error
+            raise translate(error, self.device) from error
         return {name: _tensor(name, value) for name, value in zip(self._names, values, strict=True)}
 
     def _run(self, feeds: Feeds) -> list[Any]:
@@ -100,6 +101,8 @@ class HostSession:
 class CudaSession(HostSession):
     """A session whose bound tensors live on the GPU and whose work runs on our stream."""
 
+    device = "cuda"
+
     def __init__(
         self, session: Any, stream: Stream, attested: Mapping[str, Any], profiler: Profiler, mode: Mode
     ) -> None:
@@ -129,7 +132,7 @@ class CudaSession(HostSession):
             if self._mode.cuda_graph:
                 _repeat(self._session, binding, 2, run_options)  # the first captures, and refuses what cannot be
         except Exception as error:
-            raise translate(error) from error
+            raise translate(error, self.device) from error
         run = partial(_repeat, self._session, binding, options=run_options)
         if not self._mode.transfers:
             return Step(run, self._stream.handle)
@@ -198,8 +201,11 @@ def attested(session: Any) -> dict[str, Any]:
     return {**told, "nodes": nodes}
 
 
+MEMORY = r"Failed to allocate|Available memory of \d+ is smaller than requested"
+"""Of whose memory it is, ONNX Runtime does not say: its arenas are on both sides."""
 PATTERNS: tuple[tuple[str, type[CaseError]], ...] = (
-    (r"out of memory|Failed to allocate|bad_alloc|CUBLAS_STATUS_ALLOC_FAILED", OutOfMemory),
+    (r"CUDA.*out of memory|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED", DeviceMemory),
+    (r"bad_alloc|out of memory", HostMemory),
     (r"CUDA failure|CUDA error|CUDNN failure|CUBLAS failure", DeviceError),
     (r": 9 : NOT_IMPLEMENTED :", Unsupported),
     (r"is not a registered function|not currently registered or supported", Unsupported),
@@ -215,12 +221,17 @@ PATTERNS: tuple[tuple[str, type[CaseError]], ...] = (
 """What ONNX Runtime says, by its own codes where it gives one; names and paths in a message decide nothing."""
 
 
-def translate(error: Exception) -> CaseError:
-    """The harness's error for one of ONNX Runtime's, told apart by its words (it has no classes for them)."""
+def translate(error: Exception, device: str = "cpu") -> CaseError:
+    """The harness's error for one of ONNX Runtime's, told apart by its words (it has no classes for them).
+
+    `device` is where the session has its tensors.
+    """
     if isinstance(error, CaseError):
         return error
     words = str(error)
     spoken = re.sub(r"'[^'\n]*'|\"[^\"\n]*\"|Load model from .*? failed", "", words)
+    if re.search(MEMORY, spoken):
+        return HostMemory(words) if device == "cpu" else DeviceMemory(words)
     for pattern, kind in PATTERNS:
         if re.search(pattern, spoken):
             return kind(words)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 import sys
 from collections import deque
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from harness.backends import cuda_health
 from harness.backends.base import Artefact, BuildSpec, Session
 from harness.backends.cuda import why_no_gpu
 from harness.backends.tensorrt_network import WEAK_FLAGS, constrain, told
-from harness.errors import BuildError, CaseError, DeviceError, InputError, OutOfMemory, Unsupported
+from harness.backends.tensorrt_session import MEMORY, TensorRTSession
+from harness.errors import BuildError, CaseError, DeviceError, DeviceMemory, HostMemory, InputError, Unsupported
 from harness.sources.digest import file_digest
 
 
@@ -51,13 +54,15 @@ class TensorRT:
 
     def open(self, artefact: Artefact, spec: BuildSpec) -> Session:
         """A session on the engine; DeviceError if it cannot be deserialised."""
-        from harness.backends.tensorrt_session import TensorRTSession
-
         words = self._listen()
         try:
             return TensorRTSession(self._trt(), words, artefact, spec)
         except Exception as error:
             raise translate(error, words) from error
+
+    def probe(self, case: str, options: Mapping[str, Any]) -> None:  # noqa: ARG002 - the device is the same for all
+        """Bytes go to the GPU and come back."""
+        cuda_health.probe()
 
     def _weak_precisions(self, precision: str, network: Any) -> list[str]:
         """What the builder must be allowed: the precision asked for, or what an `as-is` file holds already."""
@@ -196,7 +201,8 @@ def _listener(trt: Any, words: deque[str]) -> Any:
 
 
 PATTERNS: tuple[tuple[str, type[CaseError]], ...] = (
-    (r"out of memory|OutOfMemory|insufficient memory|Memory allocation", OutOfMemory),
+    (r"bad_alloc", HostMemory),
+    (MEMORY, DeviceMemory),
     (r"API Usage Error", BuildError),  # beside which a machine without a GPU tells of a missing driver
     (r"Cuda Runtime|CUDA error|cudaError|CUDA initialization|PTX compiled", DeviceError),
     (r"MODEL_DESERIALIZE_FAILED|INVALID_GRAPH|INVALID_NODE", InputError),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -15,13 +16,16 @@ import numpy as np
 from harness.backends.base import Artefact, BuildSpec, Feeds, Step, Tensor
 from harness.backends.cuda import Buffer, Stream
 from harness.backends.cuda_graph import Graph
+from harness.backends.cuda_health import refuse_without_room
 from harness.backends.inspector import layers
 from harness.backends.layers import record
 from harness.backends.tensorrt_profiler import about, profile
 from harness.backends.transfers import Transfers
-from harness.errors import DeviceError, InputError, OutOfMemory, Unsupported
+from harness.errors import CaseError, DeviceError, DeviceMemory, InputError, Unsupported
 from harness.records import LayerTime
 
+MEMORY = r"out of memory|OutOfMemory|insufficient memory|Memory allocation|memory .*could not be allocated"
+"""What TensorRT says when the GPU has no more."""
 DTYPES: Mapping[str, Any] = {
     "FLOAT": np.float32,
     "HALF": np.float16,
@@ -53,12 +57,16 @@ class TensorRTSession:
 
         self._trt, self._words = trt, words
         self._runtime = trt.Runtime(trt_util.get_trt_logger())
-        self._engine = self._runtime.deserialize_cuda_engine(artefact.path.read_bytes())
+        plan = artefact.path.read_bytes()
+        refuse_without_room({"the engine's weights": len(plan)})
+        self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
-            raise DeviceError("the engine cannot be deserialised: " + (" | ".join(words) or "TensorRT gives no reason"))
+            raise _failure("the engine cannot be deserialised", words)
+        del plan
+        refuse_without_room({"an execution context of the engine": context_bytes(self._engine)})
         self._context = self._engine.create_execution_context()
         if self._context is None:
-            raise OutOfMemory("no execution context: " + (" | ".join(words) or "TensorRT gives no reason"))
+            raise DeviceMemory("no execution context: " + (" | ".join(words) or "TensorRT gives no reason"))
         self._stream = Stream()
         self._mode = spec.mode
         self._held = ExitStack()
@@ -207,7 +215,7 @@ class TensorRTSession:
     def _enqueue(self, count: int) -> None:
         for _ in range(count):
             if not self._context.execute_async_v3(self._stream.handle):
-                raise DeviceError("TensorRT could not enqueue: " + (" | ".join(self._words) or "it gives no reason"))
+                raise _failure("TensorRT could not enqueue", self._words)
 
     def _read(self, name: str) -> Tensor:
         if name in self._allocators:
@@ -217,6 +225,18 @@ class TensorRTSession:
             shape, buffer = tuple(self._context.get_tensor_shape(name)), self._buffers[name]
         value: Tensor = buffer.read(shape, self._dtypes[name])
         return value.astype(self._wanted.get(name, value.dtype), copy=False)
+
+
+def context_bytes(engine: Any) -> int:
+    """What an execution context allocates on the GPU: TensorRT 8 has the old name, 11 the new one, 10.1 both."""
+    size = getattr(engine, "device_memory_size_v2", None)
+    return int(engine.device_memory_size if size is None else size)
+
+
+def _failure(what: str, words: deque[str]) -> CaseError:
+    said = " | ".join(words) or "TensorRT gives no reason"
+    kind = DeviceMemory if re.search(MEMORY, said) else DeviceError
+    return kind(f"{what}: {said}")
 
 
 def _allocator(trt: Any, stream: Stream) -> Any:

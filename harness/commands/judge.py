@@ -144,6 +144,7 @@ def _outcome(record: Record) -> Outcome:
         error=record.error,
         skipped=record.headline if record.status == "skipped" else None,
         attempts=record.attempts,
+        earlier=record.earlier,
         profile=record.profile,
     )
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +21,7 @@ from harness.judge.gate import EXIT_INTERRUPTED, EXIT_MACHINE
 from harness.records import Outcome, Plan, Record, Run, SelfTest
 from harness.runner.client import WorkerFailed
 from harness.runner.decided import Pending, opponents, with_opponents
+from harness.runner.interrupts import interruptible
 from harness.runner.recorder import Header, Judged, finish, header
 from harness.runner.runner import Bench, Settings
 from harness.runner.runner import run as run_plans
@@ -43,8 +41,9 @@ def run(asked: argparse.Namespace) -> int:
     head = header(["harness", *sys.argv[1:]], Path(plans[0].case.location.file).absolute().parent)
     folder = (asked.output or Path("reports") / head.id).absolute()
     cache = cache_folder(asked.artefacts)
-    settings = Settings(cache, asked.timeout, asked.jobs, folder / "outputs" if asked.keep_outputs else None)
-    with store.new_journal(folder) as journal, _cancelled_is_interrupted(), Bench(settings) as bench:
+    outputs = folder / "outputs" if asked.keep_outputs else None
+    settings = Settings(cache, asked.timeout, asked.jobs, outputs, asked.retries, asked.worker_memory)
+    with store.new_journal(folder) as journal, interruptible(), Bench(settings) as bench:
         require(bench, asked.require)
         judged = Judged(
             lambda file: baselines_folder(asked.baselines, asked.root, file), bench.environment, _same_places(asked)
@@ -60,19 +59,6 @@ def run(asked: argparse.Namespace) -> int:
     files = {plan.case.location.file for plan in every}
     tidy(cache, {baselines_folder(asked.baselines, asked.root, file) for file in files})
     return status
-
-
-@contextmanager
-def _cancelled_is_interrupted() -> Iterator[None]:
-    """SIGTERM, which CI sends to a cancelled job, keeps what was measured as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _same_places(asked: argparse.Namespace) -> list[str]:

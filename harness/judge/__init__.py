@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from harness.judge.accuracy import judge_outputs, judge_task
 from harness.judge.attestation import judge_attestation
@@ -26,11 +27,23 @@ NEVER_TIMED = Timed()
 def judge(
     plan: Plan, outcome: Outcome, *, known: bool, accepted: Accuracy | None = None, timed: Timed = NEVER_TIMED
 ) -> Verdict:
-    """The verdict on one case.
+    """The verdict on one case; its headline tells of attempts that failed before.
 
     `known` says that an accepted baseline holds the case, `timed` is what its latency is compared with, `accepted` its
     errors.
     """
+    found = _judged(plan, outcome, known=known, accepted=accepted, timed=timed)
+    return replace(found, headline=found.headline + _earlier(outcome))
+
+
+def _earlier(outcome: Outcome) -> str:
+    if not outcome.earlier:
+        return ""
+    failed = "; ".join(f"{one.kind} in {one.stage}: {first_line(one.message)}" for one in outcome.earlier)
+    return f" [attempt {outcome.attempts}; before: {failed}]"
+
+
+def _judged(plan: Plan, outcome: Outcome, *, known: bool, accepted: Accuracy | None, timed: Timed) -> Verdict:
     if outcome.skipped is not None:
         return _refused(plan, outcome.skipped) if known else Verdict("skipped", outcome.skipped)
     if outcome.error is not None:

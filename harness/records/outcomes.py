@@ -107,5 +107,7 @@ class Outcome:
     error: Failure | None = None
     skipped: str | None = None
     attempts: int = 1
+    earlier: tuple[Failure, ...] = ()
+    """How the attempts before the last one failed."""
     profile: Profile | None = None
     """Where the time went; None where nobody asked."""

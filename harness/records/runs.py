@@ -95,6 +95,8 @@ class Record:
     """Where the time of one inference went."""
     baseline_profile: Profile | None = None
     """Where it went when the baseline was accepted."""
+    earlier: tuple[Failure, ...] = ()
+    """How the attempts before the last one failed."""
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from harness.codec import decode, encode
 from harness.records import Contestant, Duel, Plan
-from harness.runner.client import WorkerProcess
+from harness.runner.client import WorkerFailed, WorkerProcess, well_formed
 from harness.runner.lock import device_locks
 from harness.timing.duel import duel, settings_for
 from harness.timing.evidence import watch
@@ -43,9 +44,11 @@ class RemoteSide:
 
     def block(self, count: int) -> Block:
         """That many iterations, timed where they run; the other process rests meanwhile."""
-        block, cpu = self._worker.request("block", count=count, cpu=self._seat.ask())
-        self._seat.tell(cpu)
-        return decode(Block, block)
+        answer = self._worker.request("block", count=count, cpu=self._seat.ask())
+        with well_formed("block"):
+            block, cpu = answer
+            self._seat.tell(int(cpu))
+            return decode(Block, block)
 
 
 def turns(
@@ -73,7 +76,8 @@ def turns(
             launch = duel(a, b, settings, first=first, watch=seen)
     finally:
         for side in order:
-            if workers[side].alive:
-                workers[side].request("release")
+            with suppress(WorkerFailed):  # a process that is gone holds nothing
+                if workers[side].alive:
+                    workers[side].request("release")
     how = {**settings.record(), **told["b"]["settings"], "processes": 2}
     return Duel((launch,), b.decided_on, how, contestants["a"].digest)

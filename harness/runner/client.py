@@ -1,28 +1,34 @@
-"""The parent's end of a worker: requests, time-outs, and what a dead worker died of."""
+"""The parent's end of a worker: requests, their time limits, and what becomes of a worker that fails."""
 
 from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
+from harness.codec import decode
+from harness.errors import CaseError
 from harness.records import Failure, Interpreter
-from harness.runner.lock import lock_folder
+from harness.runner.answers import died_of, message
+from harness.runner.channel import Channel, Garbage, Log
+from harness.runner.lock import LOCKS, lock_folder
+from harness.runner.processes import EXIT_S, MARK, STACK_SIGNAL, end, end_marked, ends, exited, oom_kills
 from harness.runner.start import OWN, not_started, variables_for
+from harness.runner.watchdog import LOOK_S, Overgrown, Watchdog
 
-LOG_TAIL_BYTES = 4000
+R = TypeVar("R")
 RESTART_KINDS = frozenset({"device", "out-of-memory", "harness"})
 """After such a failure the process is not trusted any more."""
-
-
+STACK_S = 0.5
 PATIENCE_S = 20.0
 """After waiting this long for a device that others use, say so."""
 
@@ -35,6 +41,16 @@ class WorkerFailed(Exception):
         super().__init__(failure.message)
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What a worker may take."""
+
+    timeout_s: float
+    """Of each stage, its start included."""
+    memory_mib: int | None = None
+    """Resident memory of the host, of the worker and what it starts."""
+
+
 class WorkerProcess:
     """One worker; started by the first request, replaced by the next one after it failed."""
 
@@ -42,31 +58,43 @@ class WorkerProcess:
         self,
         cache: Path,
         scratch: Path,
-        timeout_s: float,
+        limits: Limits,
         variables: Mapping[str, str],
         interpreter: Interpreter = OWN,
     ) -> None:
-        self._cache, self._scratch, self._timeout_s = cache, scratch, timeout_s
+        self._cache, self._scratch, self._limits = cache, scratch, limits
         self._interpreter = interpreter
-        self._log = scratch / "worker.log"
-        scratch.mkdir(parents=True)
-        self._log.touch()
         self._variables = dict(variables)
         self._process: subprocess.Popen[bytes] | None = None
-        self._buffer = b""
-        self._log_start = 0
+        self._channel: Channel | None = None
+        self._log = Log()
+        self._watchdog: Watchdog | None = None
+        self._mark, self._number, self._stage = "", 0, "start"
         self.hello: dict[str, Any] = {}
 
-    def request(self, operation: str, **arguments: Any) -> Any:
-        """The result of one operation; raises WorkerFailed, and then the process may be gone."""
-        self._start()
-        self._log_start = self._log.stat().st_size
-        return self._ask(operation, arguments)
+    def request(self, operation: str, *, limit_s: float | None = None, **arguments: Any) -> Any:
+        """The result of one operation; raises WorkerFailed, and then the process may be gone.
+
+        `limit_s` is what a stage may take, its start included, where that is less than for others.
+        """
+        limit_s = min(limit_s or self._limits.timeout_s, self._limits.timeout_s)
+        self._start(limit_s)
+        return self._ask(operation, arguments, limit_s)
+
+    def ask(self, kind: type[R], operation: str, **arguments: Any) -> R:
+        """The result of one operation as a record; raises WorkerFailed, also where it is no such record."""
+        answer = self.request(operation, **arguments)
+        try:
+            with well_formed(operation):
+                return decode(kind, answer)
+        except WorkerFailed:
+            self._end()
+            raise
 
     @property
     def alive(self) -> bool:
         """Whether there is a process that a request would go to."""
-        return self._process is not None and self._process.poll() is None
+        return self._process is not None and not exited(self._process)
 
     def kill(self) -> None:
         """End the process at once; a request under way in another thread fails."""
@@ -74,140 +102,145 @@ class WorkerProcess:
         if process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+            end_marked(self._mark)
 
     def close(self) -> None:
         """End the process, politely first."""
-        process, self._process = self._process, None
-        if process is None or process.stdin is None:
-            return
-        process.stdin.close()
-        try:
-            process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            self._kill(process)
-        if process.stdout is not None:
-            process.stdout.close()
+        if self._process is not None and self._channel is not None:
+            self._channel.hang_up()
+            ends(self._process, EXIT_S, self._channel.drain)
+        self._end()
 
-    def _start(self) -> None:
-        if self._process is not None and self._process.poll() is None:
+    def _start(self, limit_s: float) -> None:
+        if self.alive:
             return
+        self._end()  # of one that died while nobody asked it for anything, there may be children
         try:
-            self._begin()
+            self._begin(limit_s)
         except WorkerFailed as lost:
             raise WorkerFailed(not_started(self._interpreter, lost.failure)) from lost
 
-    def _begin(self) -> None:
-        self._buffer = b""
+    def _begin(self, limit_s: float) -> None:
         python = self._interpreter.python or sys.executable
-        self._log_start = self._log.stat().st_size  # before the program starts: it may write and end at once
-        with self._log.open("ab") as log, start_failures(python):
+        self._mark = f"{os.getpid()}-{token_hex(8)}"
+        with start_failures(python):
+            self._scratch.mkdir(parents=True, exist_ok=True)
+            own = {**self._variables, **_places(self._scratch), "PYTHONUNBUFFERED": "1", MARK: self._mark}
             self._process = subprocess.Popen(
                 [python, "-P", "-m", "harness.runner.worker", str(self._cache), str(self._scratch)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=log,
-                env={**variables_for(self._interpreter, self._scratch), **self._variables, "PYTHONUNBUFFERED": "1"},
+                stderr=subprocess.PIPE,
+                env={**variables_for(self._interpreter, self._scratch), **own},
                 start_new_session=True,
             )
-        self.hello = self._ask("hello", {})
+        self._channel = Channel(self._process)
+        self._log = self._channel.log
+        memory_mib = self._limits.memory_mib
+        self._watchdog = Watchdog(self._process.pid, memory_mib) if memory_mib is not None else None
+        self.hello = self._ask("hello", {}, limit_s)
 
-    def _ask(self, operation: str, arguments: Mapping[str, Any]) -> Any:
-        stage = "start"
+    def _ask(self, operation: str, arguments: Mapping[str, Any], limit_s: float) -> Any:
+        self._log.begin()
+        self._stage, self._number = "start", self._number + 1
+        killed = oom_kills()
         try:
-            self._send({"op": operation, **arguments})
-            deadline: float | None = monotonic() + self._timeout_s
-            while True:
-                answer = self._answer(deadline)
-                if "stage" not in answer:
-                    break
-                stage = answer["stage"]
-                deadline = None if stage == "wait" else monotonic() + self._timeout_s
+            answer = self._answered({"op": operation, "id": self._number, **arguments}, limit_s)
         except TimeoutError:
-            self._end()
-            message = f"{stage} took longer than {self._timeout_s:g} s: raise --timeout if that is expected"
-            raise WorkerFailed(Failure("timeout", stage, message, self._tail())) from None
+            raise WorkerFailed(self._hangs(limit_s)) from None
         except (EOFError, BrokenPipeError):
-            raise WorkerFailed(self._death(stage)) from None
-        except ValueError as error:
-            self._end()
-            raise WorkerFailed(
-                Failure("harness", stage, f"the worker's answer is not JSON: {error}", self._tail())
-            ) from None
+            raise WorkerFailed(self._death(killed)) from None
+        except Garbage as error:
+            words = f"protocol: {error}; something in the worker writes to its channel"
+            raise WorkerFailed(self._ended("harness", words)) from None
+        except Overgrown as error:
+            raise WorkerFailed(self._ended("out-of-memory", str(error))) from None
         except BaseException:  # Ctrl-C, a time limit of pytest's: the late answer would be taken for the next one's
             self._end()
             raise
         return self._result(answer)
 
+    def _answered(self, request: Mapping[str, Any], limit_s: float) -> dict[str, Any]:
+        """The answer to a request; each stage that the worker announces may take so long."""
+        if self._channel is None:
+            raise EOFError
+        self._channel.send(json.dumps(request).encode() + b"\n", monotonic() + limit_s)
+        while True:
+            answer = self._next(None if self._stage == "wait" else monotonic() + limit_s)
+            if "stage" not in answer:
+                return answer
+            self._stage = answer["stage"]
+
+    def _next(self, deadline: float | None) -> dict[str, Any]:
+        """The next message of the worker. Without a deadline it waits for others, which is said once."""
+        said = None if deadline is not None else monotonic() + PATIENCE_S
+        while self._channel is not None:
+            until = deadline if deadline is not None else (said or monotonic() + PATIENCE_S)
+            wait_s = max(0.0, until - monotonic())
+            line = self._channel.line(wait_s if self._watchdog is None else min(wait_s, LOOK_S))
+            if line is not None:
+                return message(line, self._number)
+            if self._watchdog is not None:
+                self._watchdog.look()
+            if deadline is not None and monotonic() >= deadline:
+                raise TimeoutError
+            if said is not None and monotonic() >= said:
+                said = None
+                where = f"locks in {lock_folder()}"
+                print(f"harness: waiting for other work on this device to end ({where})", file=sys.stderr)
+        raise EOFError
+
     def _result(self, answer: dict[str, Any]) -> Any:
         if "error" not in answer:
             return answer["result"]
         error = answer["error"]
+        if self._channel is not None:
+            self._channel.drain()  # what was logged before the answer is in the pipe by now
         if error["kind"] in RESTART_KINDS:
             self._end()
-        raise WorkerFailed(Failure(error["kind"], error["stage"], error["message"], self._tail()))
+        raise WorkerFailed(Failure(error["kind"], error["stage"], error["message"], self._log.text()))
 
-    def _send(self, message: Mapping[str, Any]) -> None:
-        if self._process is None or self._process.stdin is None:
-            raise EOFError
-        self._process.stdin.write(json.dumps(message).encode() + b"\n")
-        self._process.stdin.flush()
+    def _hangs(self, limit_s: float) -> Failure:
+        """The end of a worker that took too long; its log says where it was."""
+        if self._process is not None and self._channel is not None and self.alive:
+            os.kill(self._process.pid, STACK_SIGNAL)
+            self._channel.gather(STACK_S)
+        words = f"{self._stage} took longer than {limit_s:g} s: raise --timeout if that is expected"
+        return self._ended("timeout", words)
 
-    def _answer(self, deadline: float | None) -> dict[str, Any]:
-        while b"\n" not in self._buffer:
-            self._buffer += self._read(deadline)
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        answer = json.loads(line)
-        if not isinstance(answer, dict):
-            raise ValueError(repr(line[:80]))
-        return answer
+    def _death(self, killed: int | None) -> Failure:
+        """What ended the process: a signal, an exit status; `killed` is what the kernel had counted before."""
+        process, channel = self._process, self._channel
+        if process is not None and channel is not None and not ends(process, EXIT_S, channel.drain):
+            words = f"protocol: the worker closed its channel in {self._stage} and gave no answer"
+            return self._ended("harness", words)
+        kind, words = died_of(self._end(), self._stage, killed, oom_kills())
+        return Failure(kind, self._stage, words, self._log.text())
 
-    def _read(self, deadline: float | None) -> bytes:
-        if self._process is None or self._process.stdout is None:
-            raise EOFError
-        pipe = self._process.stdout.fileno()
-        wait_s = None if deadline is None else max(0.0, deadline - monotonic())
-        if not select.select([pipe], [], [], PATIENCE_S if wait_s is None else wait_s)[0]:
-            if wait_s is not None:
-                raise TimeoutError
-            print(f"harness: waiting for other work on this device to end (locks in {lock_folder()})", file=sys.stderr)
-            select.select([pipe], [], [])
-        data = os.read(pipe, 1 << 16)
-        if not data:
-            raise EOFError
-        return data
+    def _ended(self, kind: str, message: str) -> Failure:
+        """End the process, for a reason."""
+        self._end()
+        return Failure(kind, self._stage, message, self._log.text())
 
     def _end(self) -> int:
+        """Kill the process, where there is one, and what it started; its exit status."""
         process, self._process = self._process, None
+        channel, self._channel = self._channel, None
         if process is None:
             return 0
-        status = self._kill(process)
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                _close(pipe)
-        return status
+        try:
+            return end(process, self._mark)
+        finally:
+            if channel is not None:
+                channel.drain()
+                channel.close()
 
-    def _kill(self, process: subprocess.Popen[bytes]) -> int:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        return process.wait()
 
-    def _death(self, stage: str) -> Failure:
-        """What ended the process: a signal, an exit status; SIGKILL that we did not send is the kernel's for memory."""
-        process = self._process
-        status = _wait(process) if process is not None else 0
-        self._end()
-        if status == -signal.SIGKILL:
-            words = "the worker was killed (SIGKILL): the machine most likely ran out of memory"
-            return Failure("out-of-memory", stage, words, self._tail())
-        name = signal.Signals(-status).name if status < 0 else f"exit status {status}"
-        return Failure("crash", stage, f"the worker died in {stage}: {name}", self._tail())
-
-    def _tail(self) -> str:
-        """The last lines that the worker wrote during this request."""
-        with self._log.open("rb") as log:
-            size = log.seek(0, os.SEEK_END)
-            log.seek(max(self._log_start, size - LOG_TAIL_BYTES))
-            return log.read().decode(errors="replace").strip()
+def _places(folder: Path) -> dict[str, str]:
+    """What a killed worker leaves goes with the folder of its run; locks stay where all processes look for them."""
+    with suppress(CaseError):  # the worker tells it
+        return {"TMPDIR": str(folder), LOCKS: str(lock_folder())}
+    return {"TMPDIR": str(folder)}
 
 
 @contextmanager
@@ -220,14 +253,11 @@ def start_failures(python: str) -> Iterator[None]:
         raise WorkerFailed(Failure("harness", "start", message)) from error
 
 
-def _wait(process: subprocess.Popen[bytes]) -> int:
+@contextmanager
+def well_formed(operation: str) -> Iterator[None]:
+    """WorkerFailed where an answer is not what was asked for."""
     try:
-        return process.wait(timeout=10)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        return process.wait()
-
-
-def _close(pipe: Any) -> None:
-    with suppress(OSError):
-        pipe.close()
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        words = f"protocol: the worker's answer to '{operation}' cannot be read: {error}"
+        raise WorkerFailed(Failure("harness", "answer", words)) from error

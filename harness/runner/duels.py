@@ -10,13 +10,14 @@ from itertools import groupby
 from pathlib import Path
 
 from harness.backends import worker_variables
-from harness.codec import decode, encode
+from harness.codec import encode
 from harness.errors import CaseError
 from harness.judge import first_line
 from harness.judge.duels import wanted
 from harness.records import Admission, Contestant, Duel, Injection, Interpreter, Plan
 from harness.runner import across
 from harness.runner.client import WorkerFailed, WorkerProcess
+from harness.runner.health import check_device
 from harness.runner.runner import Settings
 
 MOST_FAILURES = 2
@@ -51,7 +52,8 @@ def to_decide(match: Match, duel: Duel) -> int:
 def duels(matches: Sequence[Match], settings: Settings, more: Wanted = to_decide) -> list[Duel]:
     """The launches of each match: every launch is one process for all cases that still want one.
 
-    Which side's session is made first alternates from launch to launch.
+    Which side's session is made first alternates from launch to launch. A worker that is lost costs that launch of its
+    case; raises SickDevice where the device is to blame.
     """
     found = [Duel((), "host", {}, match.against) for match in matches]
     with tempfile.TemporaryDirectory(prefix="trt-harness-duels-") as scratch:
@@ -94,9 +96,9 @@ def _turns(workers: Mapping[str, WorkerProcess], match: Match, first: str) -> Du
             return across.turns({"a": match.other, "b": match.plan}, {"a": match.a, "b": match.b}, workers, first)
         sides = {"a": encode(match.a), "b": encode(match.b)}
         injected = encode(match.injected) if match.injected else None
-        told = workers["b"].request("duel", plan=encode(match.plan), **sides, first=first, injected=injected)
-        return decode(Duel, told)
+        return workers["b"].ask(Duel, "duel", plan=encode(match.plan), **sides, first=first, injected=injected)
     except WorkerFailed as lost:
+        check_device(match.plan, lost.failure, workers["b"])
         words = f"{lost.failure.kind} in {lost.failure.stage}: {first_line(lost.failure.message)}"
     except CaseError as error:
         words = f"{error.kind} in time: {first_line(str(error))}"
@@ -114,7 +116,7 @@ class Lane:
     def started(self, settings: Settings, scratch: Path) -> WorkerProcess:
         """A worker of its own."""
         interpreter = Interpreter(self.name, self.python or None)
-        return WorkerProcess(settings.cache, scratch, settings.timeout_s, dict(self.variables), interpreter)
+        return WorkerProcess(settings.cache, scratch, settings.limits, dict(self.variables), interpreter)
 
 
 def lane_of(plan: Plan) -> Lane:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import tempfile
@@ -11,15 +12,23 @@ from pathlib import Path
 
 from harness.errors import CaseError
 
+LOCKS = "TRT_HARNESS_LOCKS"
+"""The environment variable that names another folder for locks."""
+CURE = "set TRT_HARNESS_LOCKS to a folder of yours"
+
 
 def lock_folder() -> Path:
     """Where the locks of this user's processes live; TRT_HARNESS_LOCKS names another folder, for containers."""
     default = Path(tempfile.gettempdir()) / f"trt-harness-{os.getuid()}"
-    folder = Path(os.environ.get("TRT_HARNESS_LOCKS") or default)
+    named = os.environ.get(LOCKS)
+    folder = Path(named or default)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        owner = folder.lstat().st_uid
     except OSError as error:
         raise CaseError(f"{folder}: no place for locks: {error.strerror}; set TRT_HARNESS_LOCKS") from error
+    if not named and owner != os.getuid():  # anybody can make a folder of that name
+        raise CaseError(f"{folder}: belongs to another user: {CURE}")
     return folder
 
 
@@ -39,6 +48,12 @@ def device_locks(gpu: str | None, *, alone: bool) -> Iterator[None]:
 
 @contextmanager
 def _lock(device: str, *, alone: bool) -> Iterator[None]:
-    with (lock_folder() / f"{device}.lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+    path = lock_folder() / f"{device}.lock"
+    with ExitStack() as opened:
+        try:
+            file = opened.enter_context(path.open("a"))
+            fcntl.flock(file, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        except OSError as error:
+            cure = "close some, or raise `ulimit -n`" if error.errno in (errno.EMFILE, errno.ENFILE) else CURE
+            raise CaseError(f"{path}: cannot be locked: {error.strerror}; {cure}") from error
         yield

@@ -210,6 +210,7 @@ class Judged:
             screening=screening,
             profile=outcome.profile,
             baseline_profile=before,
+            earlier=outcome.earlier,
         )
 
     def _verdict(self, plan: Plan, outcome: Outcome, entry: Entry | None, timed: Accepted) -> Verdict:

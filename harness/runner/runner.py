@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import queue
-import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -18,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from harness.backends import SCRIPTED, TWIN_BACKEND
-from harness.codec import decode, encode
+from harness.codec import encode
 from harness.inputs.outline import Outline
 from harness.judge import first_line
 from harness.records import (
@@ -32,7 +31,9 @@ from harness.records import (
     Reference,
 )
 from harness.runner import REFUSED
-from harness.runner.client import WorkerFailed, WorkerProcess
+from harness.runner.client import Limits, WorkerFailed, WorkerProcess
+from harness.runner.health import SickDevice, check_device, of_reference
+from harness.runner.scratch import scratch
 from harness.runner.start import OWN
 from harness.runner.workers import Workers
 
@@ -47,6 +48,18 @@ class Settings:
     timeout_s: float = DEFAULT_TIMEOUT_S
     jobs: int = 1
     keep_outputs: Path | None = None
+    retries: int = 0
+    """How often a case is measured again that did not fail by itself: see `RETRIED`."""
+    worker_memory_mib: int | None = None
+    """What a worker and its children may hold of the host's memory."""
+
+    @property
+    def limits(self) -> Limits:
+        """What one worker may take."""
+        return Limits(self.timeout_s, self.worker_memory_mib)
+
+
+RETRIED = frozenset({"crash", "timeout", "device", "out-of-memory"})
 
 
 class Refused(Exception):
@@ -58,8 +71,10 @@ class Bench:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._scratch = Path(tempfile.mkdtemp(prefix="trt-harness-run-"))
-        self._workers = Workers(settings.cache, self._scratch / "workers", settings.timeout_s)
+        self._held = ExitStack()
+        self._scratch = self._held.enter_context(scratch())
+        self._workers = Workers(settings.cache, self._scratch / "workers", settings.limits)
+        self._sick: SickDevice | None = None
         self._references: dict[str, Path | Failure] = {}
         self._twins: dict[str, Path] = {}
         self._twin_s: float | None = None
@@ -72,8 +87,8 @@ class Bench:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._workers.close()
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        with self._held:
+            self._workers.close()
 
     def environment(self, name: str = DEFAULT_ENVIRONMENT) -> Environment:
         """This machine and one interpreter, with the versions of the backends that were asked for; starts a worker."""
@@ -93,12 +108,44 @@ class Bench:
 
     def outline(self, model: Path) -> Outline:
         """A model from outside; raises WorkerFailed, of kind input when the file is no usable model."""
-        return decode(Outline, self._workers.of(OWN).request("outline", model=str(model)))
+        return self._workers.of(OWN).ask(Outline, "outline", model=str(model))
 
     def outcome(self, plan: Plan) -> Outcome:
-        """Everything measured for one plan; whatever goes wrong is in the outcome."""
+        """Everything measured for one plan; whatever goes wrong is in the outcome.
+
+        Raises SickDevice where the device failed its probes after an earlier plan, whose outcome tells so.
+        """
         if plan.excluded is not None:
             return excluded(plan.excluded)
+        self.raise_sick()
+        earlier: list[Failure] = []
+        while True:
+            outcome = self._attempt(plan, len(earlier) + 1)
+            if outcome.error is None:
+                break
+            self._check_device(plan, outcome.error)
+            if self._sick or outcome.error.kind not in RETRIED or len(earlier) == self._settings.retries:
+                break
+            earlier.append(outcome.error)
+            if isinstance(self._references.get(_reference_key(plan)), Failure):
+                del self._references[_reference_key(plan)]
+        return replace(outcome, attempts=len(earlier) + 1, earlier=tuple(earlier))
+
+    def raise_sick(self) -> None:
+        """Raise SickDevice where the device failed its probes."""
+        if self._sick is not None:
+            raise self._sick
+
+    def _check_device(self, plan: Plan, failure: Failure) -> None:
+        """Keep that the device is sick, if it is."""
+        try:
+            check_device(plan, failure, self._of_reference(plan) if of_reference(failure) else self._worker(plan))
+        except SickDevice as sick:
+            self._sick = sick
+        except WorkerFailed:  # its interpreter starts none, which is no news of the device
+            return
+
+    def _attempt(self, plan: Plan, attempt: int) -> Outcome:
         self._twin_s = None
         try:
             if reason := self.why_not(plan.case.backend, plan.interpreter):
@@ -108,23 +155,21 @@ class Bench:
             reference = self._reference(plan) if plan.reference.kind == "backend" and runs else None
             twin = self._twin(plan) if runs and plan.fidelity.enabled and plan.case.backend not in SCRIPTED else None
             keep = self._settings.keep_outputs
-            answer = self._worker(plan).request(
+            outcome = self._worker(plan).ask(
+                Outcome,
                 "measure",
                 plan=encode(plan),
                 reference=str(reference) if reference else None,
                 twin=str(twin) if twin else None,
                 keep=str(keep / plan.case.id) if keep else None,
+                attempt=attempt,
             )
         except Refused as refusal:
             return Outcome(skipped=str(refusal))
         except WorkerFailed as lost:
             return Outcome(error=lost.failure)
-        try:
-            outcome = decode(Outcome, answer)
-            spent: dict[str, float] = {} if self._twin_s is None else {"twin_s": self._twin_s}
-            return replace(outcome, stages={**outcome.stages, **spent})
-        except (TypeError, ValueError) as error:
-            return Outcome(error=Failure("harness", "answer", f"the worker's answer is not an outcome: {error}"))
+        spent: dict[str, float] = {} if self._twin_s is None else {"twin_s": self._twin_s}
+        return replace(outcome, stages={**outcome.stages, **spent})
 
     def debug(self, plan: Plan, step: str, **arguments: Any) -> Any:
         """What the worker of a plan answers to a step of `harness debug`; raises WorkerFailed."""
@@ -145,6 +190,9 @@ class Bench:
     def _worker(self, plan: Plan) -> WorkerProcess:
         return self._workers.of(plan.interpreter, plan.case.backend, plan.case.precision)
 
+    def _of_reference(self, plan: Plan) -> WorkerProcess:
+        return self._workers.of(OWN, plan.reference.backend, plan.reference.precision)
+
     def _variant(self, plan: Plan) -> ModelFile:
         """The file that every environment builds: made once, by the harness's own interpreter.
 
@@ -153,7 +201,7 @@ class Bench:
         key = _twin_key(plan)
         if key not in self._variants:
             try:
-                self._variants[key] = decode(ModelFile, self._workers.of(OWN).request("variant", plan=encode(plan)))
+                self._variants[key] = self._workers.of(OWN).ask(ModelFile, "variant", plan=encode(plan))
             except WorkerFailed as lost:
                 self._variants[key] = lost.failure
         found = self._variants[key]
@@ -167,9 +215,7 @@ class Bench:
         if key not in self._references:
             folder = self._scratch / "references" / key
             try:
-                self._workers.of(OWN, plan.reference.backend, plan.reference.precision).request(
-                    "reference", plan=encode(plan), folder=str(folder)
-                )
+                self._of_reference(plan).request("reference", plan=encode(plan), folder=str(folder))
                 self._references[key] = folder
             except WorkerFailed as lost:
                 self._references[key] = _told(plan.reference, lost.failure)
@@ -291,3 +337,4 @@ def _drain(
             if stop.is_set():  # what was under way has been killed: it says nothing
                 return
             done(plan, outcome)
+            bench.raise_sick()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.backends import MEASUREMENT, SCRIPTED
 from harness.baselines import Entry
-from harness.codec import decode, encode
+from harness.codec import encode
 from harness.judge import first_line
 from harness.judge.latency import decided, incomparable, measured_again
 from harness.judge.screen import TIMES, broken_jobs, doubtful
@@ -19,6 +19,7 @@ from harness.records import Contestant, Latency, Outcome, Plan, Screened, Screen
 from harness.runner.client import WorkerFailed, WorkerProcess
 from harness.runner.duels import lane_of
 from harness.runner.footing import Footing, contestant
+from harness.runner.health import check_device
 from harness.runner.runner import Settings
 
 QUANTILE = "p10"
@@ -80,8 +81,9 @@ def _once_more(case: Case, worker: WorkerProcess) -> Case:
     plan, outcome, entry, asked = case
     one = _artefact(plan, outcome)
     try:
-        latency = decode(Latency, worker.request("time", plan=encode(plan), one=encode(one) if one else None))
+        latency = worker.ask(Latency, "time", plan=encode(plan), one=encode(one) if one else None)
     except WorkerFailed as lost:
+        check_device(plan, lost.failure, worker)
         words = f"{lost.failure.kind} in {lost.failure.stage}: {first_line(lost.failure.message)}"
         return plan, outcome, entry, replace(asked, failures=(*asked.failures, words))
     more = replace(asked, now=(*asked.now, _screened(latency)), again=(*asked.again, latency))

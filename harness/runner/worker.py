@@ -5,31 +5,57 @@ Everything that a runtime prints goes to standard error, which the parent keeps 
 
 from __future__ import annotations
 
-import ctypes
+import errno
+import faulthandler
 import json
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
+from harness.backends import ATTEMPT, BACKENDS
 from harness.codec import decode, encode
 from harness.errors import CaseError
 from harness.records import Contestant, Injection, Outcome, Plan
+from harness.runner.guard import bind_to_parent, dismiss
+from harness.runner.processes import STACK_SIGNAL
 
-PR_SET_PDEATHSIG = 1
+if TYPE_CHECKING:
+    from harness.backends.base import Backend
+
+CHECKED = frozenset({"measure", "reference", "duel", "time", "hold"})
+"""After these a context of the GPU must be as good as before."""
 
 
 def main() -> None:
     """Serve requests until standard input ends."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    guard = bind_to_parent()
+    faulthandler.enable()  # from Python 3.14 on with native frames
+    faulthandler.register(STACK_SIGNAL)
+    requests, channel = _private(0), _private(1, "w")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # what this process starts reads no requests
     os.dup2(2, 1)
     worker = Worker(Path(sys.argv[1]), Path(sys.argv[2]), channel)
-    for line in sys.stdin:
+    for line in requests:
         worker.serve(json.loads(line))
+    dismiss(guard)
+
+
+def _private(descriptor: int, mode: str = "r") -> IO[str]:
+    """A stream on a duplicate that no other program inherits."""
+    return os.fdopen(os.dup(descriptor), mode, encoding="utf-8")
+
+
+def _why_lost() -> str | None:
+    """What CUDA says of a context of this process that cannot be used any more."""
+    try:
+        from harness.backends.cuda_health import why_lost
+
+        return why_lost()
+    except ImportError:  # nothing is installed here that would make one
+        return None
 
 
 class Worker:
@@ -37,7 +63,7 @@ class Worker:
 
     def __init__(self, cache: Path, scratch: Path, channel: IO[str]) -> None:
         self._channel = channel
-        self._stage = "start"
+        self._stage, self._id = "start", 0
         self._cache, self._scratch = cache, scratch
         self._steps: Any = None
         self._hand: Any = None
@@ -46,6 +72,7 @@ class Worker:
             "hello": self._hello,
             "outline": self._outline,
             "backend": self._backend,
+            "probe": self._probe,
             "reference": self._reference,
             "twin": self._twin,
             "variant": self._variant,
@@ -60,24 +87,36 @@ class Worker:
 
     def serve(self, request: dict[str, Any]) -> None:
         """Answer one request."""
-        self._stage = "start"
+        self._stage, self._id = "start", request.pop("id")
+        operation = request.pop("op")
         try:
-            answer = {"result": self._operations[request.pop("op")](**request)}
-        except MemoryError:
-            answer = self._failure("out-of-memory", "the host ran out of memory")
-        except CaseError as error:
-            answer = self._failure(error.kind, str(error))
+            answer = {"result": self._operations[operation](**request)}
+            if operation in CHECKED and (lost := _why_lost()):
+                answer = self._failure("device", f"the case was measured, but then {lost}")
         except Exception as error:
-            traceback.print_exc()
-            answer = self._failure("harness", f"{type(error).__name__}: {error}")
+            answer = self._failed(error)
         self._send(answer)
+
+    def _failed(self, error: Exception) -> dict[str, Any]:
+        """What an exception means; whatever it says, a context that is lost is a failure of the device."""
+        if isinstance(error, MemoryError):
+            kind, words = "out-of-memory", "host memory ran out: Python could not get more"
+        elif isinstance(error, CaseError):
+            kind, words = error.kind, str(error)
+        else:
+            traceback.print_exc()
+            kind, words = "harness", f"{type(error).__name__}: {error}"
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            words += f" (the worker may open {os.sysconf('SC_OPEN_MAX')} files: close some, or raise `ulimit -n`)"
+        lost = _why_lost()
+        return self._failure("device", f"{words}; {lost}") if lost else self._failure(kind, words)
 
     def _announce(self, stage: str) -> None:
         self._stage = stage
         self._send({"stage": stage})
 
     def _send(self, message: Mapping[str, Any]) -> None:
-        self._channel.write(json.dumps(message) + "\n")
+        self._channel.write(json.dumps({"id": self._id, **message}) + "\n")
         self._channel.flush()
 
     def _failure(self, kind: str, message: str) -> dict[str, Any]:
@@ -97,15 +136,20 @@ class Worker:
 
     def _backend(self, name: str) -> Any:
         """Why a backend is not available here, and its versions if it is."""
-        from harness.backends import BACKENDS
-
-        backend = BACKENDS.load(name)()
+        backend: Backend = BACKENDS.load(name)()
         reason = backend.why_not()
         return {
             "why_not": reason,
             "why_not_run": None if reason else backend.why_not_run(),
             "versions": {} if reason else backend.versions(),
         }
+
+    def _probe(self, name: str, case: str, options: Any, attempt: int) -> None:
+        """Whether the device does what it is told; DeviceError where it does not."""
+        self._announce("probe")
+        os.environ[ATTEMPT] = str(attempt)
+        backend: Backend = BACKENDS.load(name)()
+        backend.probe(case, options)
 
     def _reference(self, plan: Any, folder: str) -> None:
         self._steps.reference(decode(Plan, plan), Path(folder))
@@ -117,7 +161,8 @@ class Worker:
     def _variant(self, plan: Any) -> Any:
         return encode(self._steps.variant(decode(Plan, plan)))
 
-    def _measure(self, plan: Any, reference: str | None, twin: str | None, keep: str | None) -> Any:
+    def _measure(self, plan: Any, reference: str | None, twin: str | None, keep: str | None, attempt: int) -> Any:
+        os.environ[ATTEMPT] = str(attempt)
         folders = (Path(folder) if folder else None for folder in (reference, twin, keep))
         outcome: Outcome = self._steps.measure(decode(Plan, plan), *folders)
         return encode(outcome)

@@ -10,15 +10,15 @@ from harness.backends import worker_variables
 from harness.codec import decode
 from harness.errors import HarnessError
 from harness.records import DEFAULT_ENVIRONMENT, Environment, Failure, Interpreter
-from harness.runner.client import WorkerFailed, WorkerProcess
+from harness.runner.client import Limits, WorkerFailed, WorkerProcess
 from harness.runner.start import OWN
 
 
 class Workers:
     """Started when they are first needed, and kept; an interpreter that starts no worker is asked only once."""
 
-    def __init__(self, cache: Path, scratch: Path, timeout_s: float) -> None:
-        self._cache, self._scratch, self._timeout_s = cache, scratch, timeout_s
+    def __init__(self, cache: Path, scratch: Path, limits: Limits) -> None:
+        self._cache, self._scratch, self._limits = cache, scratch, limits
         self._processes: dict[tuple[str, str], WorkerProcess] = {}
         self._interpreters: dict[str, Interpreter] = {}
         self._hellos: dict[str, Environment | Failure] = {}
@@ -71,16 +71,19 @@ class Workers:
             process.kill()
 
     def close(self) -> None:
-        """End the processes."""
-        for process in self._processes.values():
-            process.close()
+        """End the processes, politely; at once where this is interrupted."""
+        try:
+            for process in self._processes.values():
+                process.close()
+        finally:
+            self.kill()
 
     def _process(self, interpreter: Interpreter, backend: str, precision: str) -> WorkerProcess:
         variables = worker_variables(backend, precision)
         lane = interpreter.name, "-".join(variables) or "main"
         if lane not in self._processes:
             scratch = self._scratch.joinpath(*lane)
-            self._processes[lane] = WorkerProcess(self._cache, scratch, self._timeout_s, variables, interpreter)
+            self._processes[lane] = WorkerProcess(self._cache, scratch, self._limits, variables, interpreter)
         return self._processes[lane]
 
     def _machine(self) -> Environment:
