@@ -1,7 +1,7 @@
 # make demo     a virtual environment, the quickstart suite, a report
 # make test     everything that CI checks
 # make bench    the harness's own speed
-# make quality  which defects the accuracy rule catches, and whether it fails healthy runs
+# make quality  which defects the accuracy rule catches, which slowdowns the gate finds, and their false alarms
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -26,7 +26,12 @@ bench: $(VENV)/.test
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only
 
 quality: $(VENV)/.test
-	cd tests && $(abspath $(BIN))/python -W ignore -m quality.accuracy.count --reduced -o ../reports/quality
+	cd tests && $(abspath $(BIN))/python -W ignore -m quality.accuracy.count --reduced -o ../reports/quality/accuracy
+	rm -f reports/quality/launches.jsonl.gz
+	cd tests && $(abspath $(BIN))/python -m quality.latency.collect --cells attention,conv --arms null,s3,tail \
+	  --launches 40 --budget 900 -o ../reports/quality/launches.jsonl.gz
+	cd tests && $(abspath $(BIN))/python -m quality.latency.count ../reports/quality/launches.jsonl.gz \
+	  -o ../reports/quality/latency
 
 clean:
 	rm -rf $(VENV)

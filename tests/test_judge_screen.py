@@ -75,6 +75,16 @@ def test_between_2_and_3_percent_nothing_is_decided():
     assert status(screening(0.05, 0.08, 0.025)) == "inconclusive"
 
 
+def test_earlier_runs_that_lie_apart_widen_the_margin():
+    apart = [Screened(1.0 + 0.02 * (i % 5 - 2), 0.5) for i in range(KEPT)]  # three standard deviations are 9 %
+    asked = screening(0.07, 0.07, 0.07, history=apart)
+
+    assert status(asked) == "inconclusive"
+    assert "margin 9." in words(asked)
+    assert status(screening(0.12, 0.12, 0.12, history=apart)) == "regressed"
+    assert status(screening(-0.05, history=apart)) == "passed"
+
+
 def test_a_slower_machine_is_told_by_its_canary():
     assert status(screening(0.0, machine=1.3)) == "passed"
     assert status(screening(0.05, 0.05, 0.05, machine=0.8)) == "regressed"

@@ -1,8 +1,9 @@
 """Decides on times against those of earlier runs: a coarse screen, for where both sides cannot be timed in turns.
 
 Machines change from run to run, so times are divided by those of a canary: fixed work that the change under test
-cannot touch, timed in the same process. One clean measurement acquits, and only three suspicious ones fail. Where the
-canary itself moved it is the job that is wrong, not the code; where no canary can tell, many suspicious cases at once.
+cannot touch, timed in the same process. One clean measurement acquits, and only three beyond the margin fail: one that
+is wider for cases whose earlier runs lie further apart. Where the canary itself moved it is the job that is wrong, not
+the code; where no canary can tell, many suspicious cases at once.
 """
 
 from __future__ import annotations
@@ -27,11 +28,17 @@ LIMIT = 0.05
 STORED_FLOOR_US = 5.0
 """Changes that never count against times of another process, where the suite states none."""
 SIGMAS = 3.0
+"""Standard deviations of earlier runs that a case must be beyond to fail, and that a canary may move."""
+WIDEST = 1.0
+"""No margin is wider (log): earlier runs that far apart show nothing."""
 SMALLEST_SD = 0.001
 """A canary is not taken to repeat better than this (log)."""
 MANY_SHARE, MANY_OF = 0.1, 10
 """Share of suspicious cases, among at least that many, beyond which the job is invalid."""
-RULE = f"all of {TIMES} fresh measurements, divided by the canary's, beyond the margin over the median of earlier runs"
+RULE = (
+    f"all of {TIMES} fresh measurements, divided by the canary's, beyond the margin over the median of earlier runs; "
+    f"the margin is at least {SIGMAS:g} standard deviations of these"
+)
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ def enough(screening: Screening) -> bool:
 def suspicious(plan: LatencyPlan, screening: Screening) -> bool:
     """Whether every measurement so far is slower than the margin allows; one clean measurement acquits."""
     changes = _changes(screening)
-    return bool(changes) and all(_beyond(plan, one, SUSPICIOUS) for one in changes)
+    return bool(changes) and all(_beyond(plan, one, suspicious_from(plan)) for one in changes)
 
 
 def doubtful(plan: LatencyPlan, screening: Screening) -> bool:
@@ -127,11 +134,10 @@ def judge_screen(plan: LatencyPlan, screening: Screening, broken: str | None) ->
     best = min(changes, key=lambda one: one.ratio)
     status, why = _decide(plan, screening, changes, broken)
     words = f"{screening.quantile} {best.ratio - 1:+.1%} against {len(_history(screening))} earlier runs"
-    words += (
-        f" ({screening.decided_on}; {len(changes)} measured, the fastest counts; margin {_margin(plan, PROVEN):.1%})"
-    )
+    margin = _proven(plan, screening)
+    words += f" ({screening.decided_on}; {len(changes)} measured, the fastest counts; margin {margin:.1%})"
     words += f": {why}" if why else ""
-    limit = best.baseline_ms * (1 + _margin(plan, PROVEN))
+    limit = best.baseline_ms * (1 + margin)
     check = Check(
         "latency/regression", "latency", None, f"{screening.quantile}_ms", best.measured.value_ms, limit,
         best.baseline_ms, status != "regressed", f"{words}; rule: {RULE}",
@@ -141,17 +147,18 @@ def judge_screen(plan: LatencyPlan, screening: Screening, broken: str | None) ->
 
 def _decide(plan: LatencyPlan, screening: Screening, changes: Sequence[Change], broken: str | None) -> tuple[str, str]:
     """Status, and what explains it."""
+    margin = _proven(plan, screening)
     if broken is not None and doubtful(plan, screening):
         return "inconclusive", f"the job is invalid: {broken}"
     if not suspicious(plan, screening):
-        faster = broken is None and _with_canary(screening) and all(_faster(plan, one) for one in changes)
+        faster = broken is None and _with_canary(screening) and all(_faster(plan, one, margin) for one in changes)
         return "improved" if faster else "passed", ""
     if len(changes) < TIMES:
         told = "".join(f" ({why})" for why in screening.failures[:1])
         return "inconclusive", f"suspicious, and measured only {len(changes)} of {TIMES} times{told}"
     if not _with_canary(screening):
         return "inconclusive", "suspicious, but without a canary the machine may be the cause"
-    if all(_beyond(plan, one, PROVEN) for one in changes):
+    if all(_beyond(plan, one, margin) for one in changes):
         return "regressed", f"slower in all of {len(changes)} fresh processes"
     return "inconclusive", "suspicious, but not all beyond the margin: time both sides in turns to tell"
 
@@ -194,11 +201,11 @@ def _divisor(one: Screened, *, canary: bool) -> float:
 
 
 def _beyond(plan: LatencyPlan, change: Change, margin: float) -> bool:
-    return change.ratio > 1 + _margin(plan, margin) and change.change_us > _floor_us(plan)
+    return change.ratio > 1 + margin and change.change_us > _floor_us(plan)
 
 
-def _faster(plan: LatencyPlan, change: Change) -> bool:
-    return change.ratio < 1 / (1 + _margin(plan, PROVEN)) and -change.change_us > _floor_us(plan)
+def _faster(plan: LatencyPlan, change: Change, margin: float) -> bool:
+    return change.ratio < 1 / (1 + margin) and -change.change_us > _floor_us(plan)
 
 
 def _floor_us(plan: LatencyPlan) -> float:
@@ -209,6 +216,15 @@ def _as_timed(screening: Screening) -> Screening:
     """The times as they are, without the canary's."""
     bare = [tuple(replace(one, canary_ms=None) for one in some) for some in (screening.history, screening.now)]
     return replace(screening, history=bare[0], now=bare[1])
+
+
+def _proven(plan: LatencyPlan, screening: Screening) -> float:
+    """The margin beyond which a case has changed: no smaller than what its earlier runs differ by."""
+    canary = _with_canary(screening)
+    earlier = [math.log(one.value_ms / _divisor(one, canary=canary)) for one in _history(screening)]
+    if len(earlier) < FEWEST:
+        return _margin(plan, PROVEN)
+    return max(_margin(plan, PROVEN), math.expm1(min(SIGMAS * stats.spread(earlier), WIDEST)))
 
 
 def _margin(plan: LatencyPlan, margin: float) -> float:

@@ -25,9 +25,10 @@ from harness.runner.invariance import Move, Yardstick, independent
 from harness.runner.paced import TICK_S, afforded, gathered, timed
 from harness.runner.ties import Ties, beyond, choosers, reach
 from harness.sources.inspect import load_graph
+from harness.variants.facts import coarse, element_counts
 from harness.variants.graph import load_model, save
 from harness.variants.taps import FLOATS, types
-from harness.variants.twin import coarse, element_counts, twin
+from harness.variants.twin import twin
 
 PLAIN = {"graph_optimization": "disable", "spinning": False}
 """The twin runs node by node: nothing is fused, no Cast is dropped. Threads that spin cost small models most of it."""

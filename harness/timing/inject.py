@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from time import perf_counter
 
 from harness import stats
@@ -71,8 +72,12 @@ def _delay(step: Step, delay_ms: float) -> Iterator[Callable[[], None]]:
         spin.free()
 
 
+@cache
 def _own_cost_ms() -> float:
-    """What a busy-wait of no time adds to an iteration: some tenths of a microsecond, much for short steps."""
+    """What a busy-wait of no time adds to an iteration: some tenths of a microsecond, much for short steps.
+
+    Measured once in a process.
+    """
     nothing = Step(lambda _: None)
     return _median_ms(replace(nothing, run=_followed(nothing, lambda: _busy(0.0)))) - _median_ms(nothing)
 

@@ -10,7 +10,7 @@ it is rounded: what it gives differs from the twin as healthy evaluations of the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import count
 from typing import Any
 
@@ -21,8 +21,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from harness.errors import Unsupported
 from harness.sources.inspect import tensors
-from harness.variants.graph import STANDARD, graphs, nodes, reads, subgraphs
-from harness.variants.operators import EXACT, LANES, PRODUCTS, RECURRENT, SUMS, TRANSCENDENTAL, decides_shapes
+from harness.variants.facts import declared_types, folded, quantised, summed
+from harness.variants.graph import STANDARD, graphs, nodes, subgraphs
+from harness.variants.operators import EXACT, LANES, PRODUCTS, RECURRENT, TRANSCENDENTAL, decides_shapes
 from harness.variants.scopes import own_names
 
 FLOAT, FLOAT16, BFLOAT16 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16
@@ -31,7 +32,6 @@ ROUNDOFF: dict[int, float] = {FLOAT: 2.0**-24, FLOAT16: 2.0**-11, BFLOAT16: 2.0*
 TF32_ROUNDOFF = 2.0**-11
 QUANTISED_ROUNDOFF = 2.0**-11
 """Of the floats between quantised operators: kernels round biases to the scale of their sums and keep halves."""
-QUANTISERS = frozenset(("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"))
 SPLITTER = 2.0**13 + 1
 """Dekker's constant that leaves 11 of float32's 24 bits."""
 ONE_BIT = 2.0**23 + 1
@@ -60,15 +60,14 @@ def twin(
     """
     own_names(model)
     _refuse_unknown(model)
-    quantised = _behind_any(model, lambda node: node.op_type in QUANTISERS)
     rounding = _Rounding(
-        _types(model),
+        declared_types(model),
         precision,
         noise,
-        quantised,
+        quantised(model),
         decides_shapes(model),
-        _folded(model),
-        _summed(model, counts or {}),
+        folded(model),
+        summed(model, counts or {}),
         cut,
     )
     _widen(model)
@@ -78,53 +77,6 @@ def twin(
         _lower_opset(model)
         rounding.shake_inputs(model.graph)
     return model
-
-
-def coarse(model: Any) -> set[str]:
-    """Tensors that rounding to less than float32 has touched: half types, and what comes from quantised values."""
-    half = {name for name, kind in _types(own_names(model)).items() if kind in (FLOAT16, BFLOAT16)}
-    return half | _behind_any(
-        model, lambda node: node.op_type in QUANTISERS or bool(half & {*node.input, *node.output})
-    )
-
-
-def _behind_any(model: Any, starts: Callable[[Any], bool]) -> set[str]:
-    """What such nodes give, and everything that is computed from it."""
-    found: set[str] = set()
-    for graph in graphs(model.graph):
-        for node in graph.node:  # each stands behind those it needs
-            if starts(node) or not found.isdisjoint(reads(node)):
-                found.update(filter(None, node.output))
-    return found
-
-
-def _folded(model: Any) -> set[str]:
-    """Names of products whose weights a runtime may multiply with a normalisation behind them, and round again."""
-    normalised = {node.input[0] for node in nodes(model) if node.op_type == "BatchNormalization"}
-    return {node.name for node in nodes(model) if node.op_type in PRODUCTS and node.output[0] in normalised}
-
-
-def element_counts(model: Any) -> dict[str, float]:
-    """Tensors to their number of elements, by the shapes that a model's graph tells; a size left open counts as one."""
-    found = {}
-    for graph in graphs(model.graph):
-        for value in (*graph.value_info, *graph.input, *graph.output):
-            kind = value.type.tensor_type
-            if kind.HasField("shape"):
-                found[value.name] = float(math.prod(dim.dim_value or 1 for dim in kind.shape.dim))
-    return found
-
-
-def _summed(model: Any, counts: Mapping[str, float]) -> dict[str, float]:
-    """Results of sums to the number of elements behind each, where the shapes tell."""
-    shapes = {**element_counts(model), **counts}
-    found = {}
-    for node in nodes(model):
-        if node.op_type in SUMS and node.input[0] in shapes and node.output[0] in shapes:
-            kernel = next((attribute.ints for attribute in node.attribute if attribute.name == "kernel_shape"), None)
-            behind = math.prod(kernel) if kernel else shapes[node.input[0]] / max(1, shapes[node.output[0]])
-            found[node.output[0]] = shapes[node.input[0]] if node.op_type == "CumSum" else float(behind)
-    return found
 
 
 class _Rounding:
@@ -302,18 +254,9 @@ def _rename_reads(node: Any, renamed: dict[str, str]) -> None:
             _rename_reads(inner, renamed)
 
 
-def _types(model: Any) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for graph in graphs(model.graph):
-        told = {tensor.name: tensor.data_type for tensor in graph.initializer}
-        told |= {v.name: v.type.tensor_type.elem_type for v in (*graph.value_info, *graph.input, *graph.output)}
-        found |= told
-    return found
-
-
 def _refuse_unknown(model: Any) -> None:
     """Half types behind an operator that onnx cannot look into would be mistaken."""
-    types = _types(model)
+    types = declared_types(model)
     half = {FLOAT16, BFLOAT16} & {*types.values(), *(tensor.data_type for tensor in tensors(model))}
     unknown = sorted({node.op_type for node in nodes(model) for name in node.output if name and not types.get(name)})
     if half and unknown:

@@ -66,9 +66,9 @@ def _digits(replica: int) -> Built:
 
 
 _MAKERS = (
-    *(vision.residual, vision.separable, vision.detection, vision.segmentation, vision.norms),
+    *(vision.residual, vision.separable, vision.detection, vision.segmentation, vision.norms, vision.pooled),
     *(sequences.attention, sequences.encoder, sequences.lstm, sequences.gru, sequences.bag),
-    *(tables.mlp, tables.regressor, tables.scales, tables.difference, tables.choice),
+    *(tables.mlp, tables.regressor, tables.scales, tables.difference, tables.choice, tables.wide),
 )
 
 

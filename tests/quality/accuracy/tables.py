@@ -67,3 +67,11 @@ def choice(seed: int) -> ModelProto:
     net.output(label, "label", dtype="int64")
     net.output(logits, "logits", 12)
     return net.model()
+
+
+def wide(seed: int) -> ModelProto:
+    """Products of 8192 terms each: row [n, 32] -> value [n, 8]."""
+    net = Net("wide", seed + 26)
+    x = net.op("Tanh", net.gemm(net.input("row", FEATURES), FEATURES, 8192, GAIN))
+    net.output(net.gemm(x, 8192, 8, gain=2), "value", 8)
+    return net.model()

@@ -87,5 +87,13 @@ def norms(seed: int) -> ModelProto:
     return net.model()
 
 
+def pooled(seed: int) -> ModelProto:
+    """Means over large maps, which round thousands of times: image [n, 3, 64, 64] -> logits [n, 10]."""
+    net = Net("pooled", seed + 6)
+    x = net.op("Relu", net.norm(net.conv(net.input("image", 3, 64, 64), 3, 8), 8))
+    net.output(net.gemm(net.pool(x, 8), 8, 10, gain=2), "logits", 10)
+    return net.model()
+
+
 def _silu(net: Net, x: str) -> str:
     return net.op("Mul", x, net.op("Sigmoid", x))
