@@ -70,8 +70,9 @@ def choice(seed: int) -> ModelProto:
 
 
 def wide(seed: int) -> ModelProto:
-    """Products of 8192 terms each: row [n, 32] -> value [n, 8]."""
+    """Products of 8192 terms each: row [n, 32] -> value [n, 6]."""
     net = Net("wide", seed + 26)
-    x = net.op("Tanh", net.gemm(net.input("row", FEATURES), FEATURES, 8192, GAIN))
-    net.output(net.gemm(x, 8192, 8, gain=2), "value", 8)
+    x = net.op("Tanh", net.gemm(net.input("row", FEATURES), FEATURES, 256, GAIN))
+    terms = net.op("Tile", x, net.shape(1, 32))
+    net.output(net.gemm(terms, 8192, 6, gain=2), "value", 6)
     return net.model()
