@@ -57,7 +57,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--harness-retries", type=_whole, default=0, metavar="N", help="measure a case again after a crash and the like"
     )
-    group.addoption("--harness-worker-memory", type=_whole, metavar="MIB", help="end a worker that holds more memory")
+    group.addoption(
+        "--harness-worker-memory", type=_positive, metavar="MIB", help="end a worker that holds more memory"
+    )
     group.addoption(
         "--harness-require", action="append", default=[], metavar="BACKEND", help="run nothing if it is absent"
     )
@@ -90,6 +92,12 @@ def _seconds(text: str) -> float:
 def _whole(text: str) -> int:
     if not text.isdigit():
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a positive whole number")
     return int(text)
 
 

@@ -107,6 +107,23 @@ def test_a_crash_fails_with_its_kind_and_the_next_case_goes_on(folder, pytester)
     )
 
 
+def test_a_sick_device_ends_the_session_with_what_failed_on_it_and_no_more(folder, pytester):
+    fake_suite(folder, "cases: [{match: '*/n-1', crash: {kind: sick-device}}]")
+
+    result = run(pytester, "--harness-output", "out")
+
+    assert result.ret == 3
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*the device is sick: after device in infer of toy/small/fake/fp32/n-1*"])
+    assert [record.error.kind for record in read_run(folder / "out").records] == ["device"]
+
+
+def test_retries_are_those_of_harness_run(folder, pytester):
+    fake_suite(folder, "cases: [{match: '*/n-1', crash: {kind: segfault, attempts: 1}}]")
+
+    run(pytester, "--harness-retries", "1").assert_outcomes(passed=2, warnings=2)
+
+
 def test_a_refused_case_is_skipped_with_the_runtimes_words_at_its_place(folder, pytester):
     fake_suite(folder, "cases: [{match: '*/n-1', unsupported: 'no kernel for Relu'}]")
 

@@ -196,7 +196,7 @@ def test_nothing_outlives_a_killed_run(tmp_path):
 
     assert len(family) >= 4  # the run, a worker, its guard and its child
     assert int((tmp_path / "pid").read_text()) in family
-    assert all(gone(pid) for pid in family)
+    assert [(pid, Path(f"/proc/{pid}/cmdline").read_bytes()) for pid in family if not gone(pid)] == []
 
 
 def test_a_second_interrupt_ends_the_run_at_once(tmp_path):
@@ -264,3 +264,11 @@ def test_an_interpreter_may_be_any_program(tmp_path):
     assert lost.value.failure.kind == "timeout"
     assert lost.value.failure.log.startswith("[")
     assert len(lost.value.failure.log) < 10_000
+
+
+def test_a_worker_that_was_killed_is_not_started_again(tmp_path):
+    worker = WorkerProcess(tmp_path / "cache", tmp_path / "scratch", Limits(20), {})
+    worker.kill()
+
+    with pytest.raises(WorkerFailed, match="the run is ending"):
+        worker.request("backend", name="fake")

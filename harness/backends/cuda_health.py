@@ -29,6 +29,10 @@ LOST = frozenset(
 """Errors of the device itself; all others that stay are of the context of one process (driver_types.h)."""
 
 
+LAUNCH_FAILURES = range(700, 800)
+"""What the driver says of work that failed on the GPU, which there is a context for (cuda.h: CUresult)."""
+
+
 def probe() -> None:
     """Raise DeviceError unless the GPU keeps what it is given: bytes go in, to another place on it, and back."""
     cudart = runtime()
@@ -99,7 +103,7 @@ def _has_context() -> bool:
     if driver is None:
         return False
     status: int = driver.cuDevicePrimaryCtxGetState(0, ctypes.byref(flags), ctypes.byref(active))
-    return status == 0 and bool(active.value)
+    return bool(active.value) if status == 0 else status in LAUNCH_FAILURES
 
 
 def refuse_without_room(needs: Mapping[str, int]) -> None:

@@ -70,6 +70,9 @@ class WorkerProcess:
         self._log = Log()
         self._watchdog: Watchdog | None = None
         self._mark, self._number, self._stage = "", 0, "start"
+        self._killed: int | None = None
+        """What the kernel had killed for memory when the process began."""
+        self._stopped = False
         self.hello: dict[str, Any] = {}
 
     def request(self, operation: str, *, limit_s: float | None = None, **arguments: Any) -> Any:
@@ -97,7 +100,8 @@ class WorkerProcess:
         return self._process is not None and not exited(self._process)
 
     def kill(self) -> None:
-        """End the process at once; a request under way in another thread fails."""
+        """End the process at once and for good; a request under way in another thread fails, and so do later ones."""
+        self._stopped = True
         process = self._process
         if process is not None:
             with suppress(ProcessLookupError):
@@ -115,6 +119,8 @@ class WorkerProcess:
         if self.alive:
             return
         self._end()  # of one that died while nobody asked it for anything, there may be children
+        if self._stopped:
+            raise WorkerFailed(Failure("harness", "start", "the run is ending: no more workers are started"))
         try:
             self._begin(limit_s)
         except WorkerFailed as lost:
@@ -134,7 +140,10 @@ class WorkerProcess:
                 env={**variables_for(self._interpreter, self._scratch), **own},
                 start_new_session=True,
             )
+        if self._stopped:  # meanwhile, by another thread
+            self.kill()
         self._channel = Channel(self._process)
+        self._killed = oom_kills()
         self._log = self._channel.log
         memory_mib = self._limits.memory_mib
         self._watchdog = Watchdog(self._process.pid, memory_mib) if memory_mib is not None else None
@@ -143,13 +152,12 @@ class WorkerProcess:
     def _ask(self, operation: str, arguments: Mapping[str, Any], limit_s: float) -> Any:
         self._log.begin()
         self._stage, self._number = "start", self._number + 1
-        killed = oom_kills()
         try:
             answer = self._answered({"op": operation, "id": self._number, **arguments}, limit_s)
         except TimeoutError:
             raise WorkerFailed(self._hangs(limit_s)) from None
         except (EOFError, BrokenPipeError):
-            raise WorkerFailed(self._death(killed)) from None
+            raise WorkerFailed(self._death()) from None
         except Garbage as error:
             words = f"protocol: {error}; something in the worker writes to its channel"
             raise WorkerFailed(self._ended("harness", words)) from None
@@ -208,13 +216,13 @@ class WorkerProcess:
         words = f"{self._stage} took longer than {limit_s:g} s: raise --timeout if that is expected"
         return self._ended("timeout", words)
 
-    def _death(self, killed: int | None) -> Failure:
-        """What ended the process: a signal, an exit status; `killed` is what the kernel had counted before."""
+    def _death(self) -> Failure:
+        """What ended the process: a signal, an exit status."""
         process, channel = self._process, self._channel
         if process is not None and channel is not None and not ends(process, EXIT_S, channel.drain):
             words = f"protocol: the worker closed its channel in {self._stage} and gave no answer"
             return self._ended("harness", words)
-        kind, words = died_of(self._end(), self._stage, killed, oom_kills())
+        kind, words = died_of(self._end(), self._stage, self._killed, oom_kills())
         return Failure(kind, self._stage, words, self._log.text())
 
     def _ended(self, kind: str, message: str) -> Failure:

@@ -36,7 +36,12 @@ def bind_to_parent() -> int:
 
 
 def dismiss(guard: int) -> None:
-    """The worker ends by itself: its guard need not see it."""
+    """The worker ends by itself, and what it started with it: its guard need not see it.
+
+    In this order: whoever asked for the worker may have been killed, and the kernel kills the worker any moment.
+    """
+    if mark := os.environ.get(MARK):
+        end_marked(mark, (guard,))
     with suppress(OSError):
         os.kill(guard, signal.SIGKILL)
         os.waitpid(guard, 0)

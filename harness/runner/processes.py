@@ -6,7 +6,7 @@ import os
 import resource
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
@@ -51,11 +51,11 @@ def end(process: subprocess.Popen[bytes], mark: str) -> int:
     return status
 
 
-def end_marked(mark: str) -> None:
-    """Kill what was started with this mark and has left its group, this process excepted."""
+def end_marked(mark: str, spared: Collection[int] = ()) -> None:
+    """Kill what was started with this mark, whatever group it is in; this process and some others are spared."""
     wanted = f"{MARK}={mark}".encode()
     for entry in _PROC.iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+        if not entry.name.isdigit() or int(entry.name) in (os.getpid(), *spared):
             continue
         with suppress(OSError):  # it is another user's, or has ended
             if wanted in (entry / "environ").read_bytes().split(b"\0"):

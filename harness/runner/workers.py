@@ -23,6 +23,7 @@ class Workers:
         self._interpreters: dict[str, Interpreter] = {}
         self._hellos: dict[str, Environment | Failure] = {}
         self._about: dict[tuple[str, str], dict[str, Any]] = {}
+        self._stopped = False
 
     def of(self, interpreter: Interpreter, backend: str = "", precision: str = "fp32") -> WorkerProcess:
         """The worker of such cases; WorkerFailed where the interpreter starts none."""
@@ -66,7 +67,8 @@ class Workers:
                 self._hellos[name] = found
 
     def kill(self) -> None:
-        """End the processes at once, from another thread; what they were asked for fails."""
+        """End the processes at once and for good, from another thread; what is asked of them fails from now on."""
+        self._stopped = True
         for process in list(self._processes.values()):
             process.kill()
 
@@ -84,6 +86,8 @@ class Workers:
         if lane not in self._processes:
             scratch = self._scratch.joinpath(*lane)
             self._processes[lane] = WorkerProcess(self._cache, scratch, self._limits, variables, interpreter)
+            if self._stopped:
+                self._processes[lane].kill()
         return self._processes[lane]
 
     def _machine(self) -> Environment:
