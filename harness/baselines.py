@@ -64,6 +64,8 @@ class Entry:
     """Run, p10 and the canary's p10 in ms of every accepted run of this very artefact, oldest first."""
     past: tuple[Earlier, ...] = ()
     """The same of what was accepted before it: of each the run in the middle, and how many there were."""
+    seconds: float | None = None
+    """What all stages of the case took together; None in entries that are older than its recording."""
 
     @property
     def errors(self) -> Accuracy:
@@ -91,6 +93,16 @@ def read(folder: Path, fingerprint: str, suite: str) -> dict[str, Entry]:
         raise UsageError(f"{path}: not a baseline: {error}; restore it from version control") from error
 
 
+def seconds(folder: Path, suite: str) -> dict[str, float]:
+    """Case id to the most seconds that it took on any machine class; every machine reads the same here."""
+    found: dict[str, float] = {}
+    for name in classes(folder, suite):
+        for case, entry in read(folder, name, suite).items():
+            if entry.seconds is not None:
+                found[case] = max(entry.seconds, found.get(case, 0.0))
+    return found
+
+
 def classes(folder: Path, suite: str) -> list[str]:
     """The machine classes on which something was accepted for a suite."""
     return sorted(path.parent.name for path in folder.glob(f"*/{escape(suite)}.json"))
@@ -110,6 +122,8 @@ def _sound(case: str, entry: Entry) -> Entry:
     for quantiles in (entry.latency.host, entry.latency.gpu) if entry.latency else ():
         if quantiles is not None and any(not 0 <= ms < math.inf for ms in _times_ms(quantiles)):
             raise ValueError(f"{case}: its latency holds what is no time: {quantiles}")
+    if entry.seconds is not None and not 0 <= entry.seconds < math.inf:
+        raise ValueError(f"{case}: took {entry.seconds} seconds, which is no time")
     beside = [entry.latency.canary_ms] if entry.latency else []
     for _, p10_ms, canary_ms in (*entry.history, *(run[:3] for run in entry.past)):
         beside += [p10_ms, canary_ms]
@@ -216,6 +230,7 @@ def _entry(
         profile=shortened(record.profile, BASELINE) if record.profile and record.profile.layers else None,
         history=history,
         past=past,
+        seconds=math.fsum(record.stages.values()) if record.stages else None,
         **about,
     )
 

@@ -112,6 +112,8 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     run.add_argument(
         "--worker-memory", type=_positive, metavar="MIB", help="end a worker that holds more memory of the host"
     )
+    run.add_argument("--shard", type=_shard, metavar="I/N", help="only part I of N, the same on every machine")
+    run.add_argument("--resume", action="store_true", help="go on with the run in -o where it was interrupted")
     run.add_argument("--keep-outputs", action="store_true", help="keep outputs, so that `judge` can apply any limit")
     run.set_defaults(command=_command("run"))
 
@@ -145,6 +147,16 @@ def _add_result_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     compare = commands.add_parser("compare", help="what changed between two runs; exit 1 if anything is worse")
     compare.add_argument("runs", nargs=2, type=Path, metavar="RUN", help="a run's folder or its run.json")
     compare.set_defaults(command=_command("compare"))
+    merge = commands.add_parser("merge", help="join the parts of a run and decide on the whole")
+    merge.add_argument("runs", nargs="+", type=Path, metavar="DIR", help="a run's folder or its run.json")
+    merge.add_argument("-o", dest="output", type=Path, required=True, metavar="DIR", help="where to write the run")
+    merge.add_argument("-k", dest="expression", default="", metavar="EXPR", help="only cases that match are expected")
+    merge.add_argument("--suite", action="append", type=Path, default=[], metavar="SUITE", help="other suite files")
+    merge.add_argument("--fail-on", default="", metavar="STATUS,…", help="exit 4 if a case has one of these statuses")
+    _add_baselines(merge)
+    _add_root(merge)
+    _add_environments(merge)
+    merge.set_defaults(command=_command("merge"))
     accept = commands.add_parser("accept", help="write the baselines of runs' cases")
     accept.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN",
@@ -278,6 +290,13 @@ def _count(text: str) -> int:
     if not text.isdigit() or text == "1":
         raise argparse.ArgumentTypeError(f"'{text}' is neither 0 nor a whole number above 1")
     return int(text)
+
+
+def _shard(text: str) -> tuple[int, int]:
+    number, _, parts = text.partition("/")
+    if not (number.isdigit() and parts.isdigit() and 1 <= int(number) <= int(parts)):
+        raise argparse.ArgumentTypeError(f"'{text}' is not I/N with I from 1 to N, for example 1/3")
+    return int(number), int(parts)
 
 
 def _day(text: str) -> str:

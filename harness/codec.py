@@ -31,6 +31,21 @@ def encode(value: Any) -> Any:
     return [encode(item) for item in value]
 
 
+def compact(value: Any) -> str:
+    """The JSON text of `encode`, without spaces; several times as fast where every number is finite."""
+    try:
+        return json.dumps(value, default=_fields, allow_nan=False, separators=(",", ":"))
+    except ValueError:
+        return json.dumps(encode(value), separators=(",", ":"))
+
+
+def _fields(value: Any) -> Any:
+    """One level of what JSON does not know."""
+    if dataclasses.is_dataclass(value):
+        return vars(value)
+    return dict(value) if isinstance(value, Mapping) else list(value)
+
+
 def parsed(text: str, *, constants: bool = False) -> Any:
     """JSON from a file that others may have changed; ValueError for what a record cannot hold.
 

@@ -178,7 +178,8 @@ class RunFolder:
 
     def __init__(self, config: pytest.Config, folder: Path) -> None:
         from harness import store
-        from harness.runner.recorder import header
+        from harness.journal import SCHEMA
+        from harness.runner.header import header
 
         try:
             self._journal = store.new_journal(folder)
@@ -186,6 +187,7 @@ class RunFolder:
             raise pytest.UsageError(told(str(error))) from None
         self._config, self._folder = config, folder
         self._header = header(["pytest", *config.invocation_params.args], config.rootpath)
+        self._journal.write("begin", {"schema": SCHEMA, **vars(self._header), "cases": {}})
         self._cases: list[str] | None = None
         self._run: Run | None = None
 
@@ -198,7 +200,7 @@ class RunFolder:
     @pytest.hookimpl(trylast=True)  # after xdist has ended its processes: the journal is complete then
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the run and its report."""
-        from harness.commands.run import write
+        from harness.commands.results import write
 
         self._journal.close()
 
@@ -217,7 +219,7 @@ class RunFolder:
         """The gate's decision, and where the report is."""
         if self._run is None:
             return
-        from harness.commands.run import summary_line
+        from harness.commands.results import summary_line
 
         terminalreporter.write_sep("=", "harness")
         terminalreporter.write_line(summary_line(self._run))
@@ -225,18 +227,19 @@ class RunFolder:
 
     def _records(self) -> list[Record]:
         """The journal in the order of the suites, the last of each case; an empty journal is removed."""
-        from harness.store import JOURNAL_FILE, read_journal
+        from harness.journal import JOURNAL_FILE
+        from harness.store import read_journal
 
-        last = {record.case.id: record for record in read_journal(self._folder)}
+        last = read_journal(self._folder)
         if not last:
             (self._folder / JOURNAL_FILE).unlink()
         order = {case: position for position, case in enumerate(self._cases or ())}
-        return sorted(last.values(), key=lambda record: order.get(record.case.id, len(order)))
+        return sorted(last, key=lambda record: order.get(record.case.id, len(order)))
 
     def _finished(self, records: Sequence[Record]) -> Run:
         """The run; a case that was to run and left no record makes it an interrupted one."""
         from harness.judge.gate import EXIT_INTERRUPTED
-        from harness.runner.recorder import finish
+        from harness.runner.header import finish
 
         complete = self._cases is not None and {record.case.id for record in records}.issuperset(self._cases)
         return finish(

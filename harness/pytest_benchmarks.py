@@ -59,7 +59,7 @@ class BenchmarkGate:
     @pytest.hookimpl(tryfirst=True)  # before the run folder is written
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Judge what was measured, keep it for the run folder, and turn pytest's success into its failure."""
-        from harness.store import Journal
+        from harness.journal import Journal
 
         try:
             self._judge()
@@ -79,7 +79,7 @@ class BenchmarkGate:
             terminalreporter.write_line(line, red=line.startswith("regressed"))
 
     def _told(self) -> Iterator[str]:
-        from harness.commands.run import line
+        from harness.commands.results import line
         from harness.judge.gate import gate as decision
 
         if not self._records:

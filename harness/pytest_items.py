@@ -19,7 +19,8 @@ from _pytest._code.code import ReprExceptionInfo, ReprFileLocation, ReprTracebac
 from harness.errors import HarnessError, SuiteError
 
 if TYPE_CHECKING:
-    from harness.records import Interpreter, Location, Outcome, Plan, Record
+    from harness.journal import Journal
+    from harness.records import Environment, Interpreter, Location, Outcome, Plan, Record
     from harness.runner.recorder import Judged
     from harness.runner.runner import Bench, Settings
 
@@ -62,6 +63,7 @@ class Shared:
         self._bench: Bench | None = None
         self._judged: dict[Path, Judged] = {}
         self._outcomes: dict[str, Outcome] = {}
+        self._environments: dict[str, Environment] = {}
         self.plans: list[Plan] = []
         self.compared: set[str] = set()
         """Suites that have an item for accepted cases which they no longer make."""
@@ -200,12 +202,20 @@ class Shared:
         return [text for value in given for text in ("--environment", value)]
 
     def _keep(self, records: Iterable[Record]) -> None:
-        from harness.store import Journal
+        from harness.journal import Journal
 
         if output := folder_option(self._config, "output"):
             with Journal(output) as journal:
                 for record in records:
+                    self._note_environment(record.environment, journal)
                     journal.append(record)
+
+    def _note_environment(self, name: str, journal: Journal) -> None:
+        """Write down an environment that is not known yet, or of which more is known now."""
+        found = self.bench().environment(name)
+        if self._environments.get(name) != found:
+            self._environments[name] = found
+            journal.write("environment", {"name": name, "environment": found}, wait=False)
 
 
 _SHARED = pytest.StashKey[Shared]()

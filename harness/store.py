@@ -1,88 +1,71 @@
-"""The run folder: a journal while the run lasts, `run.json` when it ends."""
+"""The run folder: a journal while the run lasts, `run.json` when it ends; of a killed run the journal is the run."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import Any
 
 from harness.codec import decode, encode, parsed
 from harness.errors import HarnessError, UsageError
-from harness.records import SCHEMA, STATUSES, Record, Run, SelfTest
+from harness.journal import JOURNAL_FILE, Journal, Journaled, Line, read
+from harness.judge.gate import EXIT_INTERRUPTED, gate
+from harness.records import SCHEMA, STATUSES, Environment, Record, Run, SelfTest
 
 RUN_FILE = "run.json"
-JOURNAL_FILE = "journal.jsonl"
 NAME = re.compile(r"(?!\.)[A-Za-z0-9._+-]+")
 """What names of suites and machine classes are made of: they become names of files."""
+Tell = Callable[[str], None]
 
 
-class Journal:
-    """Finished cases, one a line, on disk before the next begins; several processes may append to one."""
-
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / JOURNAL_FILE
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        except OSError as error:
-            words = f"{folder}: the output folder cannot be written: {error.strerror}; choose one with -o"
-            raise UsageError(words) from error
-
-    def claim(self) -> None:
-        """Keep other runs out of the folder until this journal is closed; UsageError when one is there already."""
-        taken = os.fstat(self._file).st_size > 0 or (self._path.parent / RUN_FILE).exists()
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            taken = True
-        except OSError:  # a file system without locks
-            pass
-        if taken:
-            os.close(self._file)
-            words = "holds a run already; choose another folder with -o, or remove it"
-            raise UsageError(f"{self._path.parent}: {words}")
-
-    def append(self, record: Record) -> None:
-        """Write one record and wait until it is on disk; HarnessError when the disk does not take it."""
-        line = json.dumps(encode(record)).encode() + b"\n"
-        try:
-            written = os.write(self._file, line)
-            os.fsync(self._file)
-        except OSError as error:
-            raise HarnessError(f"{self._path}: cannot be written: {error.strerror}") from error
-        if written != len(line):
-            raise HarnessError(f"{self._path}: the disk took only a part of a record; is it full?")
-
-    def close(self) -> None:
-        """Let other runs in again."""
-        os.close(self._file)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-def read_journal(folder: Path) -> Iterator[Record]:
-    """The records in a folder's journal, in the order in which they ended."""
-    with (folder / JOURNAL_FILE).open(encoding="utf-8") as lines:
-        for line in lines:
-            yield decode(Record, json.loads(line))
+def _tell(words: str) -> None:
+    print(f"harness: {words}", file=sys.stderr)
 
 
 def new_journal(folder: Path) -> Journal:
     """The journal of a new run, alone in its folder; UsageError when that cannot be written or holds a run."""
     journal = Journal(folder)
-    journal.claim()
-    return journal
+    if not journal.begun and not (folder / RUN_FILE).exists() and journal.lock():
+        return journal
+    journal.close()
+    raise UsageError(
+        f"{folder}: holds a run already; choose another folder with -o, remove it, or continue it with --resume"
+    )
+
+
+def continued(folder: Path) -> tuple[Journal, Journaled]:
+    """The journal of a run that is to be continued, alone in its folder, and what it holds; both empty for a new run.
+
+    UsageError where another run is writing there, or where there is no journal to go on from.
+    """
+    journal = Journal(folder)
+    try:
+        if not journal.lock():
+            raise UsageError(f"{folder}: --resume: another run is writing there; wait for it, or end it")
+        known = read(folder)
+        if known.empty and ((folder / RUN_FILE).exists() or len(known.damage) > 1):
+            raise UsageError(f"{folder}: --resume: holds no journal to go on from; choose another folder with -o")
+    except BaseException:
+        journal.close()
+        raise
+    return journal, known
+
+
+def begin_again(folder: Path, known: Journaled, journal: Journal) -> None:
+    """Make room for what is written next: cut the journal's torn end, and remove what was drawn from it before."""
+    journal.cut(known.sound_bytes)
+    (folder / RUN_FILE).unlink(missing_ok=True)
+
+
+def read_journal(folder: Path) -> list[Record]:
+    """The records in a folder's journal, the last of each case."""
+    return [line.decoded(Record) for line in read(folder).records.values()]
 
 
 def write_run(run: Run, folder: Path) -> Path:
@@ -90,7 +73,10 @@ def write_run(run: Run, folder: Path) -> Path:
     path = folder / RUN_FILE
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     try:
-        temporary.write_text(json.dumps(encode(run), indent=1) + "\n", encoding="utf-8")
+        with temporary.open("w", encoding="utf-8") as stream:
+            stream.write(json.dumps(encode(run), indent=1) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())  # else a power failure may leave the new name with nothing in it
         temporary.replace(path)
     except OSError as error:
         raise HarnessError(f"{path}: cannot be written: {error.strerror}") from error
@@ -118,9 +104,14 @@ def read_selftest(file: Path) -> SelfTest | None:
         return None
 
 
-def read_run(path: Path) -> Run:
-    """A run from its folder or its `run.json`; UsageError when it is not one."""
+def read_run(path: Path, told: Tell = _tell) -> Run:
+    """A run from its folder or its `run.json`; UsageError when it is not one.
+
+    Where a journal is there alone, the run is made from that; `told` gets what is to be said about it.
+    """
     file = path / RUN_FILE if path.is_dir() else path
+    if not file.exists() and (file.parent / JOURNAL_FILE).exists():
+        return recovered(file.parent, told)
     try:
         data = parsed(file.read_text(encoding="utf-8"))
         if not isinstance(data, dict) or data.get("schema") != SCHEMA:
@@ -133,16 +124,96 @@ def read_run(path: Path) -> Run:
         raise UsageError(f"{file}: not a run: {error}; give a folder that `harness run` wrote") from error
 
 
+def recovered(folder: Path, told: Tell = _tell) -> Run:
+    """The run that a journal tells of, as far as it came; UsageError where that is no case and no beginning."""
+    known = read(folder)
+    if known.empty:
+        raise UsageError(f"{folder / JOURNAL_FILE}: holds no run: nothing was begun")
+    for words in known.damage:
+        told(words)
+    begin, order = _begin(known, folder)
+    cases = {**known.undecided, **known.records}
+    records = [found for one in cases.values() if (found := _record(one, told)) is not None]
+    records.sort(key=lambda record: order.get(record.case.id, len(order)))
+    environments = _environments(known, told)
+    for record in records:
+        environments.setdefault(record.environment, UNKNOWN)
+    if known.end is not None:
+        whole = replace(known.end.decoded(Run, "run"), records=tuple(records))
+        if dict(gate(records).counts) == dict(whole.gate.counts):
+            return whole
+    told(f"{folder}: the run did not end: {len(records)} of {len(order) or 'an unknown number of'} cases are known")
+    changed = (folder / JOURNAL_FILE).stat().st_mtime
+    return replace(
+        begin,
+        finished=datetime.fromtimestamp(changed, UTC).isoformat(timespec="seconds"),
+        gate=replace(gate(records), passed=False, exit_status=EXIT_INTERRUPTED),
+        environments=environments,
+        records=tuple(records),
+    )
+
+
+UNKNOWN = Environment("unknown", "unknown", (), {}, "unknown")
+"""The machine of a journal that lost the line about it."""
+
+
+def _begin(known: Journaled, folder: Path) -> tuple[Run, dict[str, int]]:
+    """The run before its first case, and the places of its cases; of a damaged beginning what the folder tells."""
+    data = known.begin.data() if known.begin else {}
+    try:
+        head = {key: data[key] for key in ("id", "started", "command", "commit", "shard")} if data else _NO_HEAD
+        run = decode(Run, {"schema": SCHEMA, "finished": "", "gate": _NO_GATE, "records": [], **_NO_HEAD, **head})
+        order = {str(case): place for place, case in enumerate(data.get("cases") or {})}
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise UsageError(f"{known.begin.place if known.begin else folder}: no beginning of a run: {error}") from error
+    return (run if data else replace(run, id=folder.resolve().name)), order
+
+
+_NO_HEAD: Mapping[str, Any] = {"id": "", "started": "", "command": "", "commit": None, "environments": {}}
+_NO_GATE: Mapping[str, Any] = {"passed": False, "exit_status": EXIT_INTERRUPTED, "counts": {}}
+
+
+def _record(one: Line, told: Tell) -> Record | None:
+    try:
+        record = one.decoded(Record)
+        if fault := _fault(record):
+            raise UsageError(f"{one.place}: {fault}")
+    except UsageError as error:
+        told(f"{error}: this entry is not used")
+        return None
+    return record
+
+
+def _environments(known: Journaled, told: Tell) -> dict[str, Environment]:
+    found = {}
+    for one in known.environments:
+        try:
+            found[str(one.data()["name"])] = _of_a_class(one.decoded(Environment, "environment"))
+        except (UsageError, ValueError, KeyError, TypeError) as error:
+            told(f"{error}: this entry is not used")
+    return found
+
+
 def _sound(run: Run) -> Run:
     """The run itself; ValueError where its parts do not fit together or could not be written back safely."""
     for environment in run.environments.values():
-        if not NAME.fullmatch(environment.fingerprint):
-            raise ValueError(f"'{environment.fingerprint}' is no machine class")
+        _of_a_class(environment)
     for record in run.records:
         if record.environment not in run.environments:
             raise ValueError(f"{record.case.id}: its environment '{record.environment}' is not described")
-        if record.status not in STATUSES:
-            raise ValueError(f"{record.case.id}: unknown status '{record.status}'")
-        if not NAME.fullmatch(record.case.suite):
-            raise ValueError(f"'{record.case.suite}' is no name of a suite")
+        if fault := _fault(record):
+            raise ValueError(fault)
     return run
+
+
+def _of_a_class(environment: Environment) -> Environment:
+    if not NAME.fullmatch(environment.fingerprint):
+        raise ValueError(f"'{environment.fingerprint}' is no machine class")
+    return environment
+
+
+def _fault(record: Record) -> str:
+    """Why a record could not be written back safely; empty where it can."""
+    if record.status not in STATUSES:
+        return f"{record.case.id}: unknown status '{record.status}'"
+    return "" if NAME.fullmatch(record.case.suite) else f"'{record.case.suite}' is no name of a suite"

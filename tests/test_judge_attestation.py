@@ -14,7 +14,7 @@ from harness.judge import judge
 from harness.judge.attestation import GPU_BACKENDS, judge_attestation
 from harness.metrics.compare import compare
 from harness.records import AttestationPlan, Outcome
-from harness.runner.recorder import plan_digest
+from harness.runner.digests import plan_digest
 from models import conv_net
 from plans import plan
 

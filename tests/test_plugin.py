@@ -355,7 +355,7 @@ def test_an_interrupt_keeps_what_was_measured_and_ends_the_worker(folder):
     command = [sys.executable, "-m", "pytest", "--harness-output=out"]
 
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        wait_until(lambda: journal.exists() and journal.read_text().endswith("\n"))
+        wait_until(lambda: journal.exists() and '"kind":"record"' in journal.read_text())
         time.sleep(0.5)  # the next case hangs by now
         process.send_signal(signal.SIGINT)
         process.wait(timeout=30)

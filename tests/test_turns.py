@@ -239,7 +239,7 @@ def test_a_case_whose_artefact_cannot_be_kept_is_measured_all_the_same(tmp_path,
 
 
 def test_an_error_while_cases_are_timed_in_turns_loses_no_measured_case(accepted, monkeypatch):
-    def broken(*_):
+    def broken(*_, **__):
         raise RuntimeError("scripted")
 
     monkeypatch.setattr("harness.runner.decided.duels", broken)

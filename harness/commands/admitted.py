@@ -17,8 +17,8 @@ from harness.judge.launches import LOOKS, weigh
 from harness.records import DEFAULT_ENVIRONMENT, Admission, Contestant, Duel, Environment, Launch, Plan, Record
 from harness.runner.admission import Candidate, admissions
 from harness.runner.client import WorkerFailed
+from harness.runner.digests import plan_digest
 from harness.runner.footing import contestant, unchanged, upgraded
-from harness.runner.recorder import plan_digest
 from harness.runner.runner import DEFAULT_TIMEOUT_S, Bench, Settings
 from harness.runner.windows import applied
 from harness.timing.loop import settings as timing

@@ -13,7 +13,8 @@ from harness import baselines, suites
 from harness.baselines import Entry
 from harness.codec import encode
 from harness.commands.places import baselines_folder, pythons
-from harness.commands.run import chosen, tell
+from harness.commands.results import tell
+from harness.commands.run import chosen
 from harness.errors import UsageError, did_you_mean
 from harness.judge.screen import suspicious_from
 from harness.judge.trend import MISSING, Trend, change_points, points, summed

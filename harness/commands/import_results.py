@@ -8,7 +8,7 @@ import sys
 
 from harness import report, store
 from harness.commands.places import baselines_folder
-from harness.commands.run import line, summary_line
+from harness.commands.results import line, summary_line
 from harness.errors import UsageError
 from harness.interchange.imported import File, file_of, records
 from harness.records import DEFAULT_ENVIRONMENT, Run

@@ -12,7 +12,7 @@ from harness import suites
 from harness.backends import BACKENDS, SCRIPTED, TWIN_BACKEND
 from harness.commands.first_suite import Measured, described, failure, finished, noted, unhidden
 from harness.commands.places import cache_folder
-from harness.commands.run import tell
+from harness.commands.results import tell
 from harness.errors import HarnessError, UsageError, did_you_mean
 from harness.inputs import proposals
 from harness.inputs.outline import Outline

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness import store, suites
 from harness.commands.places import baselines_folder, pythons, statuses
-from harness.commands.run import line, summary_line, write
+from harness.commands.results import line, summary_line, write
 from harness.errors import UsageError
 from harness.interchange.schema import TOOL
 from harness.judge.accuracy import STRUCTURE, changed_tolerances, conditioning, unmeasured
@@ -19,10 +19,12 @@ from harness.judge.gate import EXIT_INTERRUPTED
 from harness.judge.stability import AGAIN
 from harness.metrics import METRICS
 from harness.metrics.compare import compare
-from harness.records import Environment, Measurement, Outcome, Plan, Record, Run, Screening
+from harness.records import Environment, Measurement, Plan, Record, Run, Screening
 from harness.runner import tensors
 from harness.runner.builds import worst
-from harness.runner.recorder import Judged, finish, header, plan_digest
+from harness.runner.digests import plan_digest
+from harness.runner.header import finish, header
+from harness.runner.recorder import Judged, outcome_of
 from harness.runner.repeats import compared_again
 from harness.runner.runner import excluded
 from harness.runner.screen import of_this_job, screening
@@ -107,7 +109,7 @@ def _screenings(records: Sequence[Record], plans: Mapping[str, Plan], judged: Ju
     for record in records:
         if record.duel is not None and record.duel.launches:
             continue
-        plan, outcome = plans[record.case.id], _outcome(record)
+        plan, outcome = plans[record.case.id], outcome_of(record)
         entry, on = judged.entries(plan.case).get(plan.case.id), judged.footing(plan, outcome)
         again, failures = (record.screening.again, record.screening.failures) if record.screening else ((), ())
         asked = screening(plan, outcome, entry, on, again, failures)
@@ -125,28 +127,10 @@ def _again(one: Again, judged: Judged, outputs: Path) -> Record:
             f"{record.case.id}: its shapes, inputs, reference, labels, files or options changed since it was measured: "
             "only limits can be judged again, so run it again"
         )
-    outcome = replace(_outcome(record), measurements=_measurements(record, plan, outputs / record.case.id))
+    outcome = replace(outcome_of(record), measurements=_measurements(record, plan, outputs / record.case.id))
     on = replace(judged.footing(plan, outcome), why_stored=record.why_stored)
     found = judged.record(plan, outcome, on, record.duel, one.p, one.screening)
     return replace(found, reproduce=record.reproduce)
-
-
-def _outcome(record: Record) -> Outcome:
-    """What was measured of a record."""
-    return Outcome(
-        measurements=record.measurements,
-        latency=record.latency,
-        measures=record.measures,
-        stages=record.stages,
-        attested=record.attested,
-        digests=record.digests,
-        notes=record.notes,
-        error=record.error,
-        skipped=record.headline if record.status == "skipped" else None,
-        attempts=record.attempts,
-        earlier=record.earlier,
-        profile=record.profile,
-    )
 
 
 def _measurements(record: Record, plan: Plan, outputs: Path) -> tuple[Measurement, ...]:

@@ -17,6 +17,11 @@ def baselines_folder(given: Path | None, root: Path | None, suite_file: str) -> 
     return given or (root or root_above(Path(suite_file).parent)) / "baselines"
 
 
+def root_of(given: Path | None, suite_file: str) -> Path:
+    """`--root`, else the project around the suite; links resolved."""
+    return given.resolve() if given else root_above(Path(suite_file).absolute().parent)
+
+
 def cache_folder(given: Path | None) -> Path:
     """`--artefacts`, else the user's cache."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

@@ -7,6 +7,7 @@ import argparse
 from harness import report as rendering
 from harness import store
 from harness.errors import UsageError
+from harness.journal import in_use
 
 
 def report(asked: argparse.Namespace) -> int:
@@ -16,9 +17,14 @@ def report(asked: argparse.Namespace) -> int:
     against = store.read_run(asked.against) if asked.against else None
     for path in asked.runs:
         folder = asked.output or (path if path.is_dir() else path.parent)
+        unfinished = path.is_dir() and not (path / store.RUN_FILE).exists()
         run = store.read_run(path)
         if (folder / store.RUN_FILE).exists() and store.read_run(folder).id != run.id:
             raise UsageError(f"{folder}: holds another run, whose report would be lost; choose another folder with -o")
+        if unfinished and in_use(path):
+            print(f"note: {path}: the run is still going on, this is what is known so far")
+        elif unfinished:
+            store.write_run(run, path)
         rendering.write(run, folder, against)
         print(f"report: {folder / 'report.html'}")
     return 0

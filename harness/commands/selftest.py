@@ -14,7 +14,7 @@ from harness.judge.gate import EXIT_FAILED, EXIT_PASSED
 from harness.judge.launches import LOOKS
 from harness.judge.selftest import UNCHANGED
 from harness.records import Arm, SelfTest
-from harness.runner.recorder import timestamp
+from harness.runner.header import timestamp
 from harness.runner.runner import Bench, Settings
 from harness.runner.selftest import build, count
 

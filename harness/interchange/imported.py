@@ -35,7 +35,7 @@ from harness.records import (
     Spread,
     Verdict,
 )
-from harness.runner.recorder import Header, finish
+from harness.runner.header import Header, finish
 
 SETTINGS = ("timer", "disable_gc", "min_rounds", "min_time", "max_time", "warmup")
 """Options of pytest-benchmark that change what is measured: results under others are never compared."""

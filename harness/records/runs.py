@@ -145,3 +145,5 @@ class Run:
     records: tuple[Record, ...]
     selftest: SelfTest | None = None
     """What the gate was last seen to do on this machine class."""
+    shard: str | None = None
+    """"I/N", where it is one of several parts of a run."""

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from functools import reduce
 from itertools import groupby
 from pathlib import Path
 
@@ -49,19 +50,29 @@ def to_decide(match: Match, duel: Duel) -> int:
     return wanted(duel, match.plan.latency, match.admission)
 
 
-def duels(matches: Sequence[Match], settings: Settings, more: Wanted = to_decide) -> list[Duel]:
+def duels(
+    matches: Sequence[Match],
+    settings: Settings,
+    more: Wanted = to_decide,
+    earlier: Sequence[Sequence[Duel]] = (),
+    tell: Callable[[Match, Duel], None] = lambda *_: None,
+) -> list[Duel]:
     """The launches of each match: every launch is one process for all cases that still want one.
 
     Which side's session is made first alternates from launch to launch. A worker that is lost costs that launch of its
-    case; raises SickDevice where the device is to blame.
+    case. `earlier` are launches of each match that were made before; `tell` is called for each that is made now. Raises
+    SickDevice where the device is to blame.
     """
     found = [Duel((), "host", {}, match.against) for match in matches]
+    for at, known in enumerate(earlier):
+        found[at] = reduce(_joined, known, found[at])
     with tempfile.TemporaryDirectory(prefix="trt-harness-duels-") as scratch:
-        number = 0
+        number = max((len(duel.launches) + len(duel.failures) for duel in found), default=0)
         while short := [at for at, match in enumerate(matches) if _lacks(match, found[at], more)]:
             launched = _launch([matches[at] for at in short], settings, Path(scratch) / str(number), "ab"[number % 2])
             for place, duel in launched:
                 at = short[place]
+                tell(matches[at], duel)
                 found[at] = _joined(found[at], duel)
             number += 1
     return found

@@ -1,48 +1,38 @@
-"""From outcomes to records: judged against the baselines as they come, written to the journal, summed up at the end."""
+"""From outcomes to records: judged against the baselines as they come."""
 
 from __future__ import annotations
 
-import json
-import os
 import shlex
-import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from hashlib import sha256
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
-from secrets import token_hex
 from types import MappingProxyType
-from typing import Any
 
 from harness import baselines
 from harness.baselines import Entry
-from harness.codec import encode
 from harness.errors import HarnessError
 from harness.judge import judge, lost_support
 from harness.judge.drift import reference_of
 from harness.judge.duels import adjusted, p_values
-from harness.judge.gate import gate
 from harness.judge.latency import Accepted
 from harness.judge.slower import naming_layers
 from harness.records import (
     DEFAULT_ENVIRONMENT,
-    SCHEMA,
     Admission,
     Case,
     Digests,
     Duel,
     Environment,
     Latency,
-    Location,
     Outcome,
     Plan,
     Record,
-    Run,
     Screening,
     Verdict,
 )
+from harness.runner.digests import file_digest, plan_digest
 from harness.runner.duels import Match
 from harness.runner.footing import NO_FOOTING, Footing, contestant, footing, versus
 
@@ -50,41 +40,8 @@ NAMED = ("model", "inputs", "options", "onnxruntime", "tensorrt", "tensorrt_rtx"
 """What a headline names when it changed since the baseline was accepted."""
 
 
-def new_run_id(now: datetime) -> str:
-    """An id that sorts by time and does not repeat."""
-    return f"{now:%Y%m%d-%H%M%S}-{token_hex(2)}"
-
-
-def timestamp() -> str:
-    """Now, in UTC, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a run says about itself before anything is measured."""
-
-    id: str
-    started: str
-    command: str
-    commit: str | None
-
-
-def header(command: Sequence[str], folder: Path) -> Header:
-    """The header of a run that begins now; the commit is that of the repository around `folder`."""
-    return Header(new_run_id(datetime.now(UTC)), timestamp(), shlex.join(command), commit_of(folder))
-
-
-def commit_of(folder: Path) -> str | None:
-    """The commit checked out around a folder; None outside of a repository or without git."""
-    try:
-        found = subprocess.run(
-            ["git", "-C", str(folder), "rev-parse", "HEAD"],  # noqa: S607 - git of the user's own PATH
-            capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return found.stdout.strip()
+GONE = "has an accepted baseline, but the suite no longer makes this case: restore it, or accept the run"
+NOT_RUN = "has an accepted baseline, but none of the runs holds it: add the part that measures it, or resume it"
 
 
 class Judged:
@@ -93,7 +50,7 @@ class Judged:
     def __init__(
         self, folder: Callable[[str], Path], environment: Callable[[str], Environment], rerun: Sequence[str] = ()
     ) -> None:
-        self._folder, self._environment, self._rerun = folder, environment, rerun
+        self._folder, self._environment, self._rerun = cache(folder), environment, rerun
         self._entries: dict[tuple[Path, str], dict[str, Entry]] = {}
 
     def entries(self, case: Case) -> dict[str, Entry]:
@@ -102,6 +59,15 @@ class Judged:
         if key not in self._entries:
             self._entries[key] = baselines.read(key[0], self._environment(case.environment).fingerprint, case.suite)
         return self._entries[key]
+
+    def files(self, cases: Iterable[Case]) -> dict[str, str | None]:
+        """The files of what was accepted for cases, by path, to their SHA-256; None for one that is not there."""
+        places = {(self._folder(case.location.file), self._class(case), case.suite) for case in cases}
+        files = sorted(folder / name / f"{suite}.json" for folder, name, suite in places)
+        return {str(file): file_digest(file) for file in files}
+
+    def _class(self, case: Case) -> str:
+        return self._environment(case.environment).fingerprint
 
     def _elsewhere(self, case: Case) -> str:
         """The other machine classes on which a case is accepted, in words; empty for none."""
@@ -245,34 +211,33 @@ class Judged:
         files = {Path(plan.case.location.file).name for plan in plans}
         one = {(plan.case.suite, self._folder(plan.case.location.file)): plan.case for plan in reversed(plans)}
         return [
-            _missing(case_id, case.suite, case.location, entry.latency)
+            _missing(_gone(case_id, case), GONE, entry.latency)
             for _, case in sorted(one.items())
             for case_id, entry in sorted(self.entries(case).items())
             if case_id not in ids and (entry.file in files or not _beside(case, entry.file).exists())
         ]
 
+    def not_run(self, plans: Sequence[Plan]) -> list[Record]:
+        """A record for every accepted case among these, of which nobody knows anything."""
+        found = ((plan.case, self.entries(plan.case).get(plan.case.id)) for plan in plans)
+        return [_missing(case, NOT_RUN, entry.latency) for case, entry in found if entry is not None]
 
-def finish(
-    head: Header,
-    environments: Mapping[str, Environment],
-    records: Sequence[Record],
-    fail_on: Sequence[str] = (),
-    exit_status: int | None = None,
-) -> Run:
-    """The run as it is stored; `exit_status` overrides the gate's, for a run that was interrupted."""
-    decided = gate(records, fail_on)
-    if exit_status is not None:
-        decided = replace(decided, passed=False, exit_status=exit_status)
-    return Run(
-        schema=SCHEMA,
-        id=head.id,
-        started=head.started,
-        finished=timestamp(),
-        command=head.command,
-        commit=head.commit,
-        gate=decided,
-        environments=environments,
-        records=tuple(records),
+
+def outcome_of(record: Record) -> Outcome:
+    """What was measured of a record."""
+    return Outcome(
+        measurements=record.measurements,
+        latency=record.latency,
+        measures=record.measures,
+        stages=record.stages,
+        attested=record.attested,
+        digests=record.digests,
+        notes=record.notes,
+        error=record.error,
+        skipped=record.headline if record.status == "skipped" else None,
+        attempts=record.attempts,
+        earlier=record.earlier,
+        profile=record.profile,
     )
 
 
@@ -286,56 +251,15 @@ def _beside(case: Case, file: str | None) -> Path:
     return Path(case.location.file).parent / (file or "")
 
 
-def plan_digest(plan: Plan) -> str:
-    """SHA-256 of what was measured rather than judged; stored measurements hold for plans with the same one.
-
-    Files count by their place beside the suite, so that a run can be judged again in another checkout.
-    """
-    task = plan.task and replace(plan.task, min=None, max_drop=None)
-    suite = Path(plan.case.location.file).absolute().parent
-    parts = (
-        replace(plan.source, sha256=None),
-        plan.profile,
-        _ranges(plan),
-        plan.fuzzed,
-        plan.files,
-        plan.dimensions,
-        plan.inputs,
-        plan.calibration,
-        plan.reference,
-        task,
-        plan.options,
-        replace(plan.fidelity, slack=1.0, required=False),
-        plan.builds,
-        *([plan.against.name] if plan.against else []),
-    )
-    text = json.dumps([_beside_suite(encode(part), suite) for part in parts], sort_keys=True)
-    return sha256(text.encode()).hexdigest()
-
-
-def _ranges(plan: Plan) -> dict[str, tuple[int, int, int]]:
-    """Smallest, last and largest size of every dimension without a profile of the suite's: the engine's range."""
-    sizes: dict[str, list[int]] = {}
-    for shape in plan.shapes:
-        for dim in shape.keys() - (plan.profile or {}).keys():
-            sizes.setdefault(dim, []).append(shape[dim])
-    return {dim: (min(found), found[-1], max(found)) for dim, found in sizes.items()}
-
-
-def _beside_suite(value: Any, suite: Path) -> Any:
-    if isinstance(value, dict):
-        return {key: _beside_suite(item, suite) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_beside_suite(item, suite) for item in value]
-    return os.path.relpath(value, suite) if isinstance(value, str) and value.startswith("/") else value
-
-
-def _missing(case_id: str, suite: str, location: Location, accepted: Latency | None) -> Record:
-    model, runs_on, precision, shape = case_id.removeprefix(f"{suite}/").rsplit("/", 3)
+def _gone(case_id: str, other: Case) -> Case:
+    """A case that no suite makes any more, beside another one of its suite."""
+    model, runs_on, precision, shape = case_id.removeprefix(f"{other.suite}/").rsplit("/", 3)
     backend, _, environment = runs_on.partition("@")
     where = environment or DEFAULT_ENVIRONMENT
-    case = Case(case_id, suite, model, backend, precision, shape, (), location, where)
-    headline = "has an accepted baseline, but the suite no longer makes this case: restore it, or accept the run"
+    return Case(case_id, other.suite, model, backend, precision, shape, (), other.location, where)
+
+
+def _missing(case: Case, headline: str, accepted: Latency | None) -> Record:
     return Record(
         case=case, environment=DEFAULT_ENVIRONMENT, status="missing", headline=headline, checks=(), latency=None,
         measures={}, stages={}, attested={}, digests=Digests(), error=None, attempts=0, reproduce=reproduce(case),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import groupby
@@ -17,7 +17,7 @@ from harness.judge.latency import decided, incomparable, measured_again
 from harness.judge.screen import TIMES, broken_jobs, doubtful
 from harness.records import Contestant, Latency, Outcome, Plan, Screened, Screening
 from harness.runner.client import WorkerFailed, WorkerProcess
-from harness.runner.duels import lane_of
+from harness.runner.duels import Lane, lane_of
 from harness.runner.footing import Footing, contestant
 from harness.runner.health import check_device
 from harness.runner.runner import Settings
@@ -56,18 +56,31 @@ def open_question(plan: Plan, outcome: Outcome, entry: Entry, asked: Screening) 
     return _wanted((plan, outcome, entry, asked)) or doubtful(plan.latency, asked)
 
 
-def measured(cases: Sequence[Case], settings: Settings) -> list[Screening]:
-    """The screening of each case after every measurement that it needs; each of them is in a fresh process."""
+def measured(
+    cases: Sequence[Case],
+    settings: Settings,
+    done: Callable[[Plan, Screening], None] = lambda *_: None,
+) -> list[Screening]:
+    """The screening of each case after every measurement that it needs; each of them is in a fresh process.
+
+    `done` is called after each.
+    """
     found = list(cases)
     with tempfile.TemporaryDirectory(prefix="trt-harness-again-") as scratch:
         for number in range(2, TIMES + 1):
-            short = sorted((lane_of(one[0]), at) for at, one in enumerate(found) if _wanted(one))
+            short = sorted((_counted(one), at) for at, one in enumerate(found) if _wanted(one))
             for place, (lane, group) in enumerate(groupby(short, key=lambda one: one[0])):
-                counted = replace(lane, variables=(*lane.variables, (MEASUREMENT, str(number))))
-                with closing(counted.started(settings, Path(scratch) / f"{number}-{place}")) as worker:
+                with closing(lane.started(settings, Path(scratch) / f"{number}-{place}")) as worker:
                     for _, at in group:
                         found[at] = _once_more(found[at], worker)
+                        done(found[at][0], found[at][3])
     return [one[3] for one in found]
+
+
+def _counted(case: Case) -> Lane:
+    """What the process of the next measurement is started with."""
+    lane = lane_of(case[0])
+    return replace(lane, variables=(*lane.variables, (MEASUREMENT, str(len(case[3].now) + 1))))
 
 
 def _wanted(case: Case) -> bool:

@@ -19,8 +19,9 @@ from harness.suites.environments import interpreter
 from harness.suites.expand import expand
 from harness.suites.find import label, places_of, read, suite_files
 from harness.suites.select import select
+from harness.suites.shard import share
 
-__all__ = ["interpreter", "is_suite", "load", "plans_of", "schema", "select", "twins"]
+__all__ = ["interpreter", "is_suite", "load", "plans_of", "schema", "select", "share", "twins"]
 
 NOWHERE: Mapping[str, str] = MappingProxyType({})
 

@@ -17,7 +17,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from harness import report, store, suites
 from harness.cli import main
 from harness.codec import decode, encode
-from harness.commands import run as run_command
+from harness.commands import course
 from harness.judge import judge
 from harness.metrics.compare import compare
 from harness.records import Outcome, Plan, Record, Run
@@ -62,14 +62,14 @@ def test_case_cost(
     source = small_model(tmp_path / "small.onnx") if fake else DIGITS
     path = hundred_cases(tmp_path, FAKE if fake else ONNXRUNTIME, source)
     loop, start = Stopwatch(), Stopwatch()
-    timed_run, warm = loop.on(run_command.run_plans), start.on(lambda bench: bench.why_not(backend))
+    timed_run, warm = loop.on(course.run_plans), start.on(lambda bench: bench.why_not(backend))
 
     def run_plans(plans: Sequence[Plan], settings: Settings, bench: Bench, done: Callable[..., None]) -> None:
         warm(bench)
         timed_run(plans, settings, bench, done)
 
-    monkeypatch.setattr(run_command, "run_plans", run_plans)
-    monkeypatch.setattr(run_command, "write", loop.on(run_command.write))
+    monkeypatch.setattr(course, "run_plans", run_plans)
+    monkeypatch.setattr(course, "write", loop.on(course.write))
     costs_ms, compares_ms, starts_s = [], [], []
 
     def run(folder: Path) -> None:

@@ -1,0 +1,172 @@
+"""The course of a run: from a new journal, or from what an interrupted one holds, to the decision on all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness import journal as journals
+from harness import store
+from harness.codec import decode
+from harness.commands.results import known, summary_line, tell, write
+from harness.errors import UsageError
+from harness.journal import Journal, Journaled
+from harness.judge.gate import EXIT_INTERRUPTED, EXIT_MACHINE
+from harness.records import Plan, Run
+from harness.runner.book import Book, Earlier
+from harness.runner.client import WorkerFailed
+from harness.runner.decided import Pending, with_opponents
+from harness.runner.ground import Ground, changes, environments_of, lost, other_machine, refuse
+from harness.runner.header import Header, finish
+from harness.runner.recorder import Judged
+from harness.runner.runner import Bench, Settings
+from harness.runner.runner import run as run_plans
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run, as it was asked for."""
+
+    plans: Sequence[Plan]
+    others: Mapping[str, Plan]
+    """Case id to what a case is timed against, where that is another case."""
+    scope: Sequence[Plan]
+    """All plans of the suites; empty where only a part was selected, so that nothing is missing."""
+    head: Header
+    folder: Path
+    fail_on: Sequence[str]
+
+    @property
+    def measured(self) -> list[Plan]:
+        """What is to be measured, in this order."""
+        return with_opponents(self.plans, self.others)
+
+
+@dataclass(frozen=True)
+class Means:
+    """What a run is made with."""
+
+    settings: Settings
+    bench: Bench
+    judged: Judged
+    journal: Journal
+
+
+def measure(job: Job, means: Means, before: Journaled, found: Ground) -> int:
+    """Measure what is missing, decide and write everything; the exit status.
+
+    `before` is what the journal holds already. Raises UsageError where that stands on other ground than `found`.
+    """
+    baselines = means.judged.files(plan.case for plan in job.plans)
+    if before.empty:
+        earlier = Earlier(before, job.measured)
+        store.begin_again(job.folder, before, means.journal)
+        about = {"schema": journals.SCHEMA, **vars(job.head), **vars(found), "baselines": baselines}
+        means.journal.write("begin", about)
+    else:
+        begin = _begin(job, before)
+        job = replace(job, head=begin.head)
+        _refuse_other_ground(job, means.bench, before, begin.ground, found)
+        earlier = Earlier(before, job.measured, decided_anew=begin.baselines != baselines)
+        if (status := _finished(job, earlier, before)) is not None:
+            return status
+        store.begin_again(job.folder, before, means.journal)
+        for words in before.damage:
+            tell(f"note: {words}")
+        tell(f"resumed: {len(earlier)} cases are measured already, {len(earlier.missing)} are left")
+    pending = Pending(job.plans, job.others, means.judged, means.settings)
+    book = Book(means.journal, pending, earlier, means.bench.environment, _tell_case)
+    return _measured(job, means, earlier, book)
+
+
+@dataclass(frozen=True)
+class Begin:
+    """What a journal says about its beginning."""
+
+    head: Header
+    ground: Ground
+    baselines: Mapping[str, str | None]
+    """Files of what was accepted, by path, to their SHA-256."""
+
+
+def _begin(job: Job, before: Journaled) -> Begin:
+    """What the journal says about its beginning; UsageError where that cannot be relied on."""
+    words = "the run cannot be continued: choose another folder with -o"
+    if before.begin is None:
+        raise UsageError(f"{job.folder}: --resume: the line about the beginning of the run is damaged, so {words}")
+    data = before.begin.data()
+    try:
+        return Begin(decode(Header, data), decode(Ground, data), dict(data["baselines"]))
+    except (TypeError, ValueError, KeyError) as error:
+        told = f"{before.begin.place}: --resume: does not tell what the run stands on ({error}), so {words}"
+        raise UsageError(told) from error
+
+
+def _refuse_other_ground(job: Job, bench: Bench, before: Journaled, then: Ground, now: Ground) -> None:
+    """UsageError that lists everything that is not as it was: suites, files, code, and versions on this machine."""
+    what = f"{job.folder}: --resume: not everything is as it was when the run began"
+    advice = "restore it, or start a run of its own in another folder with -o"
+    refuse(what, changes(then, now), advice)
+    for backend, interpreter in {(plan.case.backend, plan.interpreter): None for plan in job.measured}:
+        with suppress(WorkerFailed):  # its cases say so
+            bench.why_not(backend, interpreter)
+    machines = environments_of(before)
+    here = {name: bench.environment(name) for name in machines}
+    refuse(what, [*other_machine(machines, here), *lost(machines, here)], advice)
+
+
+def _finished(job: Job, earlier: Earlier, before: Journaled) -> int | None:
+    """The exit status of a run that needs no continuation."""
+    if before.end is None or not earlier.settled or not (job.folder / store.RUN_FILE).exists():
+        return None
+    if before.end.data().get("fail_on") != list(job.fail_on):
+        return None
+    status = before.end.decoded(Run, "run").gate.exit_status
+    tell(f"nothing is left to do: all {len(earlier)} cases are decided (exit {status})")
+    return status
+
+
+def _measured(job: Job, means: Means, earlier: Earlier, book: Book) -> int:
+    ended, error = _done(lambda: run_plans(earlier.missing, means.settings, means.bench, book.done))
+    taken = _done(book.take_up)  # also where the run ends early: what is known belongs to it
+    if ended is None:
+        ended, error = taken
+    if ended is None:
+        ended, error = _done(book.decide, lambda: _keep_missing(job, means.judged, book))
+    if ended is not None:
+        book.undecided()
+    order = {plan.case.id: position for position, plan in enumerate(job.measured)}
+    records = sorted(book.records, key=lambda record: order.get(record.case.id, len(order)))
+    result = finish(job.head, means.bench.environments(), records, job.fail_on, ended)
+    result = replace(result, selftest=known(means.settings.cache, result))
+    if ended is None:
+        end = {"run": replace(result, records=()), "fail_on": job.fail_on}
+        ended, error = _done(lambda: means.journal.write("end", end))
+    write(result, job.folder)
+    tell(f"\n{summary_line(result)}\nreport: {job.folder / 'report.html'}")
+    if error is not None:
+        raise error
+    return result.gate.exit_status
+
+
+def _keep_missing(job: Job, judged: Judged, book: Book) -> None:
+    for record in judged.missing(job.scope) if job.scope else []:
+        book.keep(record)
+
+
+def _done(*steps: Callable[[], object]) -> tuple[int | None, Exception | None]:
+    """Take all steps; the exit status and the error of a run that ended early, to be raised when it is written."""
+    try:
+        for step in steps:
+            step()
+    except KeyboardInterrupt:  # also SIGTERM
+        return EXIT_INTERRUPTED, None
+    except Exception as error:
+        return EXIT_MACHINE, error
+    return None, None
+
+
+def _tell_case(status: str, case: str, words: str) -> None:
+    tell(f"{status:12s} {case}  {words}")

@@ -1,0 +1,191 @@
+"""`harness merge`: the parts of a run as one run, decided as a whole."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness import store, suites
+from harness.commands.places import baselines_folder, pythons, statuses
+from harness.commands.results import line, summary_line, tell, write
+from harness.commands.run import chosen
+from harness.errors import UsageError
+from harness.interchange.schema import TOOL
+from harness.judge.gate import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_MACHINE, gate
+from harness.records import Environment, Plan, Record, Run
+from harness.runner.digests import plan_digest
+from harness.runner.ground import MOST_TOLD, other_machine, refuse
+from harness.runner.header import finish, header
+from harness.runner.recorder import Judged, outcome_of
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the runs, and where it is."""
+
+    path: Path
+    run: Run
+
+    @property
+    def ended_early(self) -> int | None:
+        """The exit status of a run that did not come to its end: interrupted, or the machine failed."""
+        status = self.run.gate.exit_status
+        early = status == EXIT_INTERRUPTED
+        early |= status == EXIT_MACHINE and gate(self.run.records).exit_status != EXIT_MACHINE
+        return status if early else None
+
+
+def merge(asked: argparse.Namespace) -> int:
+    """Write the joined run to -o and return the gate's exit status."""
+    fail_on = statuses(asked.fail_on)
+    parts = [Part(path, store.read_run(path)) for path in asked.runs]
+    environments = _environments(parts)
+    refuse("the runs are not parts of one", _conflicts(parts), "leave runs out until the others agree")
+    found = {record.case.id: record for part in parts for record in part.run.records if record.status != "missing"}
+    every = _plans(asked, found)
+    plans = {plan.case.id: plan for plan in chosen(every, asked.expression)}
+    refuse("the suites are not those of the runs", _changed(found, plans), "check out the commit of the runs")
+    lacking = [plan for case, plan in plans.items() if case not in found]
+    machine = next(iter(environments.values()), store.UNKNOWN)  # of an environment that no run knows
+    judged = Judged(
+        lambda file: baselines_folder(asked.baselines, asked.root, file), lambda name: environments.get(name, machine)
+    )
+    records = _decided_together([found[case] for case in plans if case in found], plans, judged)
+    records += [record for record in found.values() if record.case.backend == TOOL]
+    records += judged.not_run(lacking)
+    records += [] if asked.expression else judged.missing(every)
+    with store.new_journal(asked.output):
+        result = _whole(parts, records, environments, fail_on, complete=not lacking)
+        for part in parts:
+            _keep_outputs(part.path, asked.output)
+        write(result, asked.output)
+    for record in records:
+        tell(line(record))
+    for words in _told(parts, found, plans, lacking):
+        tell(words)
+    tell(f"\n{summary_line(result)}\nreport: {asked.output / 'report.html'}")
+    return result.gate.exit_status
+
+
+def _plans(asked: argparse.Namespace, found: Mapping[str, Record]) -> list[Plan]:
+    """The plans of all suites that the runs are of."""
+    made = {Path(record.case.location.file) for record in found.values() if record.case.backend != TOOL}
+    if not (made or asked.suite):
+        raise UsageError("the runs hold no case of a suite: name the suite files with --suite")
+    return suites.load(asked.suite or sorted(made), asked.root, pythons(asked.environments))
+
+
+def _environments(parts: Sequence[Part]) -> dict[str, Environment]:
+    """The environments of all parts; UsageError where one name means machines or versions that differ."""
+    joined: dict[str, Environment] = {}
+    differ = []
+    for part in parts:
+        differ += [f"{part.path}: {words}" for words in other_machine(joined, part.run.environments)]
+        for name, found in part.run.environments.items():
+            before = joined.get(name, found)
+            joined[name] = replace(before, versions={**found.versions, **before.versions})
+    refuse("the runs were not made on one class of machines with the same versions", differ, "merge those that were")
+    return joined
+
+
+def _conflicts(parts: Sequence[Part]) -> list[str]:
+    """What two parts say differently."""
+    commits = {part.run.commit: part.path for part in parts if part.run.commit}
+    told = [", ".join(f"{path} is of commit {commit[:12]}" for commit, path in commits.items())]
+    told = told if len(commits) > 1 else []
+    first: dict[str, tuple[Path, Record]] = {}
+    for part in parts:
+        for record in part.run.records:
+            path, other = first.setdefault(record.case.id, (part.path, record))
+            if other != record and "missing" not in (other.status, record.status):
+                told.append(f"{record.case.id}: {other.status} in {path}, {record.status} in {part.path}")
+    return told
+
+
+def _changed(found: Mapping[str, Record], plans: Mapping[str, Plan]) -> list[str]:
+    """Cases whose shapes, inputs, reference or options are not as they were measured."""
+    measured = ((found[case], plan) for case, plan in plans.items() if case in found)
+    return [
+        f"{record.case.id}: its shapes, inputs, reference, labels, files or options changed since it was measured"
+        for record, plan in measured
+        if record.plan_digest is not None and plan.excluded is None and record.plan_digest != plan_digest(plan)
+    ]
+
+
+def _decided_together(records: Sequence[Record], plans: Mapping[str, Plan], judged: Judged) -> list[Record]:
+    """The records; those of cases timed in turns are decided again, with the correction for all cases of the whole."""
+    duels = {record.case.id: record.duel for record in records if record.duel is not None and record.duel.launches}
+    p = judged.p_values([plans[case] for case in duels], duels)
+    return [_again(one, plans[one.case.id], judged, p[one.case.id]) if one.case.id in p else one for one in records]
+
+
+def _again(record: Record, plan: Plan, judged: Judged, p: Mapping[str, float]) -> Record:
+    outcome = outcome_of(record)
+    on = replace(judged.footing(plan, outcome), why_stored=record.why_stored)
+    return replace(judged.record(plan, outcome, on, record.duel, p, record.screening), reproduce=record.reproduce)
+
+
+def _whole(
+    parts: Sequence[Part],
+    records: Sequence[Record],
+    environments: Mapping[str, Environment],
+    fail_on: Sequence[str],
+    *,
+    complete: bool,
+) -> Run:
+    """The run; one that lacks cases, or a part of which did not end, never passes."""
+    runs = [part.run for part in parts]
+    early = [status for part in parts if (status := part.ended_early) is not None]
+    early += [] if complete else [EXIT_INTERRUPTED]
+    status = gate(records, fail_on).exit_status
+    override = min(early) if early and status != EXIT_FAILED else None
+    head = replace(
+        header(["harness", *sys.argv[1:]], Path.cwd()),
+        started=min(run.started for run in runs),
+        commit=next((run.commit for run in runs if run.commit), None),
+    )
+    tests = [run.selftest for run in runs if run.selftest is not None]
+    latest = max(tests, key=lambda test: test.finished, default=None)
+    result = finish(head, environments, records, fail_on, override)
+    return replace(result, finished=max(run.finished for run in runs), selftest=latest)
+
+
+def _told(
+    parts: Sequence[Part], found: Mapping[str, Record], plans: Mapping[str, Plan], lacking: Sequence[Plan]
+) -> list[str]:
+    """What there is to know about how the parts fit together."""
+    told = [f"{part.path}: did not end; `harness run … --resume` completes it" for part in parts if part.ended_early]
+    shards = {part.run.shard for part in parts if part.run.shard}
+    for count in sorted({int(shard.partition("/")[2]) for shard in shards}):
+        absent = [f"{number}/{count}" for number in range(1, count + 1) if f"{number}/{count}" not in shards]
+        told += [f"shards that are not here: {', '.join(absent)}"] if absent else []
+    counted = sum(record.status != "missing" for part in parts for record in part.run.records)
+    if counted > len(found):
+        told.append(f"in more than one of the runs, alike: {counted - len(found)} cases")
+    told += _listed("in none of the runs", [plan.case.id for plan in lacking])
+    left = [case for case, record in found.items() if case not in plans and record.case.backend != TOOL]
+    return told + _listed("left out, because the suites do not make them or -k does not select them", left)
+
+
+def _listed(what: str, cases: Sequence[str]) -> list[str]:
+    more = f" and {len(cases) - MOST_TOLD} more" if len(cases) > MOST_TOLD else ""
+    return [f"{what}: {', '.join(cases[:MOST_TOLD])}{more}"] if cases else []
+
+
+def _keep_outputs(path: Path, folder: Path) -> None:
+    """The kept outputs of a part, so that `judge` can apply other limits; as links where the disk has such."""
+    kept = (path if path.is_dir() else path.parent) / "outputs"
+    if kept.is_dir():
+        shutil.copytree(kept, folder / "outputs", copy_function=_linked, dirs_exist_ok=True)
+
+
+def _linked(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

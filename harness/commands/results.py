@@ -1,0 +1,59 @@
+"""What every command that makes a run does with it: writes it, and tells it on the terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from harness import report, store
+from harness.judge import first_line
+from harness.judge.drift import has_drifted
+from harness.judge.gate import EXIT_INTERRUPTED, EXIT_MACHINE
+from harness.records import Record, Run, SelfTest
+
+WHY = {
+    EXIT_MACHINE: " - a crash, a time-out or the machine kept cases from a verdict",
+    EXIT_INTERRUPTED: " - interrupted, other cases were not run",
+}
+
+
+def known(cache: Path, run: Run) -> SelfTest | None:
+    """What the gate was last seen to do on the run's machine class."""
+    classes = {environment.fingerprint for environment in run.environments.values()}
+    return store.read_selftest(store.selftest_file(cache, classes.pop())) if len(classes) == 1 else None
+
+
+def tell(text: str) -> None:
+    """Print a line; nobody reading any more is no reason to lose a run."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def write(result: Run, folder: Path) -> None:
+    """`run.json` first: it is what everything else can be drawn from again."""
+    store.write_run(result, folder)
+    report.write(result, folder)
+
+
+def line(record: Record) -> str:
+    """One case in the terminal."""
+    return f"{record.status:12s} {record.case.id}  {first_line(record.headline)}"
+
+
+def summary_line(result: Run) -> str:
+    """The counts and the gate in one line."""
+    counts = ", ".join(f"{count} {status}" for status, count in result.gate.counts.items())
+    verdict = "passed" if result.gate.passed else f"FAILED (exit {result.gate.exit_status})"
+    drifted = sum(map(has_drifted, result.records))
+    words = f"; accuracy drifted in {drifted}, inside its limits" if drifted else ""
+    words += "".join(f"; of slower cases it decides nothing: {reason}" for reason in broken(result))
+    return f"gate {verdict}{WHY.get(result.gate.exit_status, '')}: {counts or 'nothing was measured'}{words}"
+
+
+def broken(result: Run) -> list[str]:
+    """Why the job says nothing about cases that may be slower, where that is so."""
+    asked = (record.screening for record in result.records)
+    return sorted({one.broken for one in asked if one is not None and one.broken})
