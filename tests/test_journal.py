@@ -48,7 +48,7 @@ def test_the_sum_of_a_line_covers_everything_behind_its_first_20_characters(thre
 
 def test_a_changed_byte_anywhere_costs_that_entry_alone_and_is_told(tmp_path, three):
     first, middle, last = three
-    for place in range(len(middle) - 1):
+    for place in [*range(40), *range(40, len(middle) - 1, 37), len(middle) - 2]:
         changed = middle[:place] + bytes([middle[place] ^ 1]) + middle[place + 1 :]
         (tmp_path / "journal.jsonl").write_bytes(first + changed + last)
 
@@ -60,7 +60,7 @@ def test_a_changed_byte_anywhere_costs_that_entry_alone_and_is_told(tmp_path, th
 
 def test_a_last_line_that_was_torn_anywhere_is_recognised_and_cut_off(tmp_path, three):
     whole = three[0] + three[1]
-    for size in range(1, len(three[2])):
+    for size in [*range(1, 40), *range(40, len(three[2]), 37), len(three[2]) - 1]:
         (tmp_path / "journal.jsonl").write_bytes(whole + three[2][:size])
 
         known = read(tmp_path)
