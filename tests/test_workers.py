@@ -13,10 +13,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.records import Contestant, Interpreter
+from harness.records import Contestant, Failure, Interpreter
 from harness.runner import client
 from harness.runner.client import Limits, WorkerFailed, WorkerProcess
 from harness.runner.duels import Match, duels
+from harness.runner.health import SickDevice
 from harness.runner.processes import with_descendants
 from harness.runner.runner import Settings
 from harness.store import read_run
@@ -235,6 +236,18 @@ def test_a_lost_launch_costs_that_launch_alone(tmp_path, monkeypatch):
         assert len(duel.failures) == 2
         assert "protocol: the worker's answer to 'duel' cannot be read" in duel.failures[0]
     assert all("Too many open files" in duel.failures[0] for duel in unstarted)
+
+
+def test_a_device_that_fails_launches_and_its_probes_stops_them_all(tmp_path, monkeypatch):
+    def request(self, operation, **arguments):
+        raise WorkerFailed(Failure("device", "probe" if operation == "probe" else "load", f"sick in {operation}"))
+
+    monkeypatch.setattr(WorkerProcess, "request", request)
+    plans = load([suite(tmp_path, "cases: []\n", 2)], None)
+    side = Contestant("0" * 64, {})
+
+    with pytest.raises(SickDevice, match=r"after device in load of .*/n-1, 2 probes .* device in probe: sick in probe"):
+        duels([Match(plan, side, side, None, "itself") for plan in plans], Settings(tmp_path / "cache", 60))
 
 
 def refused(*arguments, **options):

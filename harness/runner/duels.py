@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from harness.runner import across
 from harness.runner.client import WorkerFailed, WorkerProcess
 from harness.runner.health import check_device
 from harness.runner.runner import Settings
+from harness.runner.scratch import scratch
 
 MOST_FAILURES = 2
 """Launches that may end in an error before a case is given up."""
@@ -66,10 +66,10 @@ def duels(
     found = [Duel((), "host", {}, match.against) for match in matches]
     for at, known in enumerate(earlier):
         found[at] = reduce(_joined, known, found[at])
-    with tempfile.TemporaryDirectory(prefix="trt-harness-duels-") as scratch:
+    with scratch() as folder:
         number = max((len(duel.launches) + len(duel.failures) for duel in found), default=0)
         while short := [at for at, match in enumerate(matches) if _lacks(match, found[at], more)]:
-            launched = _launch([matches[at] for at in short], settings, Path(scratch) / str(number), "ab"[number % 2])
+            launched = _launch([matches[at] for at in short], settings, folder / str(number), "ab"[number % 2])
             for place, duel in launched:
                 at = short[place]
                 tell(matches[at], duel)
@@ -88,12 +88,12 @@ def _joined(held: Duel, one: Duel) -> Duel:
     return replace(one, launches=(*held.launches, *one.launches), failures=held.failures, against=held.against)
 
 
-def _launch(matches: Sequence[Match], settings: Settings, scratch: Path, first: str) -> Iterator[tuple[int, Duel]]:
+def _launch(matches: Sequence[Match], settings: Settings, folder: Path, first: str) -> Iterator[tuple[int, Duel]]:
     """Fresh processes for each set of interpreters and variables, each match timed once; with its place."""
     for number, (at, lane) in enumerate(_lanes(matches)):
         with ExitStack() as opened:
             workers = {
-                side: opened.enter_context(closing(one.started(settings, scratch / f"{number}-{side}")))
+                side: opened.enter_context(closing(one.started(settings, folder / f"{number}-{side}")))
                 for side, one in at.items()
             }
             for place, match in lane:
@@ -124,10 +124,10 @@ class Lane:
     python: str
     variables: tuple[tuple[str, str], ...]
 
-    def started(self, settings: Settings, scratch: Path) -> WorkerProcess:
+    def started(self, settings: Settings, folder: Path) -> WorkerProcess:
         """A worker of its own."""
         interpreter = Interpreter(self.name, self.python or None)
-        return WorkerProcess(settings.cache, scratch, settings.limits, dict(self.variables), interpreter)
+        return WorkerProcess(settings.cache, folder, settings.limits, dict(self.variables), interpreter)
 
 
 def lane_of(plan: Plan) -> Lane:

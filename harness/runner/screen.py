@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import groupby
-from pathlib import Path
 
 from harness.backends import MEASUREMENT, SCRIPTED
 from harness.baselines import Entry
@@ -21,6 +19,7 @@ from harness.runner.duels import Lane, lane_of
 from harness.runner.footing import Footing, contestant
 from harness.runner.health import check_device
 from harness.runner.runner import Settings
+from harness.runner.scratch import scratch
 
 QUANTILE = "p10"
 Case = tuple[Plan, Outcome, Entry, Screening]
@@ -66,11 +65,11 @@ def measured(
     `done` is called after each.
     """
     found = list(cases)
-    with tempfile.TemporaryDirectory(prefix="trt-harness-again-") as scratch:
+    with scratch() as folder:
         for number in range(2, TIMES + 1):
             short = sorted((_counted(one), at) for at, one in enumerate(found) if _wanted(one))
             for place, (lane, group) in enumerate(groupby(short, key=lambda one: one[0])):
-                with closing(lane.started(settings, Path(scratch) / f"{number}-{place}")) as worker:
+                with closing(lane.started(settings, folder / f"{number}-{place}")) as worker:
                     for _, at in group:
                         found[at] = _once_more(found[at], worker)
                         done(found[at][0], found[at][3])
