@@ -54,22 +54,31 @@ class Means:
     journal: Journal
 
 
-def measure(job: Job, means: Means, before: Journaled, found: Ground) -> int:
+@dataclass(frozen=True)
+class Begin:
+    """How a run begins: who it is and what it stands on."""
+
+    head: Header
+    ground: Ground
+    baselines: Mapping[str, str | None]
+    """Files of what was accepted, by path, to their SHA-256."""
+
+
+def measure(job: Job, means: Means, before: Journaled, now: Begin) -> int:
     """Measure what is missing, decide and write everything; the exit status.
 
-    `before` is what the journal holds already. Raises UsageError where that stands on other ground than `found`.
+    `before` is what the journal holds already. Raises UsageError where that stands on other ground than `now`.
     """
-    baselines = means.judged.files(plan.case for plan in job.plans)
     if before.empty:
         earlier = Earlier(before, job.measured)
         store.begin_again(job.folder, before, means.journal)
-        about = {"schema": journals.SCHEMA, **vars(job.head), **vars(found), "baselines": baselines}
+        about = {"schema": journals.SCHEMA, **vars(now.head), **vars(now.ground), "baselines": now.baselines}
         means.journal.write("begin", about)
     else:
         begin = _begin(job, before)
         job = replace(job, head=begin.head)
-        _refuse_other_ground(job, means.bench, before, begin.ground, found)
-        earlier = Earlier(before, job.measured, decided_anew=begin.baselines != baselines)
+        _refuse_other_ground(job, means.bench, before, begin.ground, now.ground)
+        earlier = Earlier(before, job.measured, decided_anew=begin.baselines != now.baselines)
         if (status := _finished(job, earlier, before)) is not None:
             return status
         store.begin_again(job.folder, before, means.journal)
@@ -79,16 +88,6 @@ def measure(job: Job, means: Means, before: Journaled, found: Ground) -> int:
     pending = Pending(job.plans, job.others, means.judged, means.settings)
     book = Book(means.journal, pending, earlier, means.bench.environment, _tell_case)
     return _measured(job, means, earlier, book)
-
-
-@dataclass(frozen=True)
-class Begin:
-    """What a journal says about its beginning."""
-
-    head: Header
-    ground: Ground
-    baselines: Mapping[str, str | None]
-    """Files of what was accepted, by path, to their SHA-256."""
 
 
 def _begin(job: Job, before: Journaled) -> Begin:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness import baselines, store, suites
 from harness.backends import BACKENDS
-from harness.commands.course import Job, Means, measure
+from harness.commands.course import Begin, Job, Means, measure
 from harness.commands.places import baselines_folder, cache_folder, pythons, root_of, statuses
 from harness.commands.tidy import tidy
 from harness.errors import HarnessError, UsageError, did_you_mean
@@ -50,10 +50,9 @@ def run(asked: argparse.Namespace) -> int:
         judged = Judged(
             lambda file: baselines_folder(asked.baselines, asked.root, file), bench.environment, _same_places(asked)
         )
-        for plan in plans:  # a damaged baseline is told before anything is measured
-            judged.entries(plan.case)
+        accepted = judged.files([plan.case for plan in plans])  # a damaged one is told before anything is measured
         found = ground(job.measured, partial(root_of, asked.root), keep_outputs=asked.keep_outputs, shard=head.shard)
-        status = measure(job, Means(settings, bench, judged, journal), known, found)
+        status = measure(job, Means(settings, bench, judged, journal), known, Begin(head, found, accepted))
     files = {plan.case.location.file for plan in every}
     tidy(cache, {baselines_folder(asked.baselines, asked.root, file) for file in files})
     return status

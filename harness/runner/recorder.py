@@ -61,13 +61,17 @@ class Judged:
         return self._entries[key]
 
     def files(self, cases: Iterable[Case]) -> dict[str, str | None]:
-        """The files of what was accepted for cases, by path, to their SHA-256; None for one that is not there."""
-        places = {(self._folder(case.location.file), self._class(case), case.suite) for case in cases}
-        files = sorted(folder / name / f"{suite}.json" for folder, name, suite in places)
-        return {str(file): file_digest(file) for file in files}
+        """The files of what was accepted for cases, by path, to their SHA-256; None for one that is not there.
 
-    def _class(self, case: Case) -> str:
-        return self._environment(case.environment).fingerprint
+        UsageError tells of one that is damaged.
+        """
+        found: dict[str, str | None] = {}
+        for case in {(case.location.file, case.suite, case.environment): case for case in cases}.values():
+            self.entries(case)
+            machine = self._environment(case.environment).fingerprint
+            file = self._folder(case.location.file) / machine / f"{case.suite}.json"
+            found[str(file)] = file_digest(file)
+        return found
 
     def _elsewhere(self, case: Case) -> str:
         """The other machine classes on which a case is accepted, in words; empty for none."""
