@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -79,6 +80,8 @@ def write_run(run: Run, folder: Path) -> Path:
             os.fsync(stream.fileno())  # else a power failure may leave the new name with nothing in it
         temporary.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise HarnessError(f"{path}: cannot be written: {error.strerror}") from error
     return path
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -91,6 +92,38 @@ def test_a_parent_that_is_killed_in_the_middle_loses_only_the_case_at_hand(folde
     statuses = [record.status for record in read_run(folder / "killed").records]
     assert statuses == ["new", "new", "error", "new"]
     assert Counter(kinds(folder / "killed"))["measured"] == 4
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 60 KiB; its size can be changed."""
+    place = tmp_path / "disk"
+    place.mkdir()
+
+    def mount(*options: str) -> bool:
+        command = ["mount", "-t", "tmpfs", *options, "tmpfs", place]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+    if shutil.which("mount") is None or not mount("-o", "size=60k"):
+        pytest.skip("file systems cannot be mounted here")
+    yield place, lambda size: mount("-o", f"remount,size={size}")
+    subprocess.run(["umount", place], check=True)
+
+
+def test_a_full_disk_costs_no_case_that_was_on_it_and_resume_goes_on_when_there_is_room(folder, small_disk, capsys):
+    suite = fake_suite(folder, SCRIPT, "fp32, tf32, fp16, bf16")
+    assert harness(folder, "run", suite, "-o", "whole") == 1
+    place, resize = small_disk
+
+    assert harness(folder, "run", suite, "-o", place / "out") == 3
+
+    assert "make room, then --resume goes on from there" in capsys.readouterr().err
+    assert harness(folder, "report", place / "out", "-o", "elsewhere") == 0
+    assert not list((place / "out").glob("*.tmp"))
+    assert resize("10m")
+    assert harness(folder, "run", suite, "-o", place / "out", "--resume") == 1
+    assert same(read_run(place / "out"), read_run(folder / "whole"))
+    assert Counter(kinds(place / "out"))["measured"] == 8
 
 
 def test_a_damaged_entry_in_the_middle_is_measured_again(folder, capsys):

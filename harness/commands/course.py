@@ -11,7 +11,7 @@ from harness import journal as journals
 from harness import store
 from harness.codec import decode
 from harness.commands.results import known, summary_line, tell, write
-from harness.errors import UsageError
+from harness.errors import HarnessError, UsageError
 from harness.journal import Journal, Journaled
 from harness.judge.gate import EXIT_INTERRUPTED, EXIT_MACHINE
 from harness.records import Plan, Run
@@ -143,7 +143,12 @@ def _measured(job: Job, means: Means, earlier: Earlier, book: Book) -> int:
     if ended is None:
         end = {"run": replace(result, records=()), "fail_on": job.fail_on}
         ended, error = _done(lambda: means.journal.write("end", end))
-    write(result, job.folder)
+    try:
+        write(result, job.folder)
+    except (HarnessError, OSError) as failed:
+        if error is not None:
+            raise error from failed
+        raise
     tell(f"\n{summary_line(result)}\nreport: {job.folder / 'report.html'}")
     if error is not None:
         raise error

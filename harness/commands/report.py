@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
 
 from harness import report as rendering
 from harness import store
-from harness.errors import UsageError
+from harness.errors import HarnessError, UsageError
 from harness.journal import in_use
+from harness.records import Run
 
 
 def report(asked: argparse.Namespace) -> int:
@@ -24,7 +27,17 @@ def report(asked: argparse.Namespace) -> int:
         if unfinished and in_use(path):
             print(f"note: {path}: the run is still going on, this is what is known so far")
         elif unfinished:
-            store.write_run(run, path)
+            _keep(run, path, needed=folder == path)
         rendering.write(run, folder, against)
         print(f"report: {folder / 'report.html'}")
     return 0
+
+
+def _keep(run: Run, folder: Path, *, needed: bool) -> None:
+    """Write the run of a journal beside it; where the report goes elsewhere, a folder that takes nothing is told."""
+    try:
+        store.write_run(run, folder)
+    except HarnessError as error:
+        if needed:
+            raise
+        print(f"note: {error}; its journal stays what it is made from", file=sys.stderr)
