@@ -18,7 +18,7 @@ from harness.runner import client
 from harness.runner.client import Limits, WorkerFailed, WorkerProcess
 from harness.runner.duels import Match, duels
 from harness.runner.health import SickDevice
-from harness.runner.processes import with_descendants
+from harness.runner.processes import EXIT_S, with_descendants
 from harness.runner.runner import Settings
 from harness.store import read_run
 from harness.suites import load
@@ -56,9 +56,9 @@ def pids(mark: bytes = b"") -> set[int]:
     return found
 
 
-def gone(pid: int) -> bool:
+def gone(pid: int, patience_s: float = 15.0) -> bool:
     """Whether a process has ended, within a moment."""
-    for _ in range(100):
+    for _ in range(int(patience_s * 20)):
         try:
             if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
                 return True
@@ -285,3 +285,17 @@ def test_a_worker_that_was_killed_is_not_started_again(tmp_path):
 
     with pytest.raises(WorkerFailed, match="the run is ending"):
         worker.request("backend", name="fake")
+
+
+def test_a_worker_that_nobody_can_ask_any_more_ends_whatever_it_does(tmp_path):
+    """The kernel does not see this end: its parent lives."""
+    worker = WorkerProcess(tmp_path / "cache", tmp_path / "scratch", Limits(20), {})
+    worker.request("backend", name="fake")
+    process = worker._process
+    os.kill(process.pid, signal.SIGSTOP)  # as one that computes without end
+
+    process.stdin.close()
+
+    assert gone(process.pid, patience_s=EXIT_S + 10)
+    assert not worker.alive
+    worker.close()

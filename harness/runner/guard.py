@@ -27,8 +27,7 @@ def bind_to_parent() -> int:
         return guard
     try:
         _watch(worker)
-        if mark := os.environ.get(MARK):
-            end_marked(mark)
+        end_marked(os.environ.get(MARK, ""))
         if os.getpgrp() == worker:
             os.killpg(0, signal.SIGKILL)  # this process too
     finally:
@@ -40,8 +39,7 @@ def dismiss(guard: int) -> None:
 
     In this order: whoever asked for the worker may have been killed, and the kernel kills the worker any moment.
     """
-    if mark := os.environ.get(MARK):
-        end_marked(mark, (guard,))
+    end_marked(os.environ.get(MARK, ""), (guard,))
     with suppress(OSError):
         os.kill(guard, signal.SIGKILL)
         os.waitpid(guard, 0)

@@ -54,6 +54,8 @@ def end(process: subprocess.Popen[bytes], mark: str) -> int:
 def end_marked(mark: str, spared: Collection[int] = ()) -> None:
     """Kill what was started with this mark, whatever group it is in; this process and some others are spared."""
     wanted = f"{MARK}={mark}".encode()
+    if not mark:  # nothing was started
+        return
     for entry in _PROC.iterdir():
         if not entry.name.isdigit() or int(entry.name) in (os.getpid(), *spared):
             continue
@@ -68,7 +70,8 @@ def with_descendants(pid: int) -> list[int]:
     for one in found:  # grows on the way
         with suppress(OSError):
             for task in (_PROC / str(one) / "task").iterdir():
-                found += map(int, (task / "children").read_text("ascii").split())
+                children = map(int, (task / "children").read_text("ascii").split())
+                found += [child for child in children if child not in found]
     return found
 
 
