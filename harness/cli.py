@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
 from harness import __version__
+from harness.allowed import allowing
 from harness.errors import HarnessError, UsageError
+from harness.foreign import harmless_output
 
 EXIT_USAGE, EXIT_MACHINE, EXIT_INTERRUPTED = 2, 3, 130
 
@@ -19,14 +23,20 @@ EXIT_USAGE, EXIT_MACHINE, EXIT_INTERRUPTED = 2, 3, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return its exit status; errors meant for users show no traceback."""
     asked = parser().parse_args(arguments)
+    with harmless_output():
+        return _status(asked)
+
+
+def _status(asked: argparse.Namespace) -> int:
     try:
-        status: int = asked.command(asked)
+        with allowing(getattr(asked, "allow_code", ())):
+            status: int = asked.command(asked)
     except UsageError as error:
         return _tell(error, EXIT_USAGE)
     except HarnessError as error:
         return _tell(error, EXIT_MACHINE)
     except BrokenPipeError:  # whoever read the output had enough
-        sys.stdout = None  # nothing is flushed into the pipe on the way out
+        _drop_output()
         return EXIT_USAGE
     except OSError as error:
         status = EXIT_MACHINE if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO) else EXIT_USAGE
@@ -37,6 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     return status
+
+
+def _drop_output() -> None:
+    """What is still to be flushed on the way out goes nowhere."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _tell(error: HarnessError, status: int) -> int:
@@ -218,6 +234,7 @@ def _add_debug(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     debug.add_argument(
         "--time", type=_seconds, default=3600.0, metavar="S", help="begin no build after so long (default 3600)"
     )
+    _add_allow_code(debug)
     _add_root(debug)
     debug.set_defaults(command=_command("debug"))
 
@@ -249,6 +266,14 @@ def _add_environments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--environment", dest="environments", action="append", default=[], metavar="NAME=PYTHON",
         help="interpreter of an environment, instead of the one in the suite",
+    )  # fmt: skip
+    _add_allow_code(command)
+
+
+def _add_allow_code(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--allow-code", action="append", default=[], metavar="NAME",
+        help="let this code run: an installed metric by name, an interpreter or library that a suite names by path",
     )  # fmt: skip
 
 

@@ -9,17 +9,19 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness.allowed import allowing
 from harness.errors import HarnessError, UsageError
 from harness.pytest_items import (
     MACHINE_FAILED,
     HarnessWarning,
     SuiteFile,
+    allowed_code,
     folder_option,
     selected,
     shared,
@@ -53,6 +55,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME=PYTHON",
         help="interpreter of an environment, instead of the one in the suite",
     )
+    words = "let this code run: an installed metric by name, an interpreter or library that a suite names by path"
+    group.addoption("--harness-allow-code", action="append", default=[], metavar="NAME", help=words)
+    parser.addini("harness_allow_code", f"{words} (paths from the root folder)", type="linelist", default=[])
     group.addoption("--harness-timeout", type=_seconds, metavar="S", help="seconds a stage may take (default 600)")
     group.addoption(
         "--harness-retries", type=_whole, default=0, metavar="N", help="measure a case again after a crash and the like"
@@ -72,9 +77,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The mark with limits of one benchmark, which strict markers ask for."""
+    """The mark with limits of one benchmark, which strict markers ask for; and what code may run in this session."""
     words = "harness_gate(regression, floor_us): limits of a benchmark, where --harness-gate-benchmarks is given"
     config.addinivalue_line("markers", words)
+    if given := allowed_code(config):
+        session = ExitStack()
+        session.enter_context(allowing(given))
+        config.add_cleanup(session.close)
 
 
 def _folder(text: str) -> str:

@@ -17,6 +17,7 @@ import pytest
 from _pytest._code.code import ReprExceptionInfo, ReprFileLocation, ReprTracebackNative, TerminalRepr
 
 from harness.errors import HarnessError, SuiteError
+from harness.foreign import plain, shown
 
 if TYPE_CHECKING:
     from harness.journal import Journal
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from harness.runner.runner import Bench, Settings
 
 _LONG_OPTION = re.compile(
-    r"(?<![\w-])--(?=(artefacts|baselines|environment|keep-outputs|require|root|timeout|worker-memory)\b)"
+    r"(?<![\w-])--(?=(allow-code|artefacts|baselines|environment|keep-outputs|require|root|timeout|worker-memory)\b)"
 )
 _OUTPUT_OPTION = re.compile(r"(?<![\w-])-o(?![\w-])")
 MACHINE_FAILED = pytest.ExitCode.INTERNAL_ERROR
@@ -36,23 +37,37 @@ class HarnessWarning(pytest.PytestWarning):
     """A case that passes although its speed is not decided: no baseline yet, or too little evidence."""
 
 
+def _line(text: str) -> str:
+    """Foreign text as one line for a terminal."""
+    return shown(plain(text))
+
+
 class Blocked(Exception):
     """Cases whose status blocks."""
 
     def __init__(self, records: Sequence[Record]) -> None:
         self.records = tuple(records)
-        super().__init__("\n".join(f"{record.status}: {record.headline}" for record in records))
+        super().__init__("\n".join(f"{record.status}: {_line(record.headline)}" for record in records))
 
 
 def told(message: str) -> str:
-    """A message of the harness with its options as pytest has them."""
-    return _OUTPUT_OPTION.sub("--harness-output", _LONG_OPTION.sub("--harness-", message))
+    """A message of the harness for a terminal, with its options as pytest has them."""
+    return shown(_OUTPUT_OPTION.sub("--harness-output", _LONG_OPTION.sub("--harness-", message)))
 
 
 def folder_option(config: pytest.Config, name: str) -> Path | None:
     """The folder given with `--harness-NAME`."""
     given = config.getoption(f"harness_{name}")
     return Path(given) if given else None
+
+
+def allowed_code(config: pytest.Config) -> list[str]:
+    """What `--harness-allow-code` and the configuration file allow; a path in the file is from the root folder."""
+    written: list[str] = config.getini("harness_allow_code")
+    return [
+        *(str(config.rootpath / text) if "/" in text else text for text in written),
+        *config.getoption("harness_allow_code"),
+    ]
 
 
 class Shared:
@@ -199,7 +214,8 @@ class Shared:
     def _again(self) -> list[str]:
         """The options without which `harness run` does not find the interpreters."""
         given = self._config.getoption("harness_environment")
-        return [text for value in given for text in ("--environment", value)]
+        again = [text for value in given for text in ("--environment", value)]
+        return again + [text for value in allowed_code(self._config) for text in ("--allow-code", value)]
 
     def _keep(self, records: Iterable[Record]) -> None:
         from harness.journal import Journal
@@ -268,7 +284,8 @@ class SuiteItem(pytest.Item):
         """What blocks and why; errors that are no news about the harness's code have no traceback."""
         error = excinfo.value
         if isinstance(error, Blocked):
-            text = "\n".join((*_explained(error.records), "to run it alone:", *self._again(error.records)))
+            lines = (*_explained(error.records), "to run it alone:", *self._again(error.records))
+            text = shown("\n".join(lines))
         elif isinstance(error, HarnessError | HarnessWarning):
             text = told(str(error))
         else:
@@ -283,6 +300,7 @@ class SuiteItem(pytest.Item):
         given = ((name, folder_option(self.config, name)) for name in ("baselines", "root"))
         options = [f"--harness-{name}={folder}" for name, folder in given if folder]
         options += [f"--harness-environment={value}" for value in self.config.getoption("harness_environment")]
+        options += [f"--harness-allow-code={value}" for value in self.config.getoption("harness_allow_code")]
         yield f"  {shlex.join(['pytest', *options, f'{self._place.file}::{self.name}'])}"
 
 
@@ -307,11 +325,11 @@ class CaseItem(SuiteItem):
         if record.status in BLOCKING:
             raise Blocked([record])
         if record.status == "skipped":
-            raise pytest.skip.Exception(record.headline, _use_item_location=True)
+            raise pytest.skip.Exception(_line(record.headline), _use_item_location=True)
         if record.status == "acknowledged":
-            pytest.xfail(record.headline)
+            pytest.xfail(_line(record.headline))
         if record.status in ("new", "inconclusive"):
-            self.warn(HarnessWarning(f"{record.status}: {record.headline}"))
+            self.warn(HarnessWarning(f"{record.status}: {_line(record.headline)}"))
 
 
 class BaselineItem(SuiteItem):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import stat
 from pathlib import Path
 
+LARGEST_BYTES = 8 * 2**20
+"""A larger file is no suite."""
 ROOT_MARKS = (".git", "pyproject.toml")
 SUFFIXES = (".yaml", ".yml")
 _SUITE_LINE = re.compile(rb"""^(\xef\xbb\xbf)?(suite|"suite"|'suite')[ \t]*:(\s|$)""", re.MULTILINE)
@@ -15,10 +18,18 @@ _HELM_UNITTEST = re.compile(rb"^[ \t-]*asserts[ \t]*:", re.MULTILINE)
 def is_suite(path: Path) -> bool:
     """Whether a file has a top-level `suite:` line; a quick look, not a parse."""
     try:
-        data = path.read_bytes()
+        data = head(path)
     except OSError:
         return False
     return bool(_SUITE_LINE.search(data)) and not _HELM_UNITTEST.search(data)
+
+
+def head(path: Path) -> bytes:
+    """A file up to one byte more than a suite may have; OSError for what cannot be read, a pipe or a device too."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(0, "is no file")
+    with path.open("rb") as stream:
+        return stream.read(LARGEST_BYTES + 1)
 
 
 def root_above(folder: Path) -> Path:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
 import onnx
 import pytest
 
+from harness.allowed import VARIABLE
 from harness.errors import CaseError
 from harness.judge.latency import Accepted, judge_latency
 from harness.judge.launches import FEWEST
@@ -79,7 +81,10 @@ def new(folder: Path) -> Record:
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
+    """A working folder in which the interpreters that its suites name may run."""
     monkeypatch.chdir(tmp_path)
+    programs = (sys.executable, tmp_path / "slow-python", tmp_path / "dies")
+    monkeypatch.setenv(VARIABLE, shlex.join(map(str, programs)))
     return tmp_path
 
 

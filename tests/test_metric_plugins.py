@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ def evenness(moments):
 SIGNS = Metric("sign_changes", "", "lower", sign_changes, of="values")
 EVEN = Metric("evenness", "", "higher", evenness, of="moments", on_request=True)
 """
+BOTH = ("sign_changes", "evenness")
 
 
 def distribution(folder: Path, code: str, **entries: str) -> Path:
@@ -42,9 +44,11 @@ def harness(tmp_path):
     site = tmp_path / "site"
     site.mkdir()
 
-    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "PYTHONPATH": str(site), "TRT_HARNESS_LOCKS": str(tmp_path / "locks")}
-        command = [sys.executable, "-m", "harness", *map(str, arguments)]
+    def run(*arguments: object, allow: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+        path = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, "PYTHONPATH": path, "TRT_HARNESS_LOCKS": str(tmp_path / "locks")}
+        options = [text for name in allow for text in ("--allow-code", name)]
+        command = [sys.executable, "-m", "harness", *map(str, arguments), *options]
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
     return run
@@ -63,8 +67,8 @@ def test_limits_on_metrics_of_ones_own_are_checked_measured_and_judged(tmp_path,
     distribution(tmp_path / "site", GOOD, sign_changes="SIGNS", evenness="EVEN")
     path = suite(tmp_path, "sign_changes_max: 0, evenness_min: 1.5")
 
-    assert harness("check", path).returncode == 0
-    done = harness("run", path, "-o", tmp_path / "out", "--artefacts", tmp_path / "cache")
+    assert harness("check", path, allow=BOTH).returncode == 0
+    done = harness("run", path, "-o", tmp_path / "out", "--artefacts", tmp_path / "cache", allow=BOTH)
 
     assert done.returncode == 1, done.stderr
     (record,) = read_run(tmp_path / "out").records
@@ -75,7 +79,8 @@ def test_limits_on_metrics_of_ones_own_are_checked_measured_and_judged(tmp_path,
 
 def test_metrics_on_request_are_not_measured_unasked(tmp_path, harness):
     distribution(tmp_path / "site", GOOD, sign_changes="SIGNS", evenness="EVEN")
-    harness("run", suite(tmp_path, "max_abs: 0"), "-o", tmp_path / "out", "--artefacts", tmp_path / "cache")
+    path = suite(tmp_path, "max_abs: 0")
+    harness("run", path, "-o", tmp_path / "out", "--artefacts", tmp_path / "cache", allow=BOTH)
 
     metrics = {m.metric for m in read_run(tmp_path / "out").records[0].measurements}
 
@@ -90,7 +95,29 @@ def test_a_metric_that_is_not_installed_is_an_unknown_limit(tmp_path, harness):
 def test_the_limits_of_the_wrong_side_are_unknown(tmp_path, harness):
     distribution(tmp_path / "site", GOOD, sign_changes="SIGNS")
 
-    assert "did you mean 'sign_changes_max'?" in harness("check", suite(tmp_path, "sign_changes_min: 0")).stderr
+    done = harness("check", suite(tmp_path, "sign_changes_min: 0"), allow=["sign_changes"])
+
+    assert "did you mean 'sign_changes_max'?" in done.stderr
+
+
+def test_a_metric_that_the_command_line_does_not_allow_is_never_imported(tmp_path, harness):
+    distribution(tmp_path / "site", "raise SystemExit('imported')", sign_changes="SIGNS")
+    path = suite(tmp_path, "max_abs: 0")
+
+    assert harness("run", path, "-o", tmp_path / "out", "--artefacts", tmp_path / "cache").returncode == 0
+    done = harness("check", suite(tmp_path, "sign_changes_max: 0"))
+
+    assert done.returncode == 2
+    assert "runs only where the command line allows it: --allow-code sign_changes" in done.stderr
+
+
+def test_a_name_that_no_distribution_brings_is_told(tmp_path, harness):
+    distribution(tmp_path / "site", GOOD, sign_changes="SIGNS")
+
+    done = harness("check", suite(tmp_path, "max_abs: 0"), allow=["sing_changes"])
+
+    assert done.returncode == 2
+    assert "no installed distribution brings a metric of that name, did you mean 'sign_changes'?" in done.stderr
 
 
 def test_help_looks_for_no_metrics(tmp_path, harness):
@@ -117,7 +144,7 @@ PRELUDE = "from harness.metrics.base import Metric\nmeasure = lambda *_: 0.0\n"
 def test_a_metric_that_cannot_be_used_is_one_clear_error(tmp_path, harness, code, words):
     distribution(tmp_path / "site", code, mine="MINE")
 
-    done = harness("check", suite(tmp_path, "max_abs: 0"))
+    done = harness("check", suite(tmp_path, "max_abs: 0"), allow=["mine"])
 
     assert done.returncode == 2
     assert (
@@ -130,13 +157,16 @@ def test_a_metric_that_cannot_be_used_is_one_clear_error(tmp_path, harness, code
 def test_a_metric_with_the_name_of_another_is_refused(tmp_path, harness):
     distribution(tmp_path / "site", PRELUDE + "MINE = Metric('cosine', '', 'higher', measure)", cosine="MINE")
 
-    assert "has the name of another metric or limit" in harness("check", suite(tmp_path, "max_abs: 0")).stderr
+    done = harness("check", suite(tmp_path, "max_abs: 0"), allow=["cosine"])
+
+    assert "has the name of another metric or limit" in done.stderr
 
 
 def test_a_metric_that_fails_is_an_error_of_the_case_that_names_it(tmp_path, harness):
     distribution(tmp_path / "site", PRELUDE + "MINE = Metric('mine', '', 'lower', lambda r, c: 1 / 0)", mine="MINE")
 
-    harness("run", suite(tmp_path, "max_abs: 0"), "-o", tmp_path / "out", "--artefacts", tmp_path / "cache")
+    path = suite(tmp_path, "max_abs: 0")
+    harness("run", path, "-o", tmp_path / "out", "--artefacts", tmp_path / "cache", allow=["mine"])
 
     (record,) = read_run(tmp_path / "out").records
     assert record.error.kind == "input"
@@ -149,6 +179,7 @@ def test_the_example_of_the_documentation_runs_as_it_stands(tmp_path, harness):
     example = text.partition("```python\n")[2].partition("```")[0]
     distribution(tmp_path / "site", example, sign_changes="SIGN_CHANGES")
 
-    done = harness("run", suite(tmp_path, "sign_changes_max: 0"), "-o", tmp_path / "out", "--artefacts", tmp_path / "c")
+    path = suite(tmp_path, "sign_changes_max: 0")
+    done = harness("run", path, "-o", tmp_path / "out", "--artefacts", tmp_path / "c", allow=["sign_changes"])
 
     assert done.returncode == 0, done.stderr

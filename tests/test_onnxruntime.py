@@ -236,12 +236,13 @@ def test_a_twin_that_took_too_long_is_a_check_of_its_own_that_says_so(folder, mo
     ],
 )
 def test_a_library_of_custom_operators_that_cannot_be_used_is_named(folder, capsys, content, status, words):
+    option = ("--allow-code", folder / "ops.so")
     if content is not None:
         (folder / "ops.so").write_bytes(content)
     path = suite(folder)
     path.write_text(path.read_text().replace("{threads: 1}", "{custom_ops: [ops.so]}"))
 
-    assert harness(folder, "run", path, "-o", "out") == status
+    assert harness(folder, "run", path, "-o", "out", *option) == status
 
     told = capsys.readouterr().err if status == 2 else record(folder).error.message
     assert words in told

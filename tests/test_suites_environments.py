@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
 import pytest
 
+from harness.allowed import VARIABLE
 from harness.errors import SuiteError, UsageError
 from harness.records import Interpreter, Plan
 from harness.suites import load
 from toy import fake_suite, harness
+
+
+@pytest.fixture(autouse=True)
+def _allowed(tmp_path, monkeypatch):
+    monkeypatch.setenv(VARIABLE, shlex.join([sys.executable, str(tmp_path / "python")]))
 
 
 def suite(folder: Path, environments: str, backends: str = "fake@old", more: str = "") -> Path:

@@ -86,7 +86,8 @@ def _same_places(asked: argparse.Namespace) -> list[str]:
     """The options that a rerun of one case needs to find the same files."""
     given = (("--root", asked.root), ("--baselines", asked.baselines), ("--artefacts", asked.artefacts))
     named = [text for name, value in given if value for text in (name, str(value))]
-    return named + [text for value in asked.environments for text in ("--environment", value)]
+    named += [text for value in asked.environments for text in ("--environment", value)]
+    return named + [text for value in asked.allow_code for text in ("--allow-code", value)]
 
 
 def loaded(asked: argparse.Namespace) -> list[Plan]:

@@ -1,6 +1,7 @@
 """Metrics of installed distributions: entry points of the group `trt_harness.metrics`, each a `Metric`.
 
-They are looked for when suites are checked or outputs compared, and never before.
+They are looked for when suites are checked or outputs compared, and never before; only those that the command line
+allows by name are imported.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import InputError, UsageError
+from harness.allowed import OPTION, names
+from harness.errors import InputError, UsageError, did_you_mean
 from harness.metrics import ELEMENTWISE, LIMITS, METRICS, SETTINGS
 
 if TYPE_CHECKING:
@@ -22,10 +24,33 @@ GROUP = "trt_harness.metrics"
 
 
 @cache
+def declared() -> tuple[str, ...]:
+    """The names of all metrics that installed distributions bring; nothing is imported for it."""
+    return tuple(sorted({entry.name for entry in entry_points(group=GROUP)}))
+
+
 def installed() -> Mapping[str, Metric]:
-    """Metrics of installed distributions by name; UsageError names one that cannot be used, and why."""
+    """Metrics that are installed and allowed, by name; UsageError names one that cannot be used, and why."""
+    wanted = names()
+    return _loaded(wanted) if wanted else {}
+
+
+def require_installed() -> None:
+    """UsageError where a metric is allowed that nothing brings, or that cannot be used."""
+    for name in sorted(names().difference(declared())):
+        raise UsageError(
+            f"{OPTION} {name}: no installed distribution brings a metric of that name{did_you_mean(name, declared())} "
+            "(a file is written with a slash, ./name)"
+        )
+    installed()
+
+
+@cache
+def _loaded(wanted: frozenset[str]) -> Mapping[str, Metric]:
     metrics: dict[str, Metric] = {}
     for entry in entry_points(group=GROUP):
+        if entry.name not in wanted:
+            continue
         try:
             metric = entry.load()
         except Exception as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from harness.errors import Problem, SuiteError
+from harness.metrics.plugins import require_installed
 from harness.records import Location, Plan
 from harness.suitefile import is_suite
 from harness.suites.check import check, schema
@@ -32,6 +33,7 @@ def load(paths: Sequence[Path], root: Path | None = None, pythons: Mapping[str, 
     `pythons` are interpreters by the name of their environment, which come before those in the files. Raises
     SuiteError with every problem of every file, and UsageError when a path is wrong.
     """
+    require_installed()
     plans: list[Plan] = []
     problems: list[Problem] = []
     for path in suite_files(paths):

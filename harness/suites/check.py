@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -12,7 +13,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import ErrorDetails, core_schema
 
 from harness.errors import Problem, did_you_mean
-from harness.suites.document import Document, KeyPath
+from harness.suites.document import Document, Key, KeyPath
 from harness.suites.entries import SuiteEntry
 from harness.suites.places import Places
 
@@ -26,6 +27,8 @@ _KINDS = {
     "model_type": "a mapping",
     "model_attributes_type": "a mapping",
 }
+MAX_PROBLEMS = 1000
+"""Mistakes against the format that are told of one file."""
 _NEEDED = frozenset({"name", "source", "sha256", "shapes", "profile"})
 """Keys of a model without which its other keys cannot be checked against each other."""
 
@@ -88,15 +91,19 @@ def _valid_part(
     wrong = {error["loc"][:3] for error in errors}
     if any(loc == ("models",) or loc[0] == "defaults" for loc in wrong):
         return None, ()
-    models = {index: _without(model, index, wrong) for index, model in enumerate(data["models"])}
+    of_model: dict[Key, set[KeyPath]] = defaultdict(set)
+    for loc in wrong:
+        if loc[0] == "models":
+            of_model[loc[1]].add(loc)
+    models = {index: _without(model, of_model[index]) for index, model in enumerate(data["models"])}
     kept = {index: model for index, model in models.items() if model is not None}
-    top = {key: value for key, value in data.items() if not any(loc[0] == key for loc in wrong)}
+    bad = {loc[0] for loc in wrong}
+    top = {key: value for key, value in data.items() if key not in bad}
     rest = {"suite": "unnamed", **top, "models": list(kept.values())}
     return _validated(rest, places)[0], tuple(kept)
 
 
-def _without(model: Any, index: int, wrong: set[KeyPath]) -> Mapping[str, Any] | None:
-    mine = {loc for loc in wrong if loc[:2] == ("models", index)}
+def _without(model: Any, mine: set[KeyPath]) -> Mapping[str, Any] | None:
     keys = {loc[2] for loc in mine if len(loc) > 2}
     if len(keys) < len(mine) or keys & _NEEDED:
         return None
@@ -117,7 +124,7 @@ def _twins(document: Document, data: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _translated(document: Document, errors: Sequence[ErrorDetails]) -> Iterator[Problem]:
     told = {problem.path for problem in document.problems}
-    for error in errors:
+    for error in errors[:MAX_PROBLEMS]:
         loc = error["loc"]
         path = loc[:-1] if loc[-1:] == ("[key]",) else loc
         at_key = path != loc or error["type"] == "extra_forbidden"
@@ -136,15 +143,17 @@ def _message(error: ErrorDetails, path: KeyPath) -> str:
     if kind == "value_error":
         return str(context["error"])
     if kind in ("too_short", "too_long"):
-        return _length(context)
+        return _length(context, error["input"])
     # what is left are pydantic's own sentences, such as "Input should be greater than 0"
     text = _KINDS.get(kind) or error["msg"].removeprefix("Input should be ").replace("True", "true")
     return f"must be {text}, not {_shown(error['input'])}"
 
 
-def _length(context: Mapping[str, Any]) -> str:
+def _length(context: Mapping[str, Any], value: Any) -> str:
     if context["actual_length"] == 0:
         return "is empty"
+    if isinstance(value, dict):
+        return f"has {len(value)} keys: {context['max_length']} are the most"
     wanted = context.get("min_length", context.get("max_length"))
     return f"must have {wanted} items, not {context['actual_length']}"
 

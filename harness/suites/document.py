@@ -24,13 +24,16 @@ from harness.errors import Problem
 MAX_NODES = 1_000_000
 """Values in one file with all aliases written out; more is an alias bomb."""
 MAX_DEPTH = 60
+MAX_PROBLEMS = 1000
+"""Mistakes of the YAML after which the rest of a file is not read."""
 
 Key = str | int
 KeyPath = tuple[Key, ...]
 
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-_INT = re.compile(r"[-+]?[0-9]{1,4000}|0o[0-7]{1,4000}|0x[0-9a-fA-F]{1,4000}")
+_INT = re.compile(r"[-+]?[0-9]{1,4000}|0o[0-7]{1,4000}|0x[0-9a-fA-F]{1,3000}")
+"""No longer than what Python prints again."""
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _SPECIAL = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _BASES = {"0o": 8, "0x": 16}
@@ -139,6 +142,9 @@ class _Builder:
             line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
             message = f"not valid YAML: {getattr(error, 'reason', error)}"
             raise _Unreadable(Problem(self.label, line, column, "", message)) from error
+        except (ValueError, OverflowError) as error:  # an escape such as "\UFFFFFFFF", which the parser does not place
+            message = f"not valid YAML: it holds an escape that is no character ({error})"
+            raise _Unreadable(Problem(self.label, 1, 1, "", message)) from error
 
     def _node(self, event: Any, path: KeyPath) -> Node:
         if isinstance(event, AliasEvent):
@@ -212,6 +218,8 @@ class _Builder:
 
     def _report(self, event: Any, path: KeyPath, message: str) -> None:
         self.problems.append(Problem(self.label, *_place(event), path_text(path), message))
+        if len(self.problems) >= MAX_PROBLEMS:
+            raise self._stop(event, f"holds {MAX_PROBLEMS} mistakes: the rest of the file was not read")
 
     def _stop(self, event: Any, message: str) -> _Unreadable:
         return _Unreadable(Problem(self.label, *_place(event), "", message))

@@ -17,11 +17,13 @@ from harness.suites.fields import (
     OnnxFile,
     Percent,
     Precision,
+    Rows,
     Sha256,
     Size,
     Slice,
     Sources,
     Strict,
+    SuiteName,
     TensorFile,
     Text,
     growing,
@@ -36,9 +38,11 @@ INPUT_KINDS = ("file", "normal", "uniform", "integers", "ones", "zeros")
 _SEEDED = ("normal", "uniform", "integers")
 
 Range = Annotated[list[float], Field(min_length=2, max_length=2), AfterValidator(ordered)]
-IntegerRange = Annotated[list[int], Field(min_length=2, max_length=2), AfterValidator(ordered)]
+IntegerRange = Annotated[
+    list[Annotated[int, Field(ge=-(2**63), le=2**64)]], Field(min_length=2, max_length=2), AfterValidator(ordered)
+]
 Profile = Annotated[list[Size], Field(min_length=3, max_length=3), AfterValidator(growing)]
-Shape = Annotated[dict[IdPart, Size], Field(min_length=1)]
+Shape = Annotated[dict[IdPart, Size], Field(min_length=1, max_length=64)]
 Positive = Annotated[float, Field(gt=0)]
 
 
@@ -55,7 +59,7 @@ class InputEntry(Choice):
     integers: IntegerRange | None = Field(None, description="[low, high), whole numbers.")
     ones: Literal[True] | None = Field(None, description="All elements are 1.")
     zeros: Literal[True] | None = Field(None, description="All elements are 0.")
-    seed: int = Field(InputSpec.seed, ge=0, description="Seed of normal, uniform and integers.")
+    seed: int = Field(InputSpec.seed, ge=0, le=2**63 - 1, description="Seed of normal, uniform and integers.")
 
     def kind(self) -> str:
         """Which of the kinds it is."""
@@ -101,7 +105,7 @@ class CalibrationEntry(Strict):
 
     file: TensorFile = Field(description="A .npz, .npy or .pb file.")
     key: Text | None = Field(None, description="Array of an .npz file.")
-    samples: Size = Field(Calibration.samples, description="Rows to take.")
+    samples: Rows = Field(Calibration.samples, description="Rows to take.")
     input: Text | None = Field(None, description="The model input it feeds; needed when there are several.")
 
 
@@ -195,7 +199,7 @@ class FidelityEntry(Strict):
 
     enabled: bool = Field(FidelityPlan.enabled, description="false: only the limits of `accuracy` decide.")
     required: bool = Field(FidelityPlan.required, description="true: a case whose twin cannot be made fails.")
-    samples: Size = Field(FidelityPlan.samples, description="Rows to compare at least, where inputs are random.")
+    samples: Rows = Field(FidelityPlan.samples, description="Rows to compare at least, where inputs are random.")
     members: Annotated[int, Field(ge=3, le=64)] = Field(FidelityPlan.members, description="Noisy evaluations.")
     budget_s: float = Field(FidelityPlan.budget_s, gt=0, description="Seconds for the twin and its noise.")
     slack: float = Field(FidelityPlan.slack, gt=0, description="Multiplies the limits.")
@@ -228,7 +232,7 @@ class Settings(Strict):
     shapes: Annotated[list[Shape], Field(min_length=1), AfterValidator(unique)] | None = Field(
         None, description="Values of the symbolic dimensions; one case per entry."
     )
-    profile: Annotated[dict[IdPart, Profile], Field(min_length=1)] | None = Field(
+    profile: Annotated[dict[IdPart, Profile], Field(min_length=1, max_length=64)] | None = Field(
         None, description="TensorRT [min, opt, max] by dimension; default: smallest, last and largest of shapes."
     )
     inputs: dict[Text, InputEntry] = Field({}, description="By input tensor; the others are seeded random.")
@@ -291,10 +295,10 @@ class EnvironmentEntry(Strict):
 class SuiteEntry(Strict):
     """A suite of trt-harness: models x backends x precisions x shapes, one case each."""
 
-    suite: IdPart = Field(description="First part of every case id.")
+    suite: SuiteName = Field(description="First part of every case id.")
     tags: list[Text] = Field([], description="Tags of all cases, for -k.")
     environments: dict[IdPart, EnvironmentEntry] = Field(
-        {}, description="Name to interpreter; 'default' is the one that runs the harness."
+        {}, max_length=64, description="Name to interpreter; 'default' is the one that runs the harness."
     )
     defaults: Settings | None = Field(None, description="What holds for every model that does not set it itself.")
     models: Annotated[list[ModelEntry], Field(min_length=1, description="The models; one case per combination.")]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.allowed import option, permits
 from harness.errors import Problem, did_you_mean
 from harness.records import DEFAULT_ENVIRONMENT, Interpreter
 from harness.suites.document import Document, KeyPath
@@ -45,44 +46,58 @@ def interpreters(suite: SuiteEntry, places: Places) -> dict[str, Interpreter]:
 
 def _path(entry: EnvironmentEntry, places: Places) -> str | None:
     try:
-        return interpreter(places.folder, entry.python) if entry.python else None
+        return _allowed(places, entry.python) if entry.python else None
     except ValueError:
         return None
 
 
+def _allowed(places: Places, text: str) -> str:
+    """The interpreter that a suite names; ValueError also where the command line does not allow it."""
+    path = interpreter(places.folder, text)
+    if not permits(path):
+        raise ValueError(
+            f"'{text}' is a program, which runs only where the command line allows it: {option(path)}, "
+            "or --environment NAME=PYTHON"
+        )
+    return path
+
+
 def wrong(suite: SuiteEntry, document: Document, places: Places) -> Iterator[Problem]:
     """Interpreters that are not there, and environments to compare with that do not exist."""
-    names = _names(document)
+    known = names(document)
     for name, entry in suite.environments.items():
         path: KeyPath = ("environments", name)
         try:
             if name == DEFAULT_ENVIRONMENT and entry.python:
                 raise ValueError(f"{OWN}: it has no path")
             if entry.python and name not in places.pythons:
-                interpreter(places.folder, entry.python)
+                _allowed(places, entry.python)
         except ValueError as error:
             yield document.problem((*path, "python"), str(error))
         if entry.against == name:
             yield document.problem((*path, "against"), f"'{name}' cannot be compared with itself")
-        elif entry.against is not None and entry.against not in names:
-            unknown = f"unknown environment '{entry.against}'{did_you_mean(entry.against, names)}"
-            yield document.problem((*path, "against"), unknown)
+        elif entry.against is not None and entry.against not in known:
+            words = f"unknown environment '{entry.against}'{did_you_mean(entry.against, known)}"
+            yield document.problem((*path, "against"), words)
 
 
-def unknown(document: Document, value: str) -> str | None:
-    """Why `backend@environment` names no environment of the file; None where it does, or names none at all."""
+def unknown(known: frozenset[str], value: str) -> str | None:
+    """Why `backend@environment` names no environment of the file; None where it does, or names none at all.
+
+    `known` are the `names` of the file.
+    """
     _, mark, name = value.partition("@")
     if not mark:
         return None
     if name == DEFAULT_ENVIRONMENT:
         return f"{OWN}: leave '@{name}' out"
-    names = _names(document) - {DEFAULT_ENVIRONMENT}
-    if name in names:
+    if name in known:
         return None
-    return f"unknown environment '{name}'{did_you_mean(name, names) or '; the suite has no environments'}"
+    others = known - {DEFAULT_ENVIRONMENT}
+    return f"unknown environment '{name}'{did_you_mean(name, others) or '; the suite has no environments'}"
 
 
-def _names(document: Document) -> frozenset[str]:
+def names(document: Document) -> frozenset[str]:
     """What the file calls environments, whether they are right or not."""
     data: Any = document.root.value if document.root else None
     told = data.get("environments") if isinstance(data, Mapping) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import chain, islice, product
 
 from harness.errors import Problem
 from harness.records import DEFAULT_ENVIRONMENT, Case, Interpreter, Location, Plan, Source
@@ -17,6 +17,12 @@ from harness.suites.entries import ExcludeEntry, ModelEntry, SuiteEntry
 from harness.suites.limits import limits_at, output_limits_at
 from harness.suites.merge import with_defaults
 from harness.suites.places import Found, Places
+
+MAX_CASES = 100_000
+"""Cases that one file may make; a few lines can multiply to any number."""
+LONGEST_SHAPE = 200
+MAX_PROBLEMS = 1000
+"""Problems of this kind that are told of one file."""
 
 
 @dataclass(frozen=True)
@@ -42,20 +48,43 @@ def expand(checked: Checked, places: Places) -> tuple[list[Plan], list[Problem]]
     suite = checked.suite
     if suite is None:
         return [], []
-    plans: list[Plan] = []
-    problems = list(environments.wrong(suite, checked.document, places))
-    here = environments.interpreters(suite, places)
-    against = {name: here.get(entry.against or "") for name, entry in suite.environments.items()}
-    for index, entry in zip(checked.indices, suite.models, strict=True):
-        merged = with_defaults(entry, suite.defaults)
-        model = _Model(checked.document, index, merged, "reference" in entry.model_fields_set)
-        wrong = [*_uncovered(model), *_not_stored(model), *_nowhere(model)]
-        problems += wrong
-        if not wrong:
-            plans += [plan for found in merged.source for plan in _cases(_template(suite, model, found), merged, found)]
+    models = [
+        _Model(checked.document, index, with_defaults(entry, suite.defaults), "reference" in entry.model_fields_set)
+        for index, entry in zip(checked.indices, suite.models, strict=True)
+    ]
+    problems = list(islice(_wrong(suite, checked.document, models, places), MAX_PROBLEMS))
     if problems:
         return [], problems
+    here = environments.interpreters(suite, places)
+    against = {name: here.get(entry.against or "") for name, entry in suite.environments.items()}
+    plans = [
+        plan
+        for model in models
+        for found in model.entry.source
+        for plan in _cases(_template(suite, model, found), model.entry, found)
+    ]
     return [_placed(plan, here, against) for plan in plans], []
+
+
+def _wrong(suite: SuiteEntry, document: Document, models: Sequence[_Model], places: Places) -> Iterator[Problem]:
+    """Everything that is wrong with keys taken together."""
+    yield from environments.wrong(suite, document, places)
+    known = environments.names(document)
+    for model in models:
+        yield from chain(_uncovered(model), _not_stored(model), _nowhere(model, known), _too_long(model))
+    yield from _too_many(models)
+
+
+def _too_many(models: Sequence[_Model]) -> Iterator[Problem]:
+    """The model with which the file makes more cases than one may."""
+    made = 0
+    for model in models:
+        entry = model.entry
+        shapes = len(entry.shapes or [{}]) + entry.shape_fuzz
+        made += len(entry.source) * len(entry.backends) * len(entry.precisions) * shapes
+        if made > MAX_CASES:
+            yield model.document.problem(("models", model.index), f"makes more than {MAX_CASES} cases of this file")
+            return
 
 
 def _placed(plan: Plan, here: Mapping[str, Interpreter], against: Mapping[str, Interpreter | None]) -> Plan:
@@ -63,13 +92,13 @@ def _placed(plan: Plan, here: Mapping[str, Interpreter], against: Mapping[str, I
     return replace(plan, interpreter=here.get(name, Interpreter(name)), against=against.get(name))
 
 
-def _nowhere(model: _Model) -> Iterator[Problem]:
+def _nowhere(model: _Model, known: frozenset[str]) -> Iterator[Problem]:
     """Backends and exclusions in environments that the file does not have."""
     for position, value in enumerate(model.entry.backends):
-        if words := environments.unknown(model.document, value):
+        if words := environments.unknown(known, value):
             yield model.problem("backends", words, position)
     for position, entry in enumerate(model.entry.exclude):
-        if words := environments.unknown(model.document, entry.backend or ""):
+        if words := environments.unknown(known, entry.backend or ""):
             yield model.problem("exclude", words, position, "backend")
 
 
@@ -83,6 +112,16 @@ def _uncovered(model: _Model) -> Iterator[Problem]:
                 message = f"'{name}' spans {low} to {high} and leaves out {value}, which shapes asks for{unset}"
                 yield model.problem("profile", message)
                 break
+
+
+def _too_long(model: _Model) -> Iterator[Problem]:
+    """Shapes whose part of the id is too long for the name of a folder."""
+    largest: dict[str, int] = {name: high for name, (_, _, high) in (model.entry.profile or {}).items()}
+    for name, value in (pair for shape in model.entry.shapes or [] for pair in shape.items()):
+        largest[name] = max(value, largest.get(name, value))
+    if len(_name(largest, largest)) > LONGEST_SHAPE:
+        message = f"makes a part of case ids that is longer than {LONGEST_SHAPE} characters: it becomes a folder's name"
+        yield model.problem("shapes", message)
 
 
 def _not_stored(model: _Model) -> Iterator[Problem]:

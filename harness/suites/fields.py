@@ -18,14 +18,13 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from harness.allowed import option, permits
 from harness.backends import BACKENDS
 from harness.errors import did_you_mean
 from harness.metrics import TASKS
 from harness.records import PRECISIONS
-from harness.suites.places import Found, Places, sources
+from harness.suites.places import NAME, Found, Places, id_part, sources
 
-LONGEST_NAME = 100
-NAME = re.compile(r"[A-Za-z0-9._+-]+")
 TENSOR_FILES = (".npz", ".npy", ".pb")
 
 
@@ -64,14 +63,10 @@ def known(kind: str, names: Collection[str]) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _id_part(value: str) -> str:
-    if len(value) > LONGEST_NAME:
-        raise ValueError(f"is {len(value)} characters long: {LONGEST_NAME} are the most, it becomes a file name")
-    if value and not value.strip("."):
-        raise ValueError(f"'{value}' cannot be part of a case id: it would be a folder")
-    if not NAME.fullmatch(value):
-        raise ValueError(f"'{value}' cannot be part of a case id: use letters, digits and . _ + -")
-    return value
+def _suite_name(value: str) -> str:
+    if value.startswith("."):
+        raise ValueError(f"'{value}' begins with a dot: it becomes the name of a file, which would be hidden")
+    return id_part(value)
 
 
 def _not_empty(value: str) -> str:
@@ -82,9 +77,12 @@ def _not_empty(value: str) -> str:
 
 def unique(values: list[Any]) -> list[Any]:
     """The list itself; ValueError names an item that stands in it twice."""
-    for index, value in enumerate(values):
-        if value in values[:index]:
+    seen = set()
+    for value in values:
+        key = frozenset(value.items()) if isinstance(value, dict) else value
+        if key in seen:
             raise ValueError(f"holds {_short(value)} twice")
+        seen.add(key)
     return values
 
 
@@ -140,6 +138,13 @@ def _file(*suffixes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _library(text: str, info: ValidationInfo) -> str:
+    path = _places(info).file(text, (".so", ".dylib", ".dll"))
+    if not permits(path):
+        raise ValueError(f"'{text}' is code, which runs only where the command line allows it: {option(path)}")
+    return path
+
+
 def _sources(value: Any, info: ValidationInfo) -> tuple[Found, ...]:
     if not isinstance(value, str) or not value:
         raise ValueError("must be text: an ONNX file, a folder, a glob or an https:// address")
@@ -161,13 +166,18 @@ def _backend_in(value: str) -> str:
     if backend not in BACKENDS:
         raise ValueError(f"unknown backend '{backend}'{did_you_mean(backend, BACKENDS)}")
     if mark:
-        _id_part(environment)
+        id_part(environment)
     return value
 
 
 _ENUM = {"type": "string", "enum": list(BACKENDS)}
 
-IdPart = Annotated[str, AfterValidator(_id_part), WithJsonSchema({"type": "string", "pattern": f"^{NAME.pattern}$"})]
+IdPart = Annotated[str, AfterValidator(id_part), WithJsonSchema({"type": "string", "pattern": f"^{NAME.pattern}$"})]
+SuiteName = Annotated[
+    str,
+    AfterValidator(_suite_name),
+    WithJsonSchema({"type": "string", "pattern": f"^(?!\\.){NAME.pattern}$"}),
+]
 Text = Annotated[str, AfterValidator(_not_empty), WithJsonSchema({"type": "string", "minLength": 1})]
 Backend = Annotated[str, known("backend", BACKENDS), _enum(BACKENDS)]
 BackendIn = Annotated[
@@ -181,7 +191,7 @@ TaskMetric = Annotated[str, known("task metric", TASKS), _enum(TASKS)]
 TensorFile = Annotated[str, _file(*TENSOR_FILES)]
 ArchiveFile = Annotated[str, _file(".npz")]
 OnnxFile = Annotated[str, _file(".onnx")]
-LibraryFile = Annotated[str, _file(".so", ".dylib", ".dll")]
+LibraryFile = Annotated[str, AfterValidator(_library)]
 ScriptFile = Annotated[str, _file(".yaml", ".yml")]
 Percent = Annotated[float, PlainValidator(_percent, json_schema_input_type=float | str)]
 Sources = Annotated[tuple[Found, ...], PlainValidator(_sources, json_schema_input_type=str)]
@@ -191,4 +201,6 @@ Slice = Annotated[
     Field(min_length=2, max_length=3),
     AfterValidator(_step),
 ]
-Size = Annotated[int, Field(ge=1)]
+Size = Annotated[int, Field(ge=1, le=2**63 - 1)]
+Rows = Annotated[int, Field(ge=1, le=1_000_000)]
+"""Rows that are all held at once."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness.errors import Problem, SuiteError, UsageError
-from harness.suitefile import SUFFIXES, is_suite, root_above
+from harness.suitefile import LARGEST_BYTES, SUFFIXES, head, is_suite, root_above
 from harness.suites.places import Places
 
 
@@ -47,9 +47,12 @@ def label(path: Path) -> str:
 def read(path: Path) -> str:
     """The text of a suite file; SuiteError when it cannot be read or is not UTF-8."""
     try:
-        data = path.read_bytes()
+        data = head(path)
     except OSError as error:
         raise UsageError(f"{label(path)}: cannot be read: {error.strerror}") from error
+    if len(data) > LARGEST_BYTES:
+        message = f"is larger than {LARGEST_BYTES >> 20} MiB: split the suite over several files"
+        raise SuiteError([Problem(label(path), 1, 1, "", message)])
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -62,11 +65,11 @@ def read(path: Path) -> str:
 def places_of(path: Path, root: Path | None) -> Places:
     """Where the paths of a suite may lead; the root is the one given or the project around the suite."""
     folder = path.absolute().parent
-    real = folder.resolve()
-    if root is None:
-        return Places(folder, root_above(folder))
-    if not root.is_dir():
+    if root is not None and not root.is_dir():
         raise UsageError(f"--root {root}: no such folder")
-    if not real.is_relative_to(root.resolve()):
+    bounds = root_above(folder) if root is None else root.resolve()
+    if not folder.resolve().is_relative_to(bounds):
         raise UsageError(f"{label(path)}: lies outside the root {root}; --root must be a folder above the suite")
-    return Places(folder, root.resolve())
+    if not path.resolve().is_relative_to(bounds):
+        raise UsageError(f"{label(path)}: is a link that leaves the root {bounds}; --root gives a wider one")
+    return Places(folder, bounds)

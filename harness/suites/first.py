@@ -10,6 +10,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
+from harness.foreign import plain
 from harness.records import InputSpec
 
 WIDTH = 110
@@ -58,7 +59,7 @@ def text(first: First) -> str:
     _note(model, first.notes)
     suite = CommentedMap(suite=first.suite, models=CommentedSeq([model]))
     if first.head:
-        suite.yaml_set_start_comment("\n".join(first.head))
+        suite.yaml_set_start_comment("\n".join(map(_line, first.head)))
     yaml, stream = YAML(), StringIO()
     yaml.width = WIDTH
     yaml.brace_single_entry_mapping_in_flow_sequence = True
@@ -118,4 +119,4 @@ def _inline_map(values: Mapping[str, Any]) -> CommentedMap:
 
 def _line(words: str) -> str:
     """One line: a line break would end the comment."""
-    return " ".join(words.split())
+    return plain(words)

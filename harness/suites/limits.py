@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, create_model, model_validator
+from pydantic import AfterValidator, Field, create_model, model_validator
 
+from harness.allowed import OPTION
 from harness.metrics import ELEMENTWISE, LIMITS, SETTINGS
-from harness.metrics.plugins import installed, limit_of
+from harness.metrics.plugins import declared, installed, limit_of
 from harness.records import PRECISIONS, Limits
 from harness.suites.fields import Slice, Strict, TaskMetric, TensorFile, Text
 
@@ -39,8 +40,30 @@ _SPECIAL: dict[str, Any] = {
 }
 
 
-_INSTALLED = {limit_of(metric): metric for metric in installed().values()}
-"""Limits on metrics of installed distributions."""
+_INSTALLED = {
+    f"{name}_{side}": name
+    for name in declared()
+    for side in ("max", "min")
+    if f"{name}_{side}" not in {*LIMITS, *ELEMENTWISE, *SETTINGS}
+}
+"""What may be a limit on a metric of an installed distribution; which side it has is known when it may be imported."""
+
+
+def _of_installed(limit: str) -> AfterValidator:
+    """A check that the metric of a limit may be imported, and has that side."""
+
+    def check(value: float) -> float:
+        metric = installed().get(_INSTALLED[limit])
+        if metric is None:
+            raise ValueError(
+                f"limits the metric '{_INSTALLED[limit]}' of an installed distribution, whose code runs only where the "
+                f"command line allows it: {OPTION} {_INSTALLED[limit]}"
+            )
+        if limit_of(metric) != limit:
+            raise ValueError(f"unknown key '{limit}', did you mean '{limit_of(metric)}'?")
+        return value
+
+    return AfterValidator(check)
 
 
 def _limit(name: str) -> tuple[Any, Any]:
@@ -48,8 +71,9 @@ def _limit(name: str) -> tuple[Any, Any]:
     if name in _SPECIAL:
         kind, text = _SPECIAL[name]
     elif name in _INSTALLED:
-        words = {"min": "at least", "max": "at most"}[_INSTALLED[name].side]
-        kind, text = float, f"{_INSTALLED[name].name}, of an installed distribution: {words} this."
+        words = "at least" if name.endswith("_min") else "at most"
+        kind = Annotated[float, _of_installed(name)]
+        text = f"{_INSTALLED[name]}, of an installed distribution: {words} this."
     elif name in LIMITS and LIMITS[name].side == "min":
         kind, text = float, f"{LIMITS[name].metric}: at least this."
     else:

@@ -7,13 +7,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, create_model, model_validator
 
 from harness.backends import BACKENDS
-from harness.suites.fields import LibraryFile, ScriptFile, Size, Strict
+from harness.suites.fields import LibraryFile, ScriptFile, Strict
 
 GraphOptimization = Annotated[
     Literal["disable", "basic", "extended", "all"], Field(description="ONNX Runtime's graph optimisation level.")
 ]
 OptimizationLevel = Annotated[int, Field(ge=0, le=5, description="TensorRT's builder optimisation level, 0 to 5.")]
-Workspace = Annotated[Size, Field(description="Memory in MiB that the builder may use.")]
+Workspace = Annotated[int, Field(ge=1, le=2**30, description="Memory in MiB that the builder may use.")]
 
 Constraints = Annotated[
     Literal["prefer", "obey"],
@@ -36,7 +36,7 @@ class NoOptions(Strict):
 class OnnxRuntimeCpu(Strict):
     """Options of onnxruntime-cpu."""
 
-    threads: Size | None = Field(None, description="Threads inside one operator.")
+    threads: Annotated[int, Field(ge=1, le=4096)] | None = Field(None, description="Threads inside one operator.")
     graph_optimization: GraphOptimization | None = None
     custom_ops: CustomOps | None = None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 from collections import Counter
@@ -11,8 +10,10 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
-_MAGIC = re.compile(r"[*?[]")
-_MATCH_NAME = re.compile(r"[A-Za-z0-9._+/-]+")
+from harness.suites.globs import MAGIC, matches, split
+
+LONGEST_NAME = 100
+NAME = re.compile(r"[A-Za-z0-9._+-]+")
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,10 @@ class Places:
         try:
             path = Path(os.path.abspath(self.folder / text))  # noqa: PTH100 - drops '..' and keeps links
             real = path.resolve()
+            path.exists()  # tells of a name that is too long for the file system
         except (OSError, RuntimeError) as error:
-            raise ValueError(f"cannot be followed: {error}") from error
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise ValueError(f"'{text:.80}' cannot be followed: {reason}") from error
         if not real.is_relative_to(self.root):
             raise ValueError(f"'{text}' leaves the root {self.root}; a wider one is given with --root")
         return path
@@ -56,13 +59,24 @@ class Places:
         return str(path)
 
 
+def id_part(value: str) -> str:
+    """A part of a case id, which becomes the name of a folder; ValueError says why it cannot."""
+    if len(value) > LONGEST_NAME:
+        raise ValueError(f"is {len(value)} characters long: {LONGEST_NAME} are the most, it becomes a file name")
+    if value and not value.strip("."):
+        raise ValueError(f"'{value}' cannot be part of a case id: it would be a folder")
+    if not NAME.fullmatch(value):
+        raise ValueError(f"'{value}' cannot be part of a case id: use letters, digits and . _ + -")
+    return value
+
+
 def sources(places: Places, text: str) -> tuple[Found, ...]:
     """The models that a source names; ValueError says why there are none."""
     if "://" in text:
         return (_address(text),)
     if text.startswith("torch:"):
         raise ValueError("torch sources are not supported yet; export the model to ONNX")
-    if _MAGIC.search(text):
+    if MAGIC.search(text):
         return _globbed(places, text)
     return (_local(places, text),)
 
@@ -78,21 +92,29 @@ def _local(places: Places, text: str, match: str = "") -> Found:
     if path.is_dir():
         if not _is_file(places.inside(f"{text}/model.onnx")):
             raise ValueError(f"the folder '{text}' holds no model.onnx")
-        stored = any(child.is_dir() for child in path.glob("test_data_set_*"))
-        return Found("folder", str(path), match, stored)
+        return Found("folder", str(path), match, _stores(places, path, text))
     return Found("file", places.file(text, (".onnx",)), match)
 
 
+def _stores(places: Places, folder: Path, text: str) -> bool:
+    """Whether a folder brings stored data; ValueError where a link in it leaves the root."""
+    sets = [child for child in folder.glob("test_data_set_*") if child.is_dir()]
+    for one in sets:
+        places.inside(f"{text}/{one.name}")
+        for file in one.glob("*.pb"):
+            places.inside(f"{text}/{one.name}/{file.name}")
+    return bool(sets)
+
+
 def _globbed(places: Places, pattern: str) -> tuple[Found, ...]:
-    fixed, rest = _split(pattern)
+    fixed, rest = split(pattern)
     if ".." in rest:
         raise ValueError(f"'{pattern}' has '..' behind a wildcard, which could leave the root")
     places.inside(fixed)  # before the search, so that nothing outside the root is walked
-    # pathlib's glob takes hidden files and no absolute patterns, glob's is what a shell does
-    matches = {match.rstrip("/") for match in glob.glob(pattern, root_dir=places.folder, recursive=True)}  # noqa: PTH207
-    folders = {match for match in matches if match and _is_file(places.folder / match / "model.onnx")}
+    found = set(matches(places.folder, pattern, places.inside))
+    folders = {match for match in found if _is_file(places.folder / match / "model.onnx")}
     inner = {f"{folder}/model.onnx" for folder in folders}
-    files = {match for match in matches - folders - inner if _is_onnx(places.folder / match)}
+    files = {match for match in found - folders - inner if _is_onnx(places.folder / match)}
     if not folders and not files:
         raise ValueError(f"'{pattern}' matches no .onnx file and no folder with a model.onnx")
     return tuple(_local(places, match, name) for match, name in _names(pattern, sorted(folders | files)).items())
@@ -101,11 +123,14 @@ def _globbed(places: Places, pattern: str) -> tuple[Found, ...]:
 def _names(pattern: str, matches: Sequence[str]) -> dict[str, str]:
     """Match to name: the stem, or the path below the glob's fixed part where stems collide."""
     stems = Counter(_stem(match) for match in matches)
-    prefix, _ = _split(pattern)
+    prefix, _ = split(pattern)
     names = {match: _stem(match) if stems[_stem(match)] == 1 else _below(match, prefix) for match in matches}
     for match, name in names.items():
-        if not _MATCH_NAME.fullmatch(name):
-            raise ValueError(f"the match '{match}' cannot be part of a case id: use letters, digits and . _ + - /")
+        try:
+            for part in name.split("/"):
+                id_part(part)
+        except ValueError as error:
+            raise ValueError(f"the match '{match}' cannot be part of a case id: {error}") from None
         twin = next(other for other, taken in names.items() if taken == name)
         if twin != match:
             raise ValueError(f"the matches '{twin}' and '{match}' would both be named '{name}'; rename one")
@@ -118,13 +143,6 @@ def _stem(match: str) -> str:
 
 def _below(match: str, prefix: str) -> str:
     return str(PurePosixPath(match).relative_to(prefix)).removesuffix(".onnx")
-
-
-def _split(pattern: str) -> tuple[str, tuple[str, ...]]:
-    """The fixed folder that a glob starts from, and the parts from its first wildcard on."""
-    parts = PurePosixPath(pattern).parts
-    end = next(index for index, part in enumerate(parts) if _MAGIC.search(part))
-    return str(PurePosixPath(*parts[:end])), parts[end:]
 
 
 def _is_onnx(path: Path) -> bool:
