@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,12 +15,15 @@ from harness.inputs import GENERATORS
 from harness.inputs.dtypes import Array, cast, family, numpy_dtype
 from harness.inputs.files import read_array
 from harness.inputs.random import generator
+from harness.inputs.room import check_room
 from harness.inputs.stored import require_tensors, stored_inputs
 from harness.records import InputSpec, Plan
 from harness.sources.inspect import ModelInfo, TensorInfo
 
 _DEFAULT = InputSpec(kind="default")
 _RANDOM = ("normal", "uniform", "integers")
+MAX_BATCHES = 1_000_000
+"""Batches that a file is cut into at most: each is held as an entry of its own."""
 _UNNAMED = ""
 """Stands for a first axis without a name: inputs that have one share the batch's rows."""
 
@@ -133,7 +137,7 @@ def _as_wanted(tensor: TensorInfo, array: Array, where: str, notes: dict[str, No
     what = f"input '{tensor.name}' from {where}"
     if tensor.dims is not None and len(tensor.dims) != array.ndim:
         raise InputError(f"{what}: expected {len(tensor.dims)} axes {_shown(tensor.dims)}, found {list(array.shape)}")
-    result, note = cast(array, numpy_dtype(tensor.dtype), what)
+    result, note = cast(array, _dtype(tensor), what)
     if note:
         notes[note] = None
     return result
@@ -159,7 +163,9 @@ def _fitted(plan: Plan, tensor: TensorInfo, array: Array) -> Array:
     first = tensor.dims[0] if tensor.dims else None
     if not plan.fuzzed or not array.ndim or first not in plan.dimensions:
         return array
-    return array[np.arange(plan.dimensions[str(first)]) % len(array)]
+    rows = plan.dimensions[str(first)]
+    check_room(f"input '{tensor.name}'", (rows, *array.shape[1:]), max(8, array.dtype.itemsize))
+    return array[np.arange(rows) % len(array)]
 
 
 def _sliced(spec: InputSpec) -> str:
@@ -191,6 +197,11 @@ def _streamed(plan: Plan, info: ModelInfo, notes: dict[str, None]) -> tuple[_Giv
     if not streams:
         return (_Given(files, {}),)
     rows, size = _agreed(plan, streams, files)
+    if rows > MAX_BATCHES * size:
+        raise InputError(
+            f"input '{streams[0].name}': {rows} rows in batches of {size} are more than {MAX_BATCHES} batches; "
+            "set a larger batch in `shapes`, or `slice` the file"
+        )
     symbols = [axis for axis in map(_axis, streams) if isinstance(axis, str)]
     for tensor in streams:
         _note_unset(tensor, 0, plan.dimensions, notes)
@@ -269,17 +280,25 @@ def _generated(
 ) -> Array:
     if tensor.dims is None:
         raise InputError(f"input '{tensor.name}': the model does not say its shape; give a file under `inputs`")
-    dtype = numpy_dtype(tensor.dtype)
+    dtype = _dtype(tensor)
     for axis in range(len(tensor.dims)):
         _note_unset(tensor, axis, dims, notes)
     shape = tuple(_extent(dim, axis, dims) for axis, dim in enumerate(tensor.dims))
     if spec.kind == "default" and family(dtype) == "integer" and dtype.name not in ("int8", "uint8"):
         notes[f"input '{tensor.name}' is not set: random 0 and 1"] = None
+    check_room(f"input '{tensor.name}'", shape, max(8, dtype.itemsize))  # random numbers are drawn as float64
     try:
         array: Array = GENERATORS.load(spec.kind)(spec, dtype, shape, generator(spec.seed, tensor.name, number))
     except InputError as error:
         raise InputError(f"input '{tensor.name}': {error}") from None
     return array
+
+
+def _dtype(tensor: TensorInfo) -> np.dtype[Any]:
+    try:
+        return numpy_dtype(tensor.dtype)
+    except InputError as error:
+        raise InputError(f"input '{tensor.name}': {error}") from None
 
 
 def _extent(dim: int | str | None, axis: int, dims: Mapping[str, int]) -> int:

@@ -38,25 +38,29 @@ def _rows(graph: Any) -> dict[str, int]:
     origin = {value.name: value.name for value in graph.input if value.name not in sizes}
     found: dict[str, int] = {}
     for node in graph.node:  # sorted: ONNX requires it
+        if not node.output:  # it makes nothing; a runtime refuses it
+            continue
         _follow(node, sizes, origin)
-        if node.op_type in PICKS and node.input[0] in sizes and node.input[1] in origin:
-            shape, axis = sizes[node.input[0]], _axis(node)
+        table, picked = (*node.input, "", "")[:2]
+        if node.op_type in PICKS and table in sizes and picked in origin:
+            shape, axis = sizes[table], _axis(node)
             if -len(shape) <= axis < len(shape):
-                name = origin[node.input[1]]
+                name = origin[picked]
                 found[name] = min(shape[axis], found.get(name, shape[axis]))
     return found
 
 
 def _follow(node: Any, sizes: dict[str, tuple[int, ...]], origin: dict[str, str]) -> None:
     """Note what a node makes: a table (constant, cast or dequantised), or values of an input."""
+    first = next(iter(node.input), "")
     if node.op_type == "Constant":
         for attribute in node.attribute:
             if attribute.name == "value":
                 sizes[node.output[0]] = tuple(attribute.t.dims)
-    elif node.op_type in ("Cast", "Identity", "DequantizeLinear") and node.input[0] in sizes:
-        sizes[node.output[0]] = sizes[node.input[0]]
-    elif node.op_type in KEEPS and node.input[0] in origin:
-        origin[node.output[0]] = origin[node.input[0]]
+    elif node.op_type in ("Cast", "Identity", "DequantizeLinear") and first in sizes:
+        sizes[node.output[0]] = sizes[first]
+    elif node.op_type in KEEPS and first in origin:
+        origin[node.output[0]] = origin[first]
 
 
 def _axis(node: Any) -> int:

@@ -151,7 +151,7 @@ def _explanation(
     distance = ROUNDING[metric]
     times, limit = now.get(distance), EXPLAINED * limits_at(precision, slack)[distance]
     if times is None or not (same_variant or metric in ROUNDING.values()):
-        most = 2 * slack * PRECISE[precision]
+        most = 2 * slack * PRECISE.get(precision, SMALLEST)  # results of others may know other precisions
         tiny = relative is not None and relative <= most and metric != distance
         return f"up to {most:.2g} of the output is what {precision} brings" if tiny else ""
     if times > limit:
