@@ -18,9 +18,11 @@ from harness.backends import SCRIPTED
 from harness.codec import encode
 from harness.commands.places import cache_folder
 from harness.errors import HarnessError, UsageError, did_you_mean
+from harness.foreign import plain
 from harness.judge import judge
 from harness.records import DEFAULT_ENVIRONMENT, LatencyPlan, Plan
 from harness.report.debug import markdown
+from harness.report.format import markdown as markdown_line
 from harness.runner.client import WorkerFailed
 from harness.runner.debug import investigate
 from harness.runner.findings import Findings, Slice
@@ -144,7 +146,7 @@ def _suite(plan: Plan, found: Findings, place: Path, *, fp32: bool) -> str:
     if plan.fidelity.slack != 1.0:
         model["fidelity"] = {"slack": plan.fidelity.slack}
     lines = [
-        f"# the part of {case.id} that makes '{found.ranking[0].tensor}'",
+        f"# the part of {case.id} that makes '{plain(found.ranking[0].tensor)}'",
         "suite: debug",
         "models:",
         "  - name: slice",
@@ -165,11 +167,11 @@ def _settings(found: Findings) -> dict[str, Any]:
 
 def _readme(found: Findings) -> str:
     """What is in the bundle, and the one command that runs it again."""
-    lines = [f"# Why {found.case} fails", "", found.verdict, ""]
+    lines = [f"# Why {found.case} fails", "", markdown_line(plain(found.verdict)), ""]
     if found.slice is not None:
         lines += [
             "Run the part around the culprit again, from this folder:", "", "    harness run slice/suite.yaml", "",
-            f"When the bundle was made it was {found.slice.status}: {found.slice.headline}", "",
+            f"When the bundle was made it was {found.slice.status}: {markdown_line(plain(found.slice.headline))}", "",
             "- `slice/model.onnx`: that part of the file that is built; `slice/fp32.onnx`: the same of the model",
             "- `slice/inputs.npz`: what the backend fed it; `slice/candidate.npz`: what came out;",
             "  `slice/twin.npz`: what the file says should come out",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from csv import DictWriter
 from io import StringIO
 from typing import Any
 
+from harness.foreign import plain
 from harness.records import Run
-from harness.report.format import plain
 from harness.report.rows import Row, on_clock, row
 
 COLUMNS = (
@@ -15,6 +16,10 @@ COLUMNS = (
     *("clock", "p50_ms", "p90_ms", "p99_ms", "baseline_p50_ms", "ratio"),
     *("worst_check", "worst_output", "worst_value", "worst_limit", "worst_ok", "worst_reason", "error_kind"),
 )
+
+
+_FORMULA = re.compile(r"(^|[;|] ?)(?=[=+\-@＝＋－＠])")  # noqa: RUF001 - spreadsheets know wide signs too
+"""Where a spreadsheet would begin a formula: at the start, or behind what may separate its cells."""
 
 
 def csv(run: Run) -> str:
@@ -50,5 +55,5 @@ def _inert(value: Any) -> Any:
     """Text as one line, with an apostrophe before what a spreadsheet would take for a formula; numbers stay numbers."""
     if not isinstance(value, str):
         return value
-    line = plain(value)  # one row of the file is one row of the table, also for tools that split at line ends
-    return f"'{line}" if line.startswith(("=", "+", "-", "@")) else line
+    # one row of the file is one row of the table, also for tools that split at line ends
+    return _FORMULA.sub(r"\1'", plain(value))

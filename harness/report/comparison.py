@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from harness.foreign import plain
 from harness.judge.drift import accuracy_of, between
 from harness.records import Check, Environment, Quantiles, Record, Run
-from harness.report.format import change, milliseconds, number, plain
+from harness.report.format import change, milliseconds, number
 from harness.report.rows import ACCURACY, higher_is_better, label, on_clock
 from harness.report.scope import deselected
 from harness.report.statuses import STATUS, Status

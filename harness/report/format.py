@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
-import unicodedata
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -113,14 +114,15 @@ def _time(text: str) -> datetime | None:
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
-def plain(text: str, limit: int = 0) -> str:
-    """Foreign text as one line without control or direction-changing characters, cut at `limit` characters."""
-    visible = (" " if char.isspace() else char for char in text)
-    line = " ".join("".join(char for char in visible if unicodedata.category(char) not in _INVISIBLE).split())
-    return line if not limit or len(line) <= limit else f"{line[: limit - 1]}…"
+_SYNTAX = re.compile(r"([\\`*_|~\[\]!])")
+_LINKS = re.compile(r"(?<=\w):(?=//)|(?<=\bwww)\.|@(?=\w)|#(?=\d)", re.IGNORECASE)
+"""What Markdown of code hosts makes a link or a mention of without being asked."""
 
 
-_INVISIBLE = frozenset({"Cc", "Cf", "Cs"})
+def markdown(text: str) -> str:
+    """One line of foreign text that Markdown shows as it is: no markup, no link, no image, no table cell."""
+    escaped = html.escape(_SYNTAX.sub(r"\\\1", text), quote=False)
+    return _LINKS.sub(lambda found: f"&#{ord(found[0])};", escaped)
 
 
 def excerpt(log: str, lines: int = 60, characters: int = 8000) -> str:

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator, Sequence
 from xml.etree import ElementTree as ET
 
+from harness.foreign import plain
 from harness.records import Record, Run
-from harness.report.format import excerpt, plain
+from harness.report.format import excerpt
 from harness.report.rows import row
 
 _ELEMENTS = {

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from harness.foreign import visible
 from harness.records import Run
 from harness.report import format as form
 from harness.report.comparison import Comparison
@@ -47,11 +48,17 @@ def _templates() -> Environment:
         loader=PackageLoader("harness.report"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_visible,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters.update(_FILTERS)
     return environment
+
+
+def _visible(value: object) -> object:
+    """Foreign text that stands in a page cannot turn round what stands beside it."""
+    return visible(value) if type(value) is str else value
 
 
 _FILTERS: Mapping[str, object] = {

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Iterator, Sequence
 
+from harness.foreign import plain
 from harness.judge.drift import has_drifted
 from harness.records import Run
-from harness.report.format import NONE, change, milliseconds, plain
+from harness.report.format import NONE, change, markdown, milliseconds
 from harness.report.rows import Row, rows
 from harness.report.statuses import CHANGED, counted
 from harness.report.verdict import verdict
@@ -16,7 +15,6 @@ from harness.report.verdict import verdict
 MOST = 50
 """Cases listed under one heading; CI shows nothing at all of a summary above 1 MB."""
 _TEXT = 400
-_SYNTAX = re.compile(r"([\\`*_|~\[\]!])")
 
 
 def summary(run: Run) -> str:
@@ -65,4 +63,4 @@ def _list(title: str, found: Sequence[Row]) -> Iterator[str]:
 
 def _escape(text: str) -> str:
     """Foreign text as one line that Markdown shows as it is: no markup, no link, no image, no table cell."""
-    return html.escape(_SYNTAX.sub(r"\\\1", plain(text, _TEXT)), quote=False)
+    return markdown(plain(text, _TEXT))
