@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import builtins
 import math
+import warnings
 from lzma import LZMAError
 from pathlib import Path
 from struct import error as StructError  # noqa: N812 - an exception class
@@ -53,13 +54,15 @@ def _read(file: Path, key: str | None) -> Array:
         raise InputError(f"{file}: there is no such file{_neighbour(file)}")
     if file.suffix != ".npz" and key is not None:
         raise InputError(f"{file}: holds one array without a name; leave out `key: {key}`")
-    match file.suffix:
-        case ".npz":
-            return _read_npz(file, key)
-        case ".npy":
-            return _read_npy(file)
-        case ".pb":
-            return read_tensor(file)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # such as that a header is as Python 2 wrote it
+        match file.suffix:
+            case ".npz":
+                return _read_npz(file, key)
+            case ".npy":
+                return _read_npy(file)
+            case ".pb":
+                return read_tensor(file)
     raise InputError(f"{file}: arrays are read from .npz, .npy and .pb (TensorProto) files")
 
 

@@ -24,8 +24,8 @@ Profile = Mapping[str, tuple[int, int, int]]
 
 
 def given(entry: BaseModel | None) -> dict[str, Any]:
-    """What an entry sets, as plain data."""
-    return entry.model_dump(exclude_unset=True) if entry else {}
+    """What an entry sets, as plain data; a key without a value, which is a mistake, sets nothing."""
+    return entry.model_dump(exclude_unset=True, exclude_none=True) if entry else {}
 
 
 def profile(entry: ModelEntry, shapes: tuple[Dimensions, ...]) -> Profile | None:
@@ -74,7 +74,7 @@ def reference(entry: ReferenceEntry | None, found: Found, *, own: bool) -> Refer
         return Reference("stored")
     if entry is None:
         return Reference()
-    return Reference(entry.kind(), **entry.model_dump(exclude_unset=True, exclude={"stored"}))
+    return Reference(entry.kind(), **entry.model_dump(exclude_unset=True, exclude_none=True, exclude={"stored"}))
 
 
 def fidelity(entry: FidelityEntry | None, invariance: InvarianceEntry | None) -> FidelityPlan:

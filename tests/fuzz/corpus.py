@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import builders
 from builders import latency, record
 from harness import baselines
 from harness.codec import encode
-from harness.records import Failure, Latency, Run
+from harness.records import Failure, Latency, Outcome, Run
 from harness.timing import loop
 from models import attention, conv_net
 
@@ -106,6 +107,25 @@ def run() -> Any:
         record("a/c/fake/fp32/n-1", "skipped"),
     )
     return json.loads(json.dumps(encode(builders.run(*records))))
+
+
+def journal() -> list[tuple[str, Any]]:
+    """The lines of a finished run, kind and data."""
+    whole = builders.run(record("vision/a/fake/fp32/static"), record("vision/b/fake/fp32/static", "failed"))
+    begin = {
+        "id": whole.id,
+        "started": whole.started,
+        "command": whole.command,
+        "commit": whole.commit,
+        "shard": None,
+        "cases": {one.case.id: "d" for one in whole.records},
+    }
+    found: list[tuple[str, Any]] = [("begin", begin)]
+    found += [("environment", {"name": name, "environment": encode(one)}) for name, one in whole.environments.items()]
+    found += [("measured", {"case": one.case.id, "outcome": encode(Outcome())}) for one in whole.records]
+    found += [("record", encode(one)) for one in whole.records]
+    found.append(("end", {"run": encode(replace(whole, records=()))}))
+    return found
 
 
 def timed() -> Run:

@@ -7,41 +7,48 @@ import random
 import resource
 import signal
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-TIMES = int(os.environ.get("TRT_HARNESS_FUZZ", "1"))
+TIMES = float(os.environ.get("TRT_HARNESS_FUZZ", "1"))
 """A longer run tries that many times as many mutants."""
+ONLY = os.environ.get("TRT_HARNESS_FUZZ_ONLY")
+"""One mutant alone, by the name that its failure tells: kind/number."""
 LONGEST_S = 20.0
 """No mutant may take longer; the slowest take a part of a second, also on a busy machine."""
 MOST_MIB = 1500
 """What memory of this process may grow by while mutants of one kind are tried."""
+MOST_FAILURES = 10
 CLEAR, VALID = "clear error", "valid"
 
 tried: dict[str, Counter[str]] = defaultdict(Counter)
 
 
-def mutants(kind: str, count: int) -> Iterator[tuple[str, random.Random]]:
-    """Name and source of randomness of every mutant of a kind; `TRT_HARNESS_FUZZ_ONLY=kind/number` is one alone."""
-    only = os.environ.get("TRT_HARNESS_FUZZ_ONLY")
+def each(kind: str, count: int, one: Callable[[random.Random], str]) -> None:
+    """Try so many mutants; `one` makes a mutant and says how it ended. Failures are told together, by name."""
+    failures: list[Exception] = []
     before = _peak_mib()
-    for number in range(count * TIMES):
+    for number in range(round(count * TIMES)):
         name = f"{kind}/{number}"
-        if only in (None, name):
-            with _limited(name):
-                yield name, random.Random(name)
+        if ONLY not in (None, name):
+            continue
+        try:
+            with _limited():
+                tried[kind][one(random.Random(name))] += 1
+        except Exception as failure:
+            failure.add_note(f"TRT_HARNESS_FUZZ_ONLY={name}")
+            failures.append(failure)
+        if len(failures) == MOST_FAILURES:
+            break
+    if failures:
+        raise ExceptionGroup(f"{len(failures)} mutants of kind {kind}", failures)
     assert _peak_mib() - before < MOST_MIB, f"{kind}: a mutant took memory"
 
 
-def refused(kind: str, error: Exception, words: str, name: str) -> None:
-    """Count a clear error: one that says what it is about."""
-    assert words in str(error), (name, str(error))
-    ended(kind, CLEAR)
-
-
-def ended(kind: str, how: str) -> None:
-    """Count one."""
-    tried[kind][how] += 1
+def refused(error: Exception, words: str) -> str:
+    """A clear error: one that says what it is about."""
+    assert words in str(error), str(error)
+    return CLEAR
 
 
 def lines() -> list[str]:
@@ -58,9 +65,9 @@ def _peak_mib() -> float:
 
 
 @contextmanager
-def _limited(name: str) -> Iterator[None]:
+def _limited() -> Iterator[None]:
     def hangs(*_: object) -> None:
-        raise AssertionError(f"{name} takes longer than {LONGEST_S:g} s")
+        raise AssertionError(f"takes longer than {LONGEST_S:g} s")
 
     before = signal.signal(signal.SIGALRM, hangs)
     signal.setitimer(signal.ITIMER_REAL, LONGEST_S)

@@ -154,7 +154,7 @@ def _like(rng: random.Random, value: Any) -> Any:
     """Another value of the same kind, which may well be sound."""
     if isinstance(value, bool):
         return not value
-    if isinstance(value, int | float):
+    if isinstance(value, int | float) and abs(value) < 1e300:
         return rng.choice((value + 1, value * 2, value / 2, -value, value * 1000, value / 1000, 1))
     if isinstance(value, str):
         return rng.choice((f"{value}x", value[:-1], value.upper(), f"{value}/{value}", rng.choice(HOSTILE_TEXT)))

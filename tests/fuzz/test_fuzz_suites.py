@@ -80,25 +80,31 @@ def mutant(rng: random.Random) -> bytes:
 
 def test_a_damaged_suite_is_refused_with_places_or_makes_safe_cases(folder: Path) -> None:
     path = folder / "mutant.yaml"
-    for _, rng in ledger.mutants("suite", MUTANTS):
+
+    def one(rng: random.Random) -> str:
         path.write_bytes(mutant(rng))
-        ledger.ended("suite", outcome(path, folder))
+        return outcome(path, folder)
+
+    ledger.each("suite", MUTANTS, one)
 
 
 def test_a_command_on_a_damaged_suite_ends_with_0_or_2_and_no_traceback(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = folder / "mutant.yaml"
-    for name, rng in ledger.mutants("check", COMMANDS):
+
+    def one(rng: random.Random) -> str:
         path.write_bytes(mutant(rng))
         status = main(["check", str(path)])
         told = capsys.readouterr()
-        assert status in (0, 2), name
-        assert "Traceback" not in told.err, name
-        assert (status == 0) == ("no problem found" in told.out), name
-        assert not any(char in told.err + told.out for char in "\x1b\u202e\x00"), name
-        assert not re.search(r"^\s*::|##\w*\[", told.err, re.MULTILINE), name
-        ledger.ended("check", f"exit {status}")
+        assert status in (0, 2), told.err
+        assert "Traceback" not in told.err, told.err
+        assert (status == 0) == ("no problem found" in told.out)
+        assert not any(char in told.err + told.out for char in "\x1b\u202e\x00")
+        assert not re.search(r"^\s*::|##\w*\[", told.err, re.MULTILINE)
+        return f"exit {status}"
+
+    ledger.each("check", COMMANDS, one)
 
 
 Part = st.SearchStrategy[Any]
@@ -184,14 +190,14 @@ def test_a_suite_made_of_parts_is_refused_with_places_or_makes_safe_cases(folder
     (folder / "evil").chmod(0o755)
 
     @settings(
-        max_examples=GENERATED * ledger.TIMES, derandomize=True, deadline=None, database=None,
+        max_examples=round(GENERATED * ledger.TIMES), derandomize=True, deadline=None, database=None,
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     @given(suites)
     def one(made: dict[str, object]) -> None:
         # JSON is YAML; half a character of a pair is written as what it is
         path.write_bytes(json.dumps(made, ensure_ascii=False).encode("utf-8", "surrogatepass"))
-        ledger.ended("generated", outcome(path, folder))
+        ledger.tried["generated"][outcome(path, folder)] += 1
 
     one()
 

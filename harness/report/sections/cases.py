@@ -112,6 +112,7 @@ def _attested(values: Mapping[str, Any]) -> dict[str, Any]:
         name: ", ".join(
             f"{group.get('count')} {group.get('kind')} {group.get('compute')} (stores {group.get('storage')})"
             for group in values[name]
+            if isinstance(group, Mapping)
         )
         for name in ("layers", "network")
         if isinstance(values.get(name), list) and values[name]
