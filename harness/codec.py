@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 import types
 from collections.abc import Hashable, Iterable, Mapping
 from functools import cache
@@ -16,6 +17,7 @@ DEEPEST = 100
 """Levels of a file's JSON; what the harness writes has about ten."""
 LONGEST_BITS = 1023
 """Whole numbers beyond that are no floats."""
+_MAY_BE_LARGE = re.compile(r"\d{300}|\d[eE]\+?\d{3}")
 
 
 def encode(value: Any) -> Any:
@@ -55,6 +57,8 @@ def parsed(text: str, *, constants: bool = False) -> Any:
         data = json.loads(text, parse_constant=None if constants else _refused)
     except RecursionError:
         raise ValueError(f"it is nested more than {DEEPEST} levels deep") from None
+    if text.count("[") + text.count("{") <= DEEPEST and not _MAY_BE_LARGE.search(text):
+        return data  # what has so few brackets is not deep: most lines of a journal need no walk
     level, depth = [data], 0
     while level := [item for one in level if isinstance(one, dict | list) for item in _items(one)]:
         depth += 1
@@ -86,20 +90,38 @@ def _hints(kind: Hashable) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
+@cache
+def _needed(kind: Any) -> tuple[str, ...]:
+    """The fields of a record that have no default."""
+    none = dataclasses.MISSING
+    return tuple(f.name for f in dataclasses.fields(kind) if f.default is none and f.default_factory is none)
+
+
+@cache
+def _shape(kind: Hashable) -> tuple[Any, tuple[Any, ...]]:
+    """What a type hint is made of: asking `typing` anew takes longer than decoding."""
+    is_record = dataclasses.is_dataclass(kind) and isinstance(kind, type)
+    return (_RECORD if is_record else get_origin(kind)), get_args(kind)
+
+
+_RECORD = object()
+_PLAIN = frozenset({str, int, float, bool})
+
+
 def _decode(kind: Any, data: Any, where: str) -> Any:
-    origin = get_origin(kind)
-    if kind is Any:
+    if kind is Any or (type(data) is kind and kind in _PLAIN):
         return data
+    origin, args = _shape(kind)
     if origin in (Union, types.UnionType):
-        return _decode_union(get_args(kind), data, where)
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return _decode_union(args, data, where)
+    if origin is _RECORD:
         return _decode_record(kind, data, where)
     if origin is tuple:
-        return _decode_tuple(get_args(kind), data, where)
+        return _decode_tuple(args, data, where)
     if origin is Mapping:
         if not isinstance(data, dict):
             raise TypeError(f"{where}: expected an object, not {data!r:.40}")
-        return {key: _decode(get_args(kind)[1], item, f"{where}.{key}") for key, item in data.items()}
+        return {key: _decode(args[1], item, f"{where}.{key}") for key, item in data.items()}
     if kind is float and isinstance(data, int) and not isinstance(data, bool):
         return _float(data, where)
     if (kind is int and isinstance(data, bool)) or not isinstance(data, kind):
@@ -130,12 +152,7 @@ def _decode_record(kind: type, data: Any, where: str) -> Any:
     if not isinstance(data, dict):
         raise TypeError(f"{where}: expected an object, not {data!r:.40}")
     hints = _hints(kind)
-    missing = [
-        f.name
-        for f in dataclasses.fields(kind)
-        if f.name not in data and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    ]
-    if missing:
+    if missing := [name for name in _needed(kind) if name not in data]:
         raise ValueError(f"{where}: missing {', '.join(missing)}")
     return kind(**{name: _decode(hint, data[name], f"{where}.{name}") for name, hint in hints.items() if name in data})
 
