@@ -131,6 +131,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     run.add_argument("--shard", type=_shard, metavar="I/N", help="only part I of N, the same on every machine")
     run.add_argument("--resume", action="store_true", help="go on with the run in -o where it was interrupted")
     run.add_argument("--keep-outputs", action="store_true", help="keep outputs, so that `judge` can apply any limit")
+    _add_trust(run)
     run.set_defaults(command=_command("run"))
 
 
@@ -289,6 +290,16 @@ def _add_folders(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--artefacts", type=Path, metavar="DIR", help="made variants (default: the user's cache)")
     _add_baselines(command)
+
+
+def _add_trust(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--no-cache", action="store_true", help="make variants, engines, references and twins afresh, and keep those"
+    )
+    command.add_argument(
+        "--trust-engine", dest="trust_engines", action="append", type=Path, default=[], metavar="FILE",
+        help="load this engine file of the suite's: it may run code of whoever made it",
+    )  # fmt: skip
 
 
 def _add_baselines(command: argparse.ArgumentParser) -> None:

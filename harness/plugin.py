@@ -73,6 +73,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="fail if a test of pytest-benchmark is slower than what was accepted for it",
     )
+    group.addoption("--harness-no-cache", action="store_true", help="make everything afresh, and keep that")
+    group.addoption(
+        "--harness-trust-engine", action="append", default=[], type=_folder, metavar="FILE",
+        help="load this engine file of a suite's: it may run code of whoever made it",
+    )  # fmt: skip
     group.addoption("--harness-keep-outputs", action="store_true", help="keep outputs in --harness-output")
 
 

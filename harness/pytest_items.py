@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from glob import escape
 from pathlib import Path
+from time import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from harness.runner.runner import Bench, Settings
 
 _LONG_OPTION = re.compile(
-    r"(?<![\w-])--(?=(allow-code|artefacts|baselines|environment|keep-outputs|require|root|timeout|worker-memory)\b)"
+    r"(?<![\w-])--(?=(allow-code|artefacts|baselines|environment|keep-outputs|no-cache|require|root|timeout|trust-engine"
+    r"|worker-memory)\b)"
 )
 _OUTPUT_OPTION = re.compile(r"(?<![\w-])-o(?![\w-])")
 MACHINE_FAILED = pytest.ExitCode.INTERNAL_ERROR
@@ -192,6 +194,7 @@ class Shared:
 
     def _settings(self) -> Settings:
         from harness.commands.places import cache_folder
+        from harness.commands.tidy import trusted
         from harness.runner.runner import DEFAULT_TIMEOUT_S, Settings
 
         output = folder_option(self._config, "output")
@@ -201,6 +204,8 @@ class Shared:
             keep_outputs=output / "outputs" if output and self._config.getoption("harness_keep_outputs") else None,
             retries=self._config.getoption("harness_retries"),
             worker_memory_mib=self._config.getoption("harness_worker_memory"),
+            kept_since=time() if self._config.getoption("harness_no_cache") else None,
+            trusted=trusted([Path(file) for file in self._config.getoption("harness_trust_engine")]),
         )
 
     def _judge(self, plan: Plan) -> Judged:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -16,13 +15,17 @@ pytest_plugins = ["pytester"]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _locks_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Tests wait for no other user of this machine, and keep nobody waiting."""
-    folder = tmp_path_factory.mktemp("locks")
-    before = os.environ.get("TRT_HARNESS_LOCKS")
-    os.environ["TRT_HARNESS_LOCKS"] = str(folder)
-    yield folder
-    if before is None:
-        del os.environ["TRT_HARNESS_LOCKS"]
-    else:
-        os.environ["TRT_HARNESS_LOCKS"] = before
+def _places_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests wait for no other user of this machine, keep nobody waiting, and leave no key in the home folder."""
+    own = {
+        "TRT_HARNESS_LOCKS": str(tmp_path_factory.mktemp("locks")),
+        "TRT_HARNESS_CACHE_KEY": str(tmp_path_factory.mktemp("state") / "cache.key"),
+    }
+    before = {name: os.environ.get(name) for name in own}
+    os.environ.update(own)
+    yield
+    for name, value in before.items():
+        if value is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = value

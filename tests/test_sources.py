@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
+import threading
+import time
 import urllib.error
 from contextlib import nullcontext
 from pathlib import Path
@@ -47,21 +50,41 @@ def with_external(folder: Path, location: str = "net.data") -> Path:
 
 
 class Server:
-    """Answers every address with the same bytes and counts the calls."""
+    """Answers every address with the same bytes, or the part that is asked for, and remembers what it was asked.
 
-    def __init__(self, data: bytes = b"", error: Exception | None = None, length: str | None = None) -> None:
-        self.data, self.error, self.calls = data, error, 0
-        self.headers = {"Content-Length": length} if length else {}
+    `cut` gives after how many bytes of an answer the connection ends, one for each answer.
+    """
 
-    def __call__(self, _address: str):
-        self.calls += 1
+    def __init__(self, data: bytes = b"", error: Exception | None = None, length: str | None = None, **how) -> None:
+        self.data, self.error, self.asked, self._length = data, error, [], length
+        self.cut = list(how.get("cut", ()))
+        self.tag = how.get("tag", '"1"')
+        self.ranges = how.get("ranges", True)
+        self.lie = how.get("lie", {})
+
+    def __call__(self, _address: str, headers):
+        self.asked.append(dict(headers))
         if self.error:
             raise self.error
-        return nullcontext(SimpleNamespace(read=io.BytesIO(self.data).read, headers=self.headers))
+        start, status = 0, 200
+        if self.ranges and "Range" in headers and headers.get("If-Range", self.tag) == self.tag:
+            start, status = int(headers["Range"].removeprefix("bytes=").removesuffix("-")), 206
+            if start >= len(self.data):
+                raise urllib.error.HTTPError("a", 416, "Range Not Satisfiable", None, None)
+        told = {"Content-Length": self._length or str(len(self.data) - start), "ETag": self.tag}
+        if status == 206:
+            told["Content-Range"] = f"bytes {start}-{len(self.data) - 1}/{len(self.data)}"
+        body = self.data[start:][: self.cut.pop(0) if self.cut else None]
+        told = {key: value for key, value in {**told, **self.lie}.items() if value is not None}
+        return nullcontext(SimpleNamespace(read=io.BytesIO(body).read, headers=told, status=status))
+
+    @property
+    def calls(self) -> int:
+        return len(self.asked)
 
 
 def download(server, digest, cache, address="https://example.org/net.onnx", **options):
-    return SOURCES.load("url")(Source("url", address, digest), cache, server, **options)
+    return SOURCES.load("url")(Source("url", address, digest), cache, server, pause=lambda _: None, **options)
 
 
 @pytest.mark.parametrize("kind", SOURCES)
@@ -224,18 +247,102 @@ def test_damaged_download_in_the_cache_is_fetched_again(tmp_path):
     ("server", "says"),
     [
         (Server(b"other"), sha256(b"other")),
+        (Server(b"other", length="5000"), "larger than"),
         (Server(error=urllib.error.URLError("no route to host")), "no route to host"),
         (Server(error=urllib.error.HTTPError("a", 404, "Not Found", None, None)), "404 Not Found"),
         (Server(error=TimeoutError("timed out")), "timed out"),
-        (Server(b"x" * 2000), "larger than"),
-        (Server(b"", length="2000"), None),
-        (Server(b"x", length="2000"), "larger than"),
+        (Server(b"x" * 2000, lie={"Content-Length": None}), "larger than"),
+        (Server(b"", length="2000"), "larger than"),
+        (Server(b"", length="500"), "cut after 0 of 500 bytes"),
     ],
 )
 def test_failed_download_says_why_and_leaves_nothing(tmp_path, server, says):
     with pytest.raises(InputError, match=says):
         download(server, "0" * 64, tmp_path, max_bytes=1000)
     assert list((tmp_path / "downloads").iterdir()) == []
+
+
+NET = conv_net().SerializeToString()
+
+
+def test_a_cut_download_goes_on_where_it_was_cut(tmp_path):
+    server = Server(NET, cut=[100, 0, 300])
+    fetched = download(server, sha256(NET), tmp_path)
+
+    assert fetched.model.read_bytes() == NET
+    assert [one.get("Range") for one in server.asked] == [None, "bytes=100-", "bytes=100-", "bytes=400-"]
+    assert server.asked[1]["If-Range"] == '"1"'
+    assert [path.name for path in (tmp_path / "downloads").iterdir()] == [fetched.model.name]
+
+
+def test_what_came_of_a_cut_download_is_gone_on_with_by_the_next_run(tmp_path):
+    with pytest.raises(InputError, match=r"was cut after 400 of \d+ bytes: what came is kept; check the network"):
+        download(Server(NET, cut=[100, 100, 100, 100]), sha256(NET), tmp_path)
+    server = Server(NET)
+
+    assert download(server, sha256(NET), tmp_path).model.read_bytes() == NET
+    assert server.asked == [{"Range": "bytes=400-", "If-Range": '"1"'}]
+
+
+@pytest.mark.parametrize("how", [{"tag": '"2"'}, {"ranges": False}, {"tag": None}])
+def test_a_file_that_changed_on_the_server_is_fetched_whole(tmp_path, how):
+    digest = sha256(NET)
+    with pytest.raises(InputError):
+        download(Server(b"old" * 500, cut=[100, 0, 0, 0], tag=how.get("tag", '"1"') and '"1"'), digest, tmp_path)
+    assert download(Server(NET, **how), digest, tmp_path).model.read_bytes() == NET
+
+
+def test_more_than_the_server_has_is_thrown_away(tmp_path):
+    digest = sha256(NET)
+    (tmp_path / "downloads").mkdir()
+    (tmp_path / "downloads" / f"{digest}.part").write_bytes(NET + b"more")
+    assert download(Server(NET), digest, tmp_path).model.read_bytes() == NET
+
+
+@pytest.mark.parametrize(
+    ("lie", "says"),
+    [
+        ({"Content-Range": "bytes 5-9/10"}, "sent something else"),
+        ({"Content-Range": None}, "sent something else"),
+        ({"Content-Range": "bytes 100-200/99999999"}, "larger than"),
+    ],
+)
+def test_a_server_that_lies_about_a_part_is_one_error(tmp_path, lie, says):
+    with pytest.raises(InputError, match=says):
+        download(Server(NET, cut=[100], lie=lie), sha256(NET), tmp_path, max_bytes=len(NET))
+    assert list((tmp_path / "downloads").iterdir()) == []
+
+
+def test_a_server_that_sends_another_file_is_one_error_also_when_it_sends_it_in_parts(tmp_path):
+    server = Server(b"other" * 100, cut=[100])
+    with pytest.raises(InputError, match=r"the SHA-256 of what came is [0-9a-f]{64}, the suite says 0{64}"):
+        download(server, "0" * 64, tmp_path)
+    assert list((tmp_path / "downloads").iterdir()) == []
+
+
+def test_two_that_want_the_same_file_fetch_it_once(tmp_path):
+    digest, server = sha256(NET), Server(NET)
+
+    def slow(address, headers):
+        time.sleep(0.05)
+        return server(address, headers)
+
+    threads = [threading.Thread(target=download, args=(slow, digest, tmp_path)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert server.calls == 1
+    assert [path.name for path in (tmp_path / "downloads").iterdir()] == [f"{digest}.onnx"]
+
+
+def test_a_file_whose_size_and_time_were_restored_is_hashed_again(model):
+    before, stamp = file_digest(model), model.stat()
+    content = bytearray(model.read_bytes())
+    content[-1] ^= 1
+    model.write_bytes(content)
+    os.utime(model, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert file_digest(model) != before
 
 
 @pytest.mark.parametrize("address", ["http://example.org/a.onnx", "file:///etc/hostname", "ftp://example.org/a"])

@@ -117,6 +117,8 @@ class Backend(Protocol):
 
     device: str
     """"cpu" or "cuda"."""
+    recipe: str | None
+    """Names the way it builds, with a number that grows when that changes; None where it builds nothing to be kept."""
 
     def why_not(self) -> str | None:
         """Why this machine cannot build with the backend, in the runtime's own words; None if it can."""

@@ -46,6 +46,7 @@ class Fake:
     """Follows the script; needs no runtime and no device."""
 
     device = "cpu"
+    recipe = None
 
     def why_not(self) -> str | None:
         """It can always build."""

@@ -34,6 +34,7 @@ class Cpu:
     """The CPU provider; `threads` and `graph_optimization` are options."""
 
     device = "cpu"
+    recipe: str | None = None  # ONNX Runtime builds when it loads
     provider = "CPUExecutionProvider"
     tells = True
     """Its optimised model holds every node that runs."""

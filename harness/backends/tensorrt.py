@@ -18,11 +18,18 @@ from harness.backends.tensorrt_session import MEMORY, TensorRTSession
 from harness.errors import BuildError, CaseError, DeviceError, DeviceMemory, HostMemory, InputError, Unsupported
 from harness.sources.digest import file_digest
 
+TIMING_CACHE = "timing.cache"
+"""The file of measured kernel times in the folder of a build."""
+
 
 class TensorRT:
-    """NVIDIA TensorRT; options `optimization_level` (0 to 5), `workspace_mib` and `precision_constraints`."""
+    """NVIDIA TensorRT; options `optimization_level` (0 to 5), `workspace_mib`, `precision_constraints`, `timing_cache`.
+
+    With `timing_cache` a build reads the file `timing.cache` of its folder, where there is one, and writes it again.
+    """
 
     device = "cuda"
+    recipe: str | None = "tensorrt/1"
     module = "tensorrt"
     package = "tensorrt>=10,<11"
 
@@ -44,7 +51,7 @@ class TensorRT:
         self._refuse_missing_flag(spec.precision, strong)
         words = self._listen()
         try:
-            engine, settings = self._engine(spec, strong)
+            engine, settings = self._engine(spec, strong, folder / TIMING_CACHE)
         except Exception as error:
             raise translate(error, words) from error
         path = folder / "model.engine"
@@ -103,7 +110,7 @@ class TensorRT:
         trt_util.TRT_LOGGER = _listener(self._trt(), words)
         return words
 
-    def _engine(self, spec: BuildSpec, strong: bool) -> tuple[bytes, dict[str, Any]]:
+    def _engine(self, spec: BuildSpec, strong: bool, timed: Path) -> tuple[bytes, dict[str, Any]]:
         """The engine's bytes and what the builder was told."""
         from polygraphy.backend.trt import create_config, engine_bytes_from_network, network_from_onnx_path
 
@@ -113,8 +120,13 @@ class TensorRT:
         held, _ = kept_of(spec)
         if held and not strong:
             constrain(self._trt(), network, spec.model, held)
-        config = create_config(builder, network, **self._config(spec, strong, network))
-        return bytes(engine_bytes_from_network((builder, network), config)), told(self._trt(), network, config)
+        known = spec.options.get("timing_cache") and timed.exists()
+        config = create_config(
+            builder, network, **self._config(spec, strong, network), load_timing_cache=str(timed) if known else None
+        )
+        keep = str(timed) if spec.options.get("timing_cache") else None
+        engine = bytes(engine_bytes_from_network((builder, network), config, save_timing_cache=keep))
+        return engine, told(self._trt(), network, config)
 
     def _config(self, spec: BuildSpec, strong: bool, network: Any) -> dict[str, Any]:
         from polygraphy.backend.trt import Profile
@@ -145,6 +157,7 @@ class TensorRTRTX(TensorRT):
     The worker is started with POLYGRAPHY_USE_TENSORRT_RTX=1, which makes polygraphy load this library.
     """
 
+    recipe = "tensorrt-rtx/1"
     module = "tensorrt_rtx"
     package = "tensorrt-rtx"
 

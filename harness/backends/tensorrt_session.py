@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections import deque
@@ -39,6 +40,14 @@ DTYPES: Mapping[str, Any] = {
 }
 
 
+def _bytes(artefact: Artefact) -> bytes:
+    """The engine that was built, found or named: an engine may run code, so these very bytes are looked at."""
+    content = artefact.path.read_bytes()
+    if (found := hashlib.sha256(content).hexdigest()) != artefact.digest:
+        raise InputError(f"{artefact.path}: is not the engine that was vouched for, {found} is not {artefact.digest}")
+    return content
+
+
 def _dtype(tensor: str, name: str) -> np.dtype[Any]:
     if name not in DTYPES:
         raise Unsupported(f"'{tensor}' is of TensorRT's type {name}: inputs and outputs of it are not supported yet")
@@ -57,7 +66,7 @@ class TensorRTSession:
 
         self._trt, self._words = trt, words
         self._runtime = trt.Runtime(trt_util.get_trt_logger())
-        plan = artefact.path.read_bytes()
+        plan = _bytes(artefact)
         refuse_without_room({"the engine's weights": len(plan)})
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
 from harness import store, suites
@@ -38,7 +38,7 @@ def debug(asked: argparse.Namespace) -> int:
     """Write the bundle and print what was found; exit 0 also when the case turns out to pass."""
     plan = replace(_plan(asked), latency=UNTIMED, builds=1)
     folder = (asked.output or Path("reports") / f"debug-{plan.case.id.replace('/', '-')}").absolute()
-    settings = Settings(cache_folder(asked.artefacts), asked.timeout)
+    settings = Settings(cache_folder(asked.artefacts), asked.timeout, kept_since=time())
     with tempfile.TemporaryDirectory(prefix="trt-harness-debug-") as scratch, Bench(settings) as bench:
         inquiry = Inquiry(bench, plan, Path(scratch), asked.builds, monotonic() + asked.time, _say)
         found = investigate(inquiry)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from time import time
 
 from harness import baselines, store, suites
 from harness.backends import BACKENDS
 from harness.commands.course import Begin, Job, Means, measure
 from harness.commands.places import baselines_folder, cache_folder, pythons, root_of, statuses
-from harness.commands.tidy import tidy
+from harness.commands.tidy import size_gib, tidy, trusted
 from harness.errors import HarnessError, UsageError, did_you_mean
 from harness.journal import Journaled
 from harness.records import Plan
@@ -37,8 +38,8 @@ def run(asked: argparse.Namespace) -> int:
     head = replace(head, shard=asked.shard and "{}/{}".format(*asked.shard))
     folder = _folder(asked, head.id)
     cache = cache_folder(asked.artefacts)
-    outputs = folder / "outputs" if asked.keep_outputs else None
-    settings = Settings(cache, asked.timeout, asked.jobs, outputs, asked.retries, asked.worker_memory)
+    places = {baselines_folder(asked.baselines, asked.root, file) for file, _ in _files(every)}
+    settings = _settings(asked, plans, cache, folder, places)
     scope = [] if asked.expression or asked.shard else every
     job = Job(plans, opponents(plans, every), scope, head, folder, fail_on)
     with ExitStack() as opened:
@@ -53,9 +54,24 @@ def run(asked: argparse.Namespace) -> int:
         accepted = judged.files([plan.case for plan in plans])  # a damaged one is told before anything is measured
         found = ground(job.measured, partial(root_of, asked.root), keep_outputs=asked.keep_outputs, shard=head.shard)
         status = measure(job, Means(settings, bench, judged, journal), known, Begin(head, found, accepted))
-    files = {plan.case.location.file for plan in every}
-    tidy(cache, {baselines_folder(asked.baselines, asked.root, file) for file in files})
+    tidy(cache, places)
     return status
+
+
+def _settings(
+    asked: argparse.Namespace, plans: Sequence[Plan], cache: Path, folder: Path, accepted: Iterable[Path]
+) -> Settings:
+    size_gib()  # what is wrong with it is told before anything is measured
+    return Settings(
+        cache,
+        asked.timeout,
+        asked.jobs,
+        folder / "outputs" if asked.keep_outputs else None,
+        asked.retries,
+        asked.worker_memory,
+        kept_since=time() if asked.no_cache else None,
+        trusted=trusted(asked.trust_engines, (file for plan in plans for file in plan.files.values()), accepted),
+    )
 
 
 def _part(asked: argparse.Namespace, plans: list[Plan]) -> list[Plan]:
@@ -87,6 +103,7 @@ def _same_places(asked: argparse.Namespace) -> list[str]:
     given = (("--root", asked.root), ("--baselines", asked.baselines), ("--artefacts", asked.artefacts))
     named = [text for name, value in given if value for text in (name, str(value))]
     named += [text for value in asked.environments for text in ("--environment", value)]
+    named += [text for file in asked.trust_engines for text in ("--trust-engine", str(file))]
     return named + [text for value in asked.allow_code for text in ("--allow-code", value)]
 
 

@@ -36,6 +36,8 @@ class Contestant:
 
     digest: str
     options: Mapping[str, Any]
+    reviewed: bool = field(default=False, compare=False)
+    """The digest stands in an accepted baseline: an engine is loaded whoever built it."""
 
 
 @dataclass(frozen=True)

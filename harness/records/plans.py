@@ -12,6 +12,10 @@ DEFAULT_ENVIRONMENT = "default"
 """The name of the interpreter that runs the harness."""
 
 
+ENGINE_SUFFIXES = (".engine", ".plan")
+"""Of files that a runtime loads as they are, and which may run code of whoever made them."""
+
+
 @dataclass(frozen=True)
 class Location:
     """A place in a suite file; line and column count from 1."""
@@ -246,3 +250,7 @@ class Plan:
     """Where the same case is the one that this one's speed is compared with."""
     variant: ModelFile | None = None
     """The file to build, where it was made already: one conversion serves all environments."""
+    kept_since: float | None = None
+    """Nothing that was kept before (seconds since the epoch) is used; None: whatever is kept."""
+    trusted: tuple[str, ...] = ()
+    """Digests of engine files of the suite's own that somebody vouches for."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import replace
 
-from harness import artefacts
 from harness.backends import BACKENDS
 from harness.backends.base import Artefact, Backend
 from harness.errors import InputError
@@ -26,7 +25,7 @@ class Again(Steps):
         if one is None:
             artefact = self._build(backend, prepared, stages)
         else:
-            artefact = Artefact(artefacts.find(self._cache, one.digest), one.digest)
+            artefact = Artefact(prepared.cache.artefact(one.digest, reviewed=one.reviewed), one.digest)
             spec = replace(prepared.spec, model=artefact.path, options=one.options, attest=False)
             prepared = replace(prepared, spec=spec)
         with stages("load"):

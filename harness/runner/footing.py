@@ -51,7 +51,8 @@ def footing(
         return NO_FOOTING
     if changed := upgraded(plan.case.backend, entry.versions, environment.versions):
         return Footing(why_stored=f"{changed}: two versions cannot take turns in one process")
-    then, now = contestant(entry.digests, entry.options), contestant(outcome.digests, outcome.attested.get("options"))
+    then = contestant(entry.digests, entry.options, reviewed=True)
+    now = contestant(outcome.digests, outcome.attested.get("options"))
     if then is None or now is None:
         return Footing(why_stored="the accepted entry does not tell its artefact")
     if then == now and entry.digests.inputs == outcome.digests.inputs:
@@ -127,7 +128,10 @@ def unchanged(record: Record, entry: Entry, environment: Environment) -> bool:
     return now == contestant(entry.digests, entry.options) and entry.digests.inputs == record.digests.inputs
 
 
-def contestant(digests: Digests, options: Mapping[str, Any] | None) -> Contestant | None:
-    """The artefact of a case, as it can be timed again; None where nothing tells what it was."""
+def contestant(digests: Digests, options: Mapping[str, Any] | None, *, reviewed: bool = False) -> Contestant | None:
+    """The artefact of a case, as it can be timed again; None where nothing tells what it was.
+
+    `reviewed`: the digest stands in an accepted baseline.
+    """
     digest = digests.engine or digests.variant
-    return Contestant(digest, options) if digest and options is not None else None
+    return Contestant(digest, options, reviewed) if digest and options is not None else None

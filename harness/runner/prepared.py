@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.backends.base import BuildSpec, Tensor
+from harness.cache import Cache
 from harness.inputs.feeds import Feeds, further
 from harness.records import Plan
 from harness.sources import Fetched
@@ -24,6 +25,11 @@ class Prepared:
     variant: Variant
     feeds: Feeds
     spec: BuildSpec
+    cache: Cache
+    builds: int = 1
+    """How often the case is built; what is built several times is built afresh."""
+    trusted: tuple[str, ...] = ()
+    """Digests of engine files of the suite's own that somebody vouches for."""
 
 
 def samples(plan: Plan, prepared: Prepared) -> Batches:

@@ -35,7 +35,9 @@ CHUNK = 16
 
 
 class Probes(Steps):
-    """The steps of a case, and looks inside it."""
+    """The steps of a case, and looks inside it; every engine is built, of files that nobody asks for again."""
+
+    finds = False
 
     def survey(self, plan: Plan, reference: str | None, folder: str) -> Survey:
         """What can be looked at, how far the outputs are off, and what the model gives in plain fp32."""
@@ -57,7 +59,7 @@ class Probes(Steps):
             beyond = _beyond(map_of, [feeds[number] for number in chosen[:1]], Path(folder))
         return Survey(
             spots=tuple(Spot(t.tensor, node_of(t.maker), t.reads, t.final, t.tensor in beyond) for t in map_of.taps),
-            keepable=_keepable(plan, prepared, map_of, self._cache),
+            keepable=_keepable(plan, prepared, map_of),
             finals=finals,
             batches=tuple(chosen),
             own_file=plan.case.precision in plan.files,
@@ -174,13 +176,13 @@ def _drop_models(folder: Path) -> None:
         file.unlink()
 
 
-def _keepable(plan: Plan, prepared: Prepared, map_of: Map, cache: Path) -> tuple[Node, ...]:
+def _keepable(plan: Plan, prepared: Prepared, map_of: Map) -> tuple[Node, ...]:
     """The nodes that can be kept in fp32 instead of in this precision."""
     if plan.case.precision in ("fp32", "tf32"):
         return ()
     path = prepared.variant.path
     if plan.case.precision in HALF and plan.case.precision in plan.files:  # tried on what the harness converts
-        path = prepare(replace(plan, files={}), prepared.fetched, prepared.info, cache).path
+        path = prepare(replace(plan, files={}), prepared.fetched, prepared.info, prepared.cache).path
     nodes = {tap.maker.tensor: node_of(tap.maker) for tap in map_of.taps}
     return tuple(nodes[name] for name in keepable(load_model(path)[0], list(nodes)))
 

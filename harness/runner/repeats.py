@@ -56,14 +56,18 @@ def unlike(first: Outputs, again: Outputs) -> dict[str, Tensor]:
 
 def keep_unstable(
     folder: Path, model: Path, first: Outputs, session: Session, fresh: Callable[[], Session], batch: Feeds
-) -> None:
-    """Run the first batch again and write to the reference's folder what differs, and which operators may be why."""
+) -> bool:
+    """Run the first batch again and write to the reference's folder what differs, and which operators may be why.
+
+    Tells whether nothing differs.
+    """
     found = unlike(first, infer_all(session, [batch], [first])[0])
     unseeded, seeded = random_nodes(model) if found else ([], [])
     if found and seeded and not unseeded:
         found = _from_the_start(first, found, fresh, batch)
     why = f"without a seed: {', '.join(unseeded)}" if unseeded else ""
     tensors.save(folder / FOLDER, [found], why=why)
+    return not found
 
 
 def _from_the_start(

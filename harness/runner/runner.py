@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import queue
+import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -16,8 +17,11 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Self
 
+from harness import artefacts
 from harness.backends import SCRIPTED, TWIN_BACKEND
+from harness.cache import SAID
 from harness.codec import encode
+from harness.errors import InputError
 from harness.inputs.outline import Outline
 from harness.judge import first_line
 from harness.records import (
@@ -30,6 +34,7 @@ from harness.records import (
     Plan,
     Reference,
 )
+from harness.records.plans import ENGINE_SUFFIXES
 from harness.runner import REFUSED
 from harness.runner.client import Limits, WorkerFailed, WorkerProcess
 from harness.runner.health import SickDevice, check_device, of_reference
@@ -52,6 +57,11 @@ class Settings:
     """How often a case is measured again that did not fail by itself: see `RETRIED`."""
     worker_memory_mib: int | None = None
     """What a worker and its children may hold of the host's memory."""
+
+    kept_since: float | None = None
+    """Nothing that was kept before (seconds since the epoch) is used; None: whatever is kept."""
+    trusted: frozenset[str] = frozenset()
+    """Digests of engine files that the user or an accepted baseline names."""
 
     @property
     def limits(self) -> Limits:
@@ -80,6 +90,8 @@ class Bench:
         self._twin_s: float | None = None
         """What the twin of the case at hand took, where it is the first of those that share it."""
         self._variants: dict[str, ModelFile | Failure] = {}
+        self._warnings: list[str] = []
+        """What the cache said while the case at hand was prepared."""
 
     def __enter__(self) -> Self:
         return self
@@ -147,6 +159,7 @@ class Bench:
 
     def _attempt(self, plan: Plan, attempt: int) -> Outcome:
         self._twin_s = None
+        plan = self._asked(plan)
         try:
             if reason := self.why_not(plan.case.backend, plan.interpreter):
                 return Outcome(skipped=reason)
@@ -169,15 +182,20 @@ class Bench:
         except WorkerFailed as lost:
             return Outcome(error=lost.failure)
         spent: dict[str, float] = {} if self._twin_s is None else {"twin_s": self._twin_s}
-        return replace(outcome, stages={**outcome.stages, **spent})
+        notes = (*outcome.notes, *self._warnings)
+        self._warnings.clear()
+        for note in notes:
+            if note.startswith(SAID):
+                print(f"harness: {note}", file=sys.stderr)
+        return replace(outcome, notes=notes, stages={**outcome.stages, **spent})
 
     def debug(self, plan: Plan, step: str, **arguments: Any) -> Any:
         """What the worker of a plan answers to a step of `harness debug`; raises WorkerFailed."""
-        return self._worker(plan).request("debug", step=step, plan=encode(plan), **arguments)
+        return self._worker(plan).request("debug", step=step, plan=encode(self._asked(plan)), **arguments)
 
     def reference(self, plan: Plan) -> str | None:
         """Where the reference outputs of a plan are; None when they are stored; raises WorkerFailed."""
-        return str(self._reference(plan)) if plan.reference.kind == "backend" else None
+        return str(self._reference(self._asked(plan))) if plan.reference.kind == "backend" else None
 
     def kill(self) -> None:
         """End the workers at once, from another thread; what they were asked for fails."""
@@ -186,6 +204,15 @@ class Bench:
     def learn(self, other: Bench) -> None:
         """Take over what another bench found out about environments and backends."""
         self._workers.learn(other._workers)
+
+    def _asked(self, plan: Plan) -> Plan:
+        """The plan with what the command line says about kept files and engines."""
+        engine, trusted = Path(plan.files.get(plan.case.precision, "")), self._settings.trusted
+        if trusted and engine.suffix in ENGINE_SUFFIXES:
+            with suppress(InputError):  # the worker tells what is wrong with the file
+                trusted = trusted & {artefacts.digest_of(engine)}
+                return replace(plan, kept_since=self._settings.kept_since, trusted=tuple(trusted))
+        return replace(plan, kept_since=self._settings.kept_since)
 
     def _worker(self, plan: Plan) -> WorkerProcess:
         return self._workers.of(plan.interpreter, plan.case.backend, plan.case.precision)
@@ -215,7 +242,9 @@ class Bench:
         if key not in self._references:
             folder = self._scratch / "references" / key
             try:
-                self._of_reference(plan).request("reference", plan=encode(plan), folder=str(folder))
+                self._warnings += self._of_reference(plan).ask(
+                    tuple[str, ...], "reference", plan=encode(plan), folder=str(folder)
+                )
                 self._references[key] = folder
             except WorkerFailed as lost:
                 self._references[key] = _told(plan.reference, lost.failure)
@@ -232,7 +261,9 @@ class Bench:
             start = monotonic()
             try:
                 worker = self._workers.of(OWN, TWIN_BACKEND)
-                self._twin_s = worker.request("twin", plan=encode(plan), folder=str(folder))
+                made = worker.ask(tuple[float, tuple[str, ...]], "twin", plan=encode(plan), folder=str(folder))
+                self._twin_s, warnings = made
+                self._warnings += warnings
             except WorkerFailed as lost:
                 self._twin_s = monotonic() - start
                 folder.mkdir(parents=True, exist_ok=True)

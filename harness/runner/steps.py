@@ -9,19 +9,18 @@ from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
-from harness import artefacts
 from harness.backends import BACKENDS, BUILT_AT_LOAD, SCRIPTED, TWIN_BACKEND
 from harness.backends.base import Artefact, Backend, BuildSpec, Mode, Session, Step
 from harness.backends.cuda import one_stream
+from harness.cache import Cache
 from harness.codec import encode
 from harness.environment import describe
 from harness.errors import InputError, Unsupported
 from harness.inputs.feeds import feeds
 from harness.records import Contestant, Digests, Duel, Environment, Injection, LatencyPlan, ModelFile, Outcome, Plan
-from harness.runner import builds, footprint, layer_times, tensors, twin_files, twins, windows
+from harness.runner import builds, footprint, kept, layer_times, tensors, twin_files, twins, windows
 from harness.runner.candidate import Answers, Folders, answers, moved_rows, repeats
 from harness.runner.candidate import keep as keep_all
 from harness.runner.expected import check_task, unused
@@ -38,7 +37,7 @@ from harness.timing.duel import duel, settings_for
 from harness.timing.evidence import watch
 from harness.timing.inject import slowed, tail
 from harness.timing.sides import LocalSide
-from harness.variants.prepare import prepare
+from harness.variants.prepare import is_engine, prepare
 
 REFERENCE_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "onnxruntime-cpu": {"threads": 1, "graph_optimization": "disable"},
@@ -49,8 +48,12 @@ REFERENCE_OPTIONS: Mapping[str, Mapping[str, Any]] = {
 class Steps:
     """Measures cases one after the other; engines that cases share are built once."""
 
+    finds = True
+    """Whether engines are looked for in the cache and kept there."""
+
     def __init__(self, cache: Path, scratch: Path, announce: Callable[[str], None]) -> None:
         self._cache, self._scratch = cache, scratch
+        self._warnings: list[str] = []
         self._announce = announce
         self._artefacts: dict[str, Artefact] = {}
         self._environment = describe()
@@ -61,8 +64,11 @@ class Steps:
         """This machine and interpreter."""
         return self._environment
 
-    def reference(self, plan: Plan, folder: Path) -> None:
-        """Write the outputs of the plan's backend reference to a folder, with the digest of the feeds."""
+    def reference(self, plan: Plan, folder: Path) -> tuple[str, ...]:
+        """Write the outputs of the plan's backend reference to a folder, with the digest of the feeds.
+
+        Gives warnings.
+        """
         asked = replace(plan.case, backend=plan.reference.backend, precision=plan.reference.precision)
         files = {precision: file for precision, file in plan.files.items() if precision != "fp32"}  # that is `source`
         options = {**REFERENCE_OPTIONS.get(asked.backend, {}), **_operators(plan, asked.backend)}
@@ -72,33 +78,47 @@ class Steps:
         if reason := backend.why_not() or backend.why_not_run():
             raise InputError(f"the reference backend {asked.backend} is not available here: {reason}")
         prepared = self._prepare(plain, stages)
-        session, artefact = self._open(backend, prepared, stages)
-        try:
-            with stages("infer"):
+        key = kept.outputs_key(backend, plan, prepared, self._environment)
+        scripted = asked.backend in SCRIPTED
+
+        def compute() -> bool:
+            session, artefact = self._open(backend, prepared, stages)
+            with closing(session), stages("infer"):
                 batches = prepared.feeds.batches
                 outputs = infer_all(session, batches)
                 tensors.save(folder, outputs, inputs=prepared.feeds.digest)
                 fresh = partial(backend.open, artefact, prepared.spec)
-                keep_unstable(folder, prepared.spec.model, outputs[0], session, fresh, batches[0])
-        finally:
-            session.close()
+                return keep_unstable(folder, prepared.spec.model, outputs[0], session, fresh, batches[0])
+
+        kept.outputs("references", None if scripted else key, prepared.cache, folder, compute)
+        return prepared.cache.told()
 
     def variant(self, plan: Plan) -> ModelFile:
         """The file that the plan's precision is built from, for a worker of another interpreter."""
         made = self._prepare(plan, Stages(self._announce, None)).variant
         return ModelFile(str(made.path), made.digest, made.notes)
 
-    def twin(self, plan: Plan, folder: Path) -> float:
-        """Write the outputs of the plan's precision twin to a folder, and what rounding does to them; gives seconds."""
+    def twin(self, plan: Plan, folder: Path) -> tuple[float, tuple[str, ...]]:
+        """Write the outputs of the plan's precision twin to a folder, and what rounding does to them.
+
+        Gives seconds, and warnings.
+        """
         stages = Stages(lambda stage: self._announce(stage if stage == "wait" else "twin"), None)
         prepared = self._prepare(replace(plan, options=_operators(plan, TWIN_BACKEND)), stages)
-        with stages("twin"):
+        if is_engine(prepared.variant.path):
+            raise Unsupported("an engine holds no graph that could be computed node by node")
+        backend = _backend(TWIN_BACKEND)
+        key = kept.outputs_key(backend, plan, prepared, self._environment, fidelity=plan.fidelity)
+
+        def compute() -> bool:
             moved = moves(prepared.info, prepared.feeds.batches[0]) if plan.fidelity.batch else ()
-            made = twins.evaluate(
-                _backend(TWIN_BACKEND), prepared.spec, samples(plan, prepared), plan.fidelity, moved, self._scratch
-            )
+            made = twins.evaluate(backend, prepared.spec, samples(plan, prepared), plan.fidelity, moved, self._scratch)
             twin_files.keep(folder, made, inputs=prepared.feeds.digest)
-        return stages.seconds["twin_s"]
+            return True
+
+        with stages("twin"):
+            kept.outputs("twins", key, prepared.cache, folder, compute)
+        return stages.seconds["twin_s"], prepared.cache.told()
 
     def measure(self, plan: Plan, reference: Path | None, twin: Path | None, keep: Path | None) -> Outcome:
         """Everything measured for one case; a runtime that refuses the case makes a skipped outcome."""
@@ -143,7 +163,7 @@ class Steps:
         self, backend: Backend, prepared: Prepared, one: Contestant, timing: LatencyPlan, opened: ExitStack
     ) -> Step:
         """A kept artefact, opened and bound to the first batch; InputError when it is not kept here any more."""
-        artefact = Artefact(artefacts.find(self._cache, one.digest), one.digest)
+        artefact = Artefact(prepared.cache.artefact(one.digest, reviewed=one.reviewed), one.digest)
         spec = replace(prepared.spec, model=artefact.path, options=one.options, attest=False, mode=windows.mode(timing))
         session = opened.enter_context(closing(backend.open(artefact, spec)))
         return opened.enter_context(windows.readied(session.bind(prepared.feeds.batches[0]), timing))
@@ -168,7 +188,7 @@ class Steps:
             repeated = repeats(plan, session, prepared, stages, folders, first.outputs)
             repeated += moved_rows(session, prepared, stages, folders, first.outputs, bounded=backend.device == "cuda")
             timed = self._time(plan, backend, artefact, session, prepared, stages)
-            kept = self._kept(plan, artefact, prepared) if timed.latency is not None else ()
+            unkept = self._kept(plan, artefact, prepared) if timed.latency is not None else ()
             attested = {**session.attested, "options": {**plan.options, **_loaded(plan, prepared.spec)}}
             profiled = layer_times.profile(plan, session, prepared, timed.latency, stages, gpu=backend.device == "cuda")
         more = (self._rebuilt(plan, backend, prepared, stages, folders, n) for n in range(2, plan.builds + 1))
@@ -187,7 +207,7 @@ class Steps:
             digests=replace(_digests(prepared), engine=artefact.digest),
             notes=(
                 *(*plan.notes, *_notes(prepared), *unused(plan.reference, prepared)),
-                *(*unrepeatable(repeated), *notes, *timed.notes, *kept),
+                *(*unrepeatable(repeated), *notes, *timed.notes, *unkept, *prepared.cache.told()),
             ),
         )
 
@@ -196,7 +216,7 @@ class Steps:
         if plan.case.backend in SCRIPTED:
             return ()
         try:
-            artefacts.keep(self._cache, artefact.path, artefact.digest or prepared.variant.digest)
+            prepared.cache.keep_artefact(artefact.path, artefact.digest or prepared.variant.digest)
         except OSError as error:
             return (f"the artefact is not kept, so it cannot be timed again later (--artefacts): {error}",)
         return ()
@@ -210,11 +230,12 @@ class Steps:
             return answers(plan, session, prepared, stages, folders)
 
     def _prepare(self, plan: Plan, stages: Stages) -> Prepared:
+        cache = Cache(self._cache, plan.kept_since, self._warnings)
         with stages("prepare"):
             fetched: Fetched = SOURCES.load(plan.source.kind)(plan.source, self._cache)
             info = inspect(fetched.model)
             check_task(plan.task, info)
-            variant = prepare(plan, fetched, info, self._cache)
+            variant = prepare(plan, fetched, info, cache)
             fed = feeds(plan, info, fetched.test_sets)
             spec = BuildSpec(
                 case=plan.case.id,
@@ -224,7 +245,7 @@ class Steps:
                 dtypes={tensor.name: tensor.dtype for tensor in (*info.inputs, *info.outputs)},
                 options=plan.options,
             )
-        return Prepared(fetched, info, variant, fed, spec)
+        return Prepared(fetched, info, variant, fed, spec, cache, plan.builds, plan.trusted)
 
     def _build(self, backend: Backend, prepared: Prepared, stages: Stages, number: int = 1) -> Artefact:
         """The artefact of one build of the case; builds of other numbers are never served for it."""
@@ -235,11 +256,11 @@ class Steps:
             folder = self._scratch / sha256(key.encode()).hexdigest()[:16]
             folder.mkdir(exist_ok=True)
             with stages("build"):
-                start = perf_counter()
-                built = backend.build(spec, folder)
-            if built.digest:
-                built = replace(built, measures={**built.measures, "build_s": perf_counter() - start})
-            self._artefacts[key] = built
+                keep = self.finds and number == 1
+                find = keep and prepared.builds == 1
+                self._artefacts[key] = kept.own_engine(backend, prepared) or kept.engine(
+                    backend, prepared, self._environment, folder, find=find, keep=keep
+                )
         return self._artefacts[key]
 
     def _open(self, backend: Backend, prepared: Prepared, stages: Stages, number: int = 1) -> tuple[Session, Artefact]:
@@ -256,7 +277,7 @@ class Steps:
             stages=stages.seconds,
             attested=artefact.attested,
             digests=replace(_digests(prepared), engine=artefact.digest),
-            notes=_notes(prepared),
+            notes=(*_notes(prepared), *prepared.cache.told()),
         )
 
     def _time(

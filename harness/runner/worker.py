@@ -151,12 +151,11 @@ class Worker:
         backend: Backend = BACKENDS.load(name)()
         backend.probe(case, options)
 
-    def _reference(self, plan: Any, folder: str) -> None:
-        self._steps.reference(decode(Plan, plan), Path(folder))
+    def _reference(self, plan: Any, folder: str) -> Any:
+        return self._steps.reference(decode(Plan, plan), Path(folder))
 
-    def _twin(self, plan: Any, folder: str) -> float:
-        seconds: float = self._steps.twin(decode(Plan, plan), Path(folder))
-        return seconds
+    def _twin(self, plan: Any, folder: str) -> Any:
+        return self._steps.twin(decode(Plan, plan), Path(folder))
 
     def _variant(self, plan: Any) -> Any:
         return encode(self._steps.variant(decode(Plan, plan)))

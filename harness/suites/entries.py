@@ -14,7 +14,6 @@ from harness.suites.fields import (
     BackendIn,
     Choice,
     IdPart,
-    OnnxFile,
     Percent,
     Precision,
     Rows,
@@ -26,6 +25,7 @@ from harness.suites.fields import (
     SuiteName,
     TensorFile,
     Text,
+    VariantFile,
     growing,
     one_key,
     ordered,
@@ -228,7 +228,9 @@ class Settings(Strict):
     """What a model may set and `defaults` may set for all models."""
 
     tags: list[Text] = Field([], description="Words for -k, beside those of the suite.")
-    files: dict[Precision, OnnxFile] = Field({}, description="A variant of one's own for a precision.")
+    files: dict[Precision, VariantFile] = Field(
+        {}, description="A variant of one's own for a precision: an ONNX file, or an engine that --trust-engine names."
+    )
     shapes: Annotated[list[Shape], Field(min_length=1), AfterValidator(unique)] | None = Field(
         None, description="Values of the symbolic dimensions; one case per entry."
     )

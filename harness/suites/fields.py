@@ -23,6 +23,7 @@ from harness.backends import BACKENDS
 from harness.errors import did_you_mean
 from harness.metrics import TASKS
 from harness.records import PRECISIONS
+from harness.records.plans import ENGINE_SUFFIXES
 from harness.suites.places import NAME, Found, Places, id_part, sources
 
 TENSOR_FILES = (".npz", ".npy", ".pb")
@@ -190,7 +191,7 @@ Precision = Annotated[str, known("precision", PRECISIONS), _enum(PRECISIONS)]
 TaskMetric = Annotated[str, known("task metric", TASKS), _enum(TASKS)]
 TensorFile = Annotated[str, _file(*TENSOR_FILES)]
 ArchiveFile = Annotated[str, _file(".npz")]
-OnnxFile = Annotated[str, _file(".onnx")]
+VariantFile = Annotated[str, _file(".onnx", *ENGINE_SUFFIXES)]
 LibraryFile = Annotated[str, AfterValidator(_library)]
 ScriptFile = Annotated[str, _file(".yaml", ".yml")]
 Percent = Annotated[float, PlainValidator(_percent, json_schema_input_type=float | str)]

@@ -62,6 +62,9 @@ class TensorRT(Strict):
     optimization_level: OptimizationLevel | None = None
     workspace_mib: Workspace | None = None
     precision_constraints: Constraints | None = None
+    timing_cache: bool | None = Field(
+        None, description="Kernel times that earlier builds on this GPU measured are used again: builds are faster."
+    )
 
 
 class TensorRTRTX(Strict):

@@ -1,6 +1,6 @@
 """Precision variants: the model file that is built for a precision, made from the fp32 file.
 
-A variant is a function `(plan: Plan, fetched: Fetched, info: ModelInfo, cache: Path) -> Variant` that raises
+A variant is a function `(plan: Plan, fetched: Fetched, info: ModelInfo, cache: Cache) -> Variant` that raises
 InputError, Unsupported, BuildError or OutOfMemory.
 """
 

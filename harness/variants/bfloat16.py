@@ -12,6 +12,7 @@ import numpy as np
 from onnx import TensorProto, numpy_helper
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST
 
+from harness.cache import Cache
 from harness.records import Plan
 from harness.sources import Fetched
 from harness.sources.inspect import ModelInfo, opset, tensors
@@ -35,7 +36,7 @@ COMPLETE_OPSET = 22
 """From here on convolutions and poolings take bf16."""
 
 
-def bfloat16(plan: Plan, fetched: Fetched, info: ModelInfo, cache: Path) -> Variant:  # noqa: ARG001
+def bfloat16(plan: Plan, fetched: Fetched, info: ModelInfo, cache: Cache) -> Variant:  # noqa: ARG001
     """The model in bf16 where ONNX defines the operator for it; the rest stays in fp32 (noted)."""
     return kept(plan.case.precision, (fetched.sha256, "bf16/2"), cache, lambda: make(fetched.model))
 

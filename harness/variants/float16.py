@@ -11,6 +11,7 @@ import onnx
 from onnx import numpy_helper
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
+from harness.cache import Cache
 from harness.records import Plan
 from harness.sources import Fetched
 from harness.sources.inspect import ModelInfo, tensors
@@ -22,7 +23,7 @@ LARGEST = 65504.0
 """The largest finite fp16 value."""
 
 
-def float16(plan: Plan, fetched: Fetched, info: ModelInfo, cache: Path) -> Variant:  # noqa: ARG001
+def float16(plan: Plan, fetched: Fetched, info: ModelInfo, cache: Cache) -> Variant:  # noqa: ARG001
     """The model converted by onnxruntime, which leaves a few operators in fp32 (noted)."""
     return kept(plan.case.precision, (fetched.sha256, "fp16/2"), cache, lambda: make(fetched.model))
 

@@ -17,6 +17,7 @@ from onnx import TensorProto, numpy_helper
 from onnxruntime import quantization
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from harness.cache import Cache
 from harness.errors import InputError, Unsupported, did_you_mean
 from harness.inputs.dtypes import Array
 from harness.inputs.feeds import Feeds, feeds, feeds_digest
@@ -45,7 +46,7 @@ OPTIONS = {
 }
 
 
-def int8(plan: Plan, fetched: Fetched, info: ModelInfo, cache: Path) -> Variant:
+def int8(plan: Plan, fetched: Fetched, info: ModelInfo, cache: Cache) -> Variant:
     """The model quantised by onnxruntime: symmetric, weights per channel, biases in float.
 
     Ranges are minima and maxima over the plan's calibration data, or over inputs as the cases have (noted).

@@ -5,27 +5,40 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from harness.cache import Cache
 from harness.errors import InputError
 from harness.records import Plan
+from harness.records.plans import ENGINE_SUFFIXES
 from harness.sources import Fetched
-from harness.sources.digest import model_digest
+from harness.sources.digest import file_digest, model_digest
 from harness.sources.inspect import ModelInfo, TensorInfo, inspect
 from harness.variants import VARIANTS, Variant
 
 
-def prepare(plan: Plan, fetched: Fetched, info: ModelInfo, cache: Path) -> Variant:
-    """The file to build for the plan's precision, kept in `cache`/variants where it had to be converted.
+def prepare(plan: Plan, fetched: Fetched, info: ModelInfo, cache: Cache) -> Variant:
+    """The file to build for the plan's precision, from the cache where it was converted before.
 
-    One that came with the plan is used as it is. Raises InputError (no such file, other inputs or outputs), Unsupported
-    (the converter refuses an operator or type), BuildError (the conversion failed) or OutOfMemory.
+    One that came with the plan is used as it is, and an engine of the suite's own too. Raises InputError (no such file,
+    other inputs or outputs), Unsupported (the converter refuses an operator or type), BuildError (the conversion
+    failed) or OutOfMemory.
     """
     precision = plan.case.precision
     if plan.variant is not None:
         return Variant(Path(plan.variant.path), plan.variant.digest, plan.variant.notes)
     if precision in plan.files:
-        return _own(Path(plan.files[precision]), precision, info)
+        file = Path(plan.files[precision])
+        return _engine(file, precision) if is_engine(file) else _own(file, precision, info)
     variant: Variant = VARIANTS.load(precision)(plan, fetched, info, cache)
     return variant
+
+
+def is_engine(file: Path) -> bool:
+    """Whether a file of the suite's own is an engine, by its name."""
+    return file.suffix in ENGINE_SUFFIXES
+
+
+def _engine(file: Path, precision: str) -> Variant:
+    return Variant(file, file_digest(file), (f"{precision} is the suite's own engine {file.name}: nothing is built",))
 
 
 def _own(file: Path, precision: str, info: ModelInfo) -> Variant:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from onnx import TensorProto
 
+from harness.cache import Cache
 from harness.errors import InputError
 from harness.records import Plan
 from harness.sources import Fetched
@@ -17,7 +18,7 @@ from harness.variants.graph import holds
 HALF = "the file holds float16 tensors: they stay"
 
 
-def unchanged(plan: Plan, fetched: Fetched, info: ModelInfo, cache: Path) -> Variant:  # noqa: ARG001
+def unchanged(plan: Plan, fetched: Fetched, info: ModelInfo, cache: Cache) -> Variant:  # noqa: ARG001
     """The model itself; the backend's settings make the precision, but for types that the file asks for."""
     named = plan.case.precision in ("fp32", "tf32")
     notes = (HALF,) if named and _has_half(*identity(fetched.model)) else ()
@@ -30,7 +31,7 @@ def _has_half(path: str, size: int, mtime_ns: int) -> bool:
     return holds(load_graph(Path(path)), TensorProto.FLOAT16)
 
 
-def only_from_files(plan: Plan, fetched: Fetched, info: ModelInfo, cache: Path) -> Variant:  # noqa: ARG001
+def only_from_files(plan: Plan, fetched: Fetched, info: ModelInfo, cache: Cache) -> Variant:  # noqa: ARG001
     """Always InputError: there is no conversion to this precision."""
     precision = plan.case.precision
     raise InputError(

@@ -21,6 +21,7 @@ from harness import suites
 from harness.backends import BACKENDS, worker_variables
 from harness.backends.base import BuildSpec
 from harness.backends.tensorrt import TensorRT
+from harness.cache import Cache
 from harness.errors import CaseError
 from harness.judge.attestation import judge_attestation
 from harness.records import Outcome
@@ -58,7 +59,7 @@ def cache(tmp_path_factory):
 
 def file_of(plan, cache):
     fetched = SOURCES.load(plan.source.kind)(plan.source, cache)
-    return prepare(plan, fetched, inspect(fetched.model), cache).path
+    return prepare(plan, fetched, inspect(fetched.model), Cache(cache)).path
 
 
 def attest(name, backend, plan, model, folder, typed=False, **options):

@@ -11,6 +11,7 @@ import onnx
 from onnx import ModelProto
 
 import plans
+from harness.cache import Cache
 from harness.errors import CaseError
 from harness.records import Calibration, Plan, Source
 from harness.sources.inspect import inspect
@@ -51,7 +52,7 @@ def variant(built: Built, precision: str, folder: Path) -> VariantFile | None:
     plan = plan_of(built, precision, folder)
     path = Path(plan.source.path)
     try:
-        made = prepare(plan, file(plan.source, folder), inspect(path), folder)
+        made = prepare(plan, file(plan.source, folder), inspect(path), Cache(folder))
     except CaseError as error:
         print(f"{built.name} {precision}: {error}")
         return None

@@ -15,6 +15,7 @@ from onnx import ModelProto
 
 from harness.backends import BACKENDS
 from harness.backends.base import Artefact, BuildSpec, Session
+from harness.sources.digest import file_digest
 from quality.accuracy.build import Net
 
 
@@ -104,7 +105,7 @@ def built(cell: Cell, folder: Path) -> Artefact:
         onnx.save(cell.make(), str(model))
     engine = place / "model.engine"
     if engine.exists():
-        return Artefact(engine)
+        return Artefact(engine, file_digest(engine))
     return BACKENDS.load(cell.backend)().build(_spec(cell, model), place)
 
 
