@@ -43,10 +43,10 @@ class Line:
     """File and line number, for messages."""
     raw: bytes
 
-    def data(self) -> Any:
-        """What it holds; UsageError where that is no JSON after all."""
+    def data(self) -> dict[str, Any]:
+        """What it holds; UsageError where that is none of what a run writes."""
         try:
-            return parsed(self.raw.decode())["data"]
+            return dict(parsed(self.raw.decode())["data"])
         except (ValueError, TypeError, KeyError) as error:
             raise UsageError(f"{self.place}: not a line of a journal: {error}") from error
 

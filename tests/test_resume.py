@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from duelling import ring
-from harness.journal import Journal, read
+from harness.journal import Journal, line, read
 from harness.records import Record, Run
 from harness.store import read_run
 from test_screen import accept_runs, script
@@ -212,6 +212,24 @@ def test_what_changed_in_a_way_that_matters_is_listed_and_nothing_is_done(folder
     told = capsys.readouterr().err
     assert [word for word in words if word not in told] == []
     assert (folder / "out/journal.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [("environment", [1]), ("environment", {"name": "default", "environment": 1}), ("begin", []), ("begin", {"id": 1})],
+)
+def test_a_journal_of_nonsense_under_right_sums_is_refused_by_file_and_line(folder, capsys, kind, data):
+    suite = fake_suite(folder)
+    harness(folder, "run", suite, "-o", "out")
+    path = folder / "out/journal.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    place = kinds(folder / "out").index(kind)
+    lines[place] = line(kind, data)
+    path.write_bytes(b"".join(lines))
+
+    assert harness(folder, "run", suite, "-o", "out", "--resume") == 2
+
+    assert f"journal.jsonl:{place + 1}: " in capsys.readouterr().err
 
 
 def test_a_suite_that_only_looks_otherwise_is_the_same(folder):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from harness.codec import decode
 from harness.errors import UsageError
 from harness.journal import Journal, Journaled
 from harness.judge import first_line
@@ -67,12 +66,12 @@ class Earlier:
 
     def launches(self, match: Match) -> list[Duel]:
         """The launches of a duel between the same two sides."""
-        found = []
-        for line in self._known.launches.get(match.plan.case.id, ()):
-            data = line.data()
-            if all(decode(Contestant, data.get(side)) == one for side, one in (("a", match.a), ("b", match.b))):
-                found.append(line.decoded(Duel, "duel"))
-        return found
+        sides = (("a", match.a), ("b", match.b))
+        return [
+            line.decoded(Duel, "duel")
+            for line in self._known.launches.get(match.plan.case.id, ())
+            if all(line.decoded(Contestant, side) == one for side, one in sides)
+        ]
 
     def screening(self, plan: Plan) -> Screening | None:
         """What a case was compared with earlier runs by, as far as it came."""
