@@ -113,7 +113,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     run = commands.add_parser("run", help="run suites and write a report")
     _add_suites(run)
     _add_folders(run)
-    run.add_argument("--jobs", type=_positive, default=1, metavar="N", help="models worked on at once (default 1)")
+    run.add_argument("--jobs", type=_positive, metavar="N", help="cases worked on at once (default: one a GPU)")
     run.add_argument(
         "--timeout", type=_seconds, default=600.0, metavar="S", help="seconds a stage may take (default 600)"
     )

@@ -23,8 +23,9 @@ from harness.foreign import plain, shown
 if TYPE_CHECKING:
     from harness.journal import Journal
     from harness.records import Environment, Interpreter, Location, Outcome, Plan, Record
+    from harness.runner.bench import Bench
     from harness.runner.recorder import Judged
-    from harness.runner.runner import Bench, Settings
+    from harness.runner.settings import Settings
 
 _LONG_OPTION = re.compile(
     r"(?<![\w-])--(?=(allow-code|artefacts|baselines|environment|keep-outputs|no-cache|require|root|timeout|trust-engine"
@@ -119,7 +120,7 @@ class Shared:
 
     def bench(self) -> Bench:
         """The bench, started by the first call and closed when pytest ends, however it ends."""
-        from harness.runner.runner import Bench
+        from harness.runner.bench import Bench
 
         if self._bench is None:
             open_bench = ExitStack()
@@ -195,7 +196,7 @@ class Shared:
     def _settings(self) -> Settings:
         from harness.commands.places import cache_folder
         from harness.commands.tidy import trusted
-        from harness.runner.runner import DEFAULT_TIMEOUT_S, Settings
+        from harness.runner.settings import DEFAULT_TIMEOUT_S, Settings
 
         output = folder_option(self._config, "output")
         return Settings(

@@ -127,12 +127,12 @@ def test_one_case_alone_is_timed_with_its_other_side_too(folder):
 
 
 def test_an_interrupt_while_cases_take_turns_keeps_those_that_were_decided_at_once(folder, monkeypatch):
-    from harness.runner import decided
+    from harness.runner import spread
 
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(decided, "duels", interrupt)
+    monkeypatch.setattr(spread, "duels", interrupt)
 
     assert harness(folder, "run", suite(folder, old=""), "-o", "out") == 130
 

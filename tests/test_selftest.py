@@ -12,8 +12,8 @@ from harness.commands.selftest import tried
 from harness.judge.selftest import ARMS, UNCHANGED, arm, decisions
 from harness.records import Admission, Contestant, Duel, LatencyPlan, Launch
 from harness.runner import selftest
-from harness.runner.runner import Settings
 from harness.runner.selftest import Timed, count
+from harness.runner.settings import Settings
 from harness.store import read_run, read_selftest
 from test_turns import suite
 from toy import fake_suite, harness

@@ -19,7 +19,9 @@ from harness.errors import InputError
 from harness.judge.launches import FEWEST
 from harness.pytest_items import Shared
 from harness.records import Admission, Contestant, Duel, Interpreter, Launch, Outcome, Record
-from harness.runner.runner import Bench, Settings, run
+from harness.runner.bench import Bench
+from harness.runner.settings import Settings
+from harness.runner.spread import run
 from harness.store import read_run, write_run
 from models import conv_net
 from toy import fake_suite, harness
@@ -242,7 +244,7 @@ def test_an_error_while_cases_are_timed_in_turns_loses_no_measured_case(accepted
     def broken(*_, **__):
         raise RuntimeError("scripted")
 
-    monkeypatch.setattr("harness.runner.decided.duels", broken)
+    monkeypatch.setattr("harness.runner.spread.duels", broken)
     assert harness(accepted, "run", suite(accepted, "disable"), "-o", "second") == 3
 
     run = read_run(accepted / "second")

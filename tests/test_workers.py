@@ -19,7 +19,7 @@ from harness.runner.client import Limits, WorkerFailed, WorkerProcess
 from harness.runner.duels import Match, duels
 from harness.runner.health import SickDevice
 from harness.runner.processes import EXIT_S, with_descendants
-from harness.runner.runner import Settings
+from harness.runner.settings import Settings
 from harness.store import read_run
 from harness.suites import load
 from toy import fake_suite, harness
@@ -38,7 +38,7 @@ FAULTS = {
     "device-memory": ("load", "out-of-memory", "load", "device memory: scripted", ""),
     "device": ("infer", "device", "infer", "scripted: the device reported an error", ""),
     "sticky-device": ("build", "device", "build", "a sticky device error", ""),
-    "files": ("load", "harness", "infer", "Too many open files", ""),
+    "files": ("load", "harness", "wait", "Too many open files", ""),
     "error": ("build", "build", "build", "the script says so", ""),
 }  # fmt: skip
 HARMLESS = ("giant-log", "child", "exit-hang")

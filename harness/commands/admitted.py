@@ -16,10 +16,11 @@ from harness.judge.latency import decided
 from harness.judge.launches import LOOKS, weigh
 from harness.records import DEFAULT_ENVIRONMENT, Admission, Contestant, Duel, Environment, Launch, Plan, Record
 from harness.runner.admission import Candidate, admissions
+from harness.runner.bench import Bench
 from harness.runner.client import WorkerFailed
 from harness.runner.digests import plan_digest
 from harness.runner.footing import contestant, unchanged, upgraded
-from harness.runner.runner import DEFAULT_TIMEOUT_S, Bench, Settings
+from harness.runner.settings import DEFAULT_TIMEOUT_S, Settings
 from harness.runner.windows import applied
 from harness.timing.loop import settings as timing
 

@@ -15,14 +15,15 @@ from harness.errors import HarnessError, UsageError
 from harness.journal import Journal, Journaled
 from harness.judge.gate import EXIT_INTERRUPTED, EXIT_MACHINE
 from harness.records import Plan, Run
+from harness.runner.bench import Bench
 from harness.runner.book import Book, Earlier
 from harness.runner.client import WorkerFailed
 from harness.runner.decided import Pending, with_opponents
 from harness.runner.ground import Ground, changes, environments_of, lost, other_machine, refuse
 from harness.runner.header import Header, finish
 from harness.runner.recorder import Judged
-from harness.runner.runner import Bench, Settings
-from harness.runner.runner import run as run_plans
+from harness.runner.settings import Settings
+from harness.runner.spread import run as run_plans
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Means:
     bench: Bench
     judged: Judged
     journal: Journal
+    seconds: Mapping[str, float]
+    """What cases are expected to take, by their ids."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ def _finished(job: Job, earlier: Earlier, before: Journaled) -> int | None:
 
 
 def _measured(job: Job, means: Means, earlier: Earlier, book: Book) -> int:
-    ended, error = _done(lambda: run_plans(earlier.missing, means.settings, means.bench, book.done))
+    ended, error = _done(lambda: run_plans(earlier.missing, means.settings, means.bench, book.done, means.seconds))
     taken = _done(book.take_up)  # also where the run ends early: what is known belongs to it
     if ended is None:
         ended, error = taken

@@ -23,11 +23,12 @@ from harness.judge import judge
 from harness.records import DEFAULT_ENVIRONMENT, LatencyPlan, Plan
 from harness.report.debug import markdown
 from harness.report.format import markdown as markdown_line
+from harness.runner.bench import Bench
 from harness.runner.client import WorkerFailed
 from harness.runner.debug import investigate
 from harness.runner.findings import Findings, Slice
 from harness.runner.inquiry import Inquiry
-from harness.runner.runner import Bench, Settings
+from harness.runner.settings import Settings
 
 RELATIVE = ("cosine_min", "sqnr_min_db", "psnr_min_db", "rmse_rel_max")
 """Limits of a case that mean something for a tensor inside it as well."""

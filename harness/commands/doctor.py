@@ -7,8 +7,9 @@ import argparse
 from harness.backends import BACKENDS
 from harness.commands.places import cache_folder
 from harness.records import Environment
+from harness.runner.bench import Bench
 from harness.runner.client import WorkerFailed
-from harness.runner.runner import Bench, Settings
+from harness.runner.settings import Settings
 from harness.timing.advice import advice
 
 

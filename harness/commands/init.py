@@ -18,8 +18,9 @@ from harness.inputs import proposals
 from harness.inputs.outline import Outline
 from harness.judge import first_line, judge
 from harness.records import GATE_ERROR_KINDS, PRECISIONS, Failure, LatencyPlan, Plan
+from harness.runner.bench import Bench
 from harness.runner.client import WorkerFailed
-from harness.runner.runner import Bench, Settings
+from harness.runner.settings import Settings
 from harness.suitefile import SUFFIXES
 from harness.suites.first import First, text
 

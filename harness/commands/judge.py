@@ -21,12 +21,12 @@ from harness.metrics import METRICS
 from harness.metrics.compare import compare
 from harness.records import Environment, Measurement, Plan, Record, Run, Screening
 from harness.runner import tensors
+from harness.runner.bench import excluded
 from harness.runner.builds import worst
 from harness.runner.digests import plan_digest
 from harness.runner.header import finish, header
 from harness.runner.recorder import Judged, outcome_of
 from harness.runner.repeats import compared_again
-from harness.runner.runner import excluded
 from harness.runner.screen import of_this_job, screening
 
 COMPARED = frozenset((*STRUCTURE, *METRICS, "tolerance_ratio", "mismatch_share", "mismatches"))

@@ -19,13 +19,15 @@ from harness.commands.tidy import size_gib, tidy, trusted
 from harness.errors import HarnessError, UsageError, did_you_mean
 from harness.journal import Journaled
 from harness.records import Plan
+from harness.runner.bench import Bench
 from harness.runner.client import WorkerFailed
 from harness.runner.decided import opponents
 from harness.runner.ground import ground
 from harness.runner.header import header
 from harness.runner.interrupts import interruptible
 from harness.runner.recorder import Judged
-from harness.runner.runner import Bench, Settings
+from harness.runner.settings import Settings
+from harness.runner.spread import spread_over
 
 
 def run(asked: argparse.Namespace) -> int:
@@ -52,8 +54,10 @@ def run(asked: argparse.Namespace) -> int:
             lambda file: baselines_folder(asked.baselines, asked.root, file), bench.environment, _same_places(asked)
         )
         accepted = judged.files([plan.case for plan in plans])  # a damaged one is told before anything is measured
+        settings = spread_over(settings, asked.jobs, bench.environment(), plans)
         found = ground(job.measured, partial(root_of, asked.root), keep_outputs=asked.keep_outputs, shard=head.shard)
-        status = measure(job, Means(settings, bench, judged, journal), known, Begin(head, found, accepted))
+        means = Means(settings, bench, judged, journal, _seconds(asked, plans))
+        status = measure(job, means, known, Begin(head, found, accepted))
     tidy(cache, places)
     return status
 
@@ -65,7 +69,7 @@ def _settings(
     return Settings(
         cache,
         asked.timeout,
-        asked.jobs,
+        asked.jobs or 1,
         folder / "outputs" if asked.keep_outputs else None,
         asked.retries,
         asked.worker_memory,
@@ -78,13 +82,17 @@ def _part(asked: argparse.Namespace, plans: list[Plan]) -> list[Plan]:
     """The plans of `--shard`; UsageError where nothing is left for it."""
     if asked.shard is None:
         return plans
-    places = {(baselines_folder(asked.baselines, asked.root, file), suite) for file, suite in _files(plans)}
-    seconds = {case: s for place in sorted(places) for case, s in baselines.seconds(*place).items()}
-    part = suites.share(plans, asked.shard, seconds)
+    part = suites.share(plans, asked.shard, _seconds(asked, plans))
     if not part:
         number, parts = asked.shard
         raise UsageError(f"--shard {number}/{parts}: nothing is left for it of {len(plans)} cases: use fewer parts")
     return part
+
+
+def _seconds(asked: argparse.Namespace, plans: Sequence[Plan]) -> dict[str, float]:
+    """What the cases took when they were accepted, by their ids."""
+    places = {(baselines_folder(asked.baselines, asked.root, file), suite) for file, suite in _files(plans)}
+    return {case: s for place in sorted(places) for case, s in baselines.seconds(*place).items()}
 
 
 def _files(plans: Sequence[Plan]) -> set[tuple[str, str]]:

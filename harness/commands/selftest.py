@@ -14,9 +14,10 @@ from harness.judge.gate import EXIT_FAILED, EXIT_PASSED
 from harness.judge.launches import LOOKS
 from harness.judge.selftest import UNCHANGED
 from harness.records import Arm, SelfTest
+from harness.runner.bench import Bench
 from harness.runner.header import timestamp
-from harness.runner.runner import Bench, Settings
 from harness.runner.selftest import build, count
+from harness.runner.settings import Settings
 
 
 def selftest(asked: argparse.Namespace) -> int:

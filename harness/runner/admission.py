@@ -9,7 +9,7 @@ from harness.judge.duels import admit
 from harness.judge.launches import clean
 from harness.records import Admission, Contestant, Duel, Plan
 from harness.runner.duels import Match, duels
-from harness.runner.runner import Settings
+from harness.runner.settings import Settings
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -49,6 +51,45 @@ class Limits:
     """Of each stage, its start included."""
     memory_mib: int | None = None
     """Resident memory of the host, of the worker and what it starts."""
+    gpu: str | None = None
+    """UUID of the only GPU that it sees; None for all."""
+    halt: Halt | None = None
+    """What ends it from another thread."""
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Those of its environment."""
+        return {} if self.gpu is None else {"CUDA_VISIBLE_DEVICES": self.gpu}
+
+
+class Halt:
+    """Ends the workers of several threads at once and for good, those that are made later too."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._workers: weakref.WeakSet[WorkerProcess] = weakref.WeakSet()
+        self._called = False
+
+    @property
+    def called(self) -> bool:
+        """Whether the run is ending."""
+        return self._called
+
+    def add(self, worker: WorkerProcess) -> None:
+        """One more that is to be ended."""
+        with self._lock:
+            self._workers.add(worker)
+            called = self._called
+        if called:
+            worker.kill()
+
+    def call(self) -> None:
+        """End them; what they were asked for fails."""
+        with self._lock:
+            self._called = True
+            workers = list(self._workers)
+        for worker in workers:
+            worker.kill()
 
 
 class WorkerProcess:
@@ -74,6 +115,8 @@ class WorkerProcess:
         """What the kernel had killed for memory when the process began."""
         self._stopped = False
         self.hello: dict[str, Any] = {}
+        if limits.halt is not None:
+            limits.halt.add(self)
 
     def request(self, operation: str, *, limit_s: float | None = None, **arguments: Any) -> Any:
         """The result of one operation; raises WorkerFailed, and then the process may be gone.
@@ -131,7 +174,8 @@ class WorkerProcess:
         self._mark = f"{os.getpid()}-{token_hex(8)}"
         with start_failures(python):
             self._scratch.mkdir(parents=True, exist_ok=True)
-            own = {**self._variables, **_places(self._scratch), "PYTHONUNBUFFERED": "1", MARK: self._mark}
+            own = {**self._variables, **self._limits.variables, **_places(self._scratch)}
+            own |= {"PYTHONUNBUFFERED": "1", MARK: self._mark}
             self._process = subprocess.Popen(
                 [python, "-P", "-m", "harness.runner.worker", str(self._cache), str(self._scratch)],
                 stdin=subprocess.PIPE,

@@ -6,11 +6,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from harness.records import Duel, Outcome, Plan, Record, Screening
-from harness.runner.duels import Match, duels
+from harness.runner.duels import Match
 from harness.runner.footing import NO_FOOTING, Footing, across
 from harness.runner.recorder import Judged
-from harness.runner.runner import Settings
-from harness.runner.screen import measured, of_this_job, open_question, screening
+from harness.runner.screen import of_this_job, open_question, screening
+from harness.runner.settings import Settings
+from harness.runner.spread import spread_duels, spread_screens
 
 TIMED = frozenset({"passed", "improved", "regressed", "inconclusive"})
 """Statuses of cases whose other checks hold: only then is it worth timing them again."""
@@ -181,7 +182,7 @@ def decided(
     in_turns = [one for one in cases if one.on.in_turns]
     matches = [judged.match(one.plan, one.on) for one in in_turns]
     earlier = [memory.launches(match) for match in matches]
-    fought = duels(matches, settings, earlier=earlier, tell=memory.launched)
+    fought = spread_duels(matches, settings, earlier=earlier, tell=memory.launched)
     found = {one.plan.case.id: duel for one, duel in zip(in_turns, fought, strict=True)}
     p = judged.p_values([one.plan for one in in_turns], found)
     for one, duel in zip(in_turns, fought, strict=True):
@@ -213,7 +214,7 @@ def _measured_again(cases: Sequence[Held], judged: Judged, settings: Settings, m
         for place, one in enumerate(cases)
         if one.screening is not None and (entry := judged.entries(one.plan.case).get(one.plan.case.id)) is not None
     ]
-    found = measured([case for _, case in asked], settings, memory.screened)
+    found = spread_screens([case for _, case in asked], settings, memory.screened)
     known = {place: more for (place, _), more in zip(asked, found, strict=True)}
     return [replace(one, screening=known.get(place)) for place, one in enumerate(cases)]
 

@@ -18,8 +18,8 @@ from harness.records import Admission, Contestant, Duel, Injection, Interpreter,
 from harness.runner import across
 from harness.runner.client import WorkerFailed, WorkerProcess
 from harness.runner.health import check_device
-from harness.runner.runner import Settings
 from harness.runner.scratch import scratch
+from harness.runner.settings import Settings
 
 MOST_FAILURES = 2
 """Launches that may end in an error before a case is given up."""

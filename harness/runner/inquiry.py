@@ -14,9 +14,9 @@ from harness.judge import first_line
 from harness.judge.accuracy import judge_outputs, judge_task
 from harness.judge.fidelity import judge_fidelity
 from harness.records import Check, Outcome, Plan
+from harness.runner.bench import Bench
 from harness.runner.client import WorkerFailed
 from harness.runner.findings import Probe, Survey, Trial
-from harness.runner.runner import Bench
 
 HALVES = ("fp16", "bf16")
 """Precisions in which a model with every node in fp32 is the model itself."""

@@ -52,7 +52,9 @@ def _lock(device: str, *, alone: bool) -> Iterator[None]:
     with ExitStack() as opened:
         try:
             file = opened.enter_context(path.open("a"))
-            fcntl.flock(file, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+            with path.with_suffix(".turn").open("a") as turn:  # whoever waits to be alone is not overtaken for ever
+                fcntl.flock(turn, fcntl.LOCK_EX)
+                fcntl.flock(file, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         except OSError as error:
             cure = "close some, or raise `ulimit -n`" if error.errno in (errno.EMFILE, errno.ENFILE) else CURE
             raise CaseError(f"{path}: cannot be locked: {error.strerror}; {cure}") from error

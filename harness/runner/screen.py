@@ -18,8 +18,8 @@ from harness.runner.client import WorkerFailed, WorkerProcess
 from harness.runner.duels import Lane, lane_of
 from harness.runner.footing import Footing, contestant
 from harness.runner.health import check_device
-from harness.runner.runner import Settings
 from harness.runner.scratch import scratch
+from harness.runner.settings import Settings
 
 QUANTILE = "p10"
 Case = tuple[Plan, Outcome, Entry, Screening]

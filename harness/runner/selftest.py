@@ -12,9 +12,10 @@ from harness.judge.duels import admit
 from harness.judge.launches import LOOKS, clean, weigh
 from harness.judge.selftest import ARMS, UNCHANGED, arm, decisions
 from harness.records import Admission, Arm, Contestant, Duel, FidelityPlan, Outcome, Plan
+from harness.runner.bench import Bench
 from harness.runner.duels import Match, duels
 from harness.runner.footing import contestant
-from harness.runner.runner import Bench, Settings
+from harness.runner.settings import Settings
 
 ADMISSION = "admission"
 

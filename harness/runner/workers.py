@@ -63,8 +63,17 @@ class Workers:
         self._about |= other._about
         self._interpreters |= other._interpreters
         for name, found in other._hellos.items():
-            if isinstance(found, Environment) or name not in self._hellos:
-                self._hellos[name] = found
+            if isinstance(found, Environment):
+                self._hellos[name] = self._whole(found)
+            else:
+                self._hellos.setdefault(name, found)
+
+    def _whole(self, seen: Environment) -> Environment:
+        """What a worker tells that may see one GPU only, with all that this machine has."""
+        machine = self._hellos.get(DEFAULT_ENVIRONMENT)
+        if not isinstance(machine, Environment):
+            return seen
+        return replace(seen, gpus=machine.gpus, fingerprint=machine.fingerprint)
 
     def kill(self) -> None:
         """End the processes at once and for good, from another thread; what is asked of them fails from now on."""

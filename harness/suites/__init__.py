@@ -20,9 +20,9 @@ from harness.suites.environments import interpreter
 from harness.suites.expand import expand
 from harness.suites.find import label, places_of, read, suite_files
 from harness.suites.select import select
-from harness.suites.shard import share
+from harness.suites.shard import share, units
 
-__all__ = ["interpreter", "is_suite", "load", "plans_of", "schema", "select", "share", "twins"]
+__all__ = ["interpreter", "is_suite", "load", "plans_of", "schema", "select", "share", "twins", "units"]
 
 NOWHERE: Mapping[str, str] = MappingProxyType({})
 

@@ -21,14 +21,19 @@ def share(plans: Sequence[Plan], shard: tuple[int, int], seconds: Mapping[str, f
     """
     number, parts = shard
     cost = _costs(plans, seconds)
-    units = _units(plans, parts, cost)
     loads = [(0.0, 0, part) for part in range(parts)]
     mine: set[str] = set()
-    for unit in sorted(units, key=lambda unit: -_load(unit, cost)):
+    for unit in units(plans, parts, seconds):
         load, count, part = min(loads)
         loads[part] = (load + _load(unit, cost), count + 1, part)
         mine |= {plan.case.id for plan in unit} if part == number - 1 else set()
     return [plan for plan in plans if plan.case.id in mine]
+
+
+def units(plans: Sequence[Plan], parts: int, seconds: Mapping[str, float]) -> list[Unit]:
+    """All plans in units, as for that many parts, the heaviest first."""
+    cost = _costs(plans, seconds)
+    return sorted(_units(plans, parts, cost), key=lambda unit: -_load(unit, cost)) if plans else []
 
 
 def _costs(plans: Sequence[Plan], seconds: Mapping[str, float]) -> dict[str, float]:

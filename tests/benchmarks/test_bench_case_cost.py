@@ -21,7 +21,8 @@ from harness.commands import course
 from harness.judge import judge
 from harness.metrics.compare import compare
 from harness.records import Outcome, Plan, Record, Run
-from harness.runner.runner import Bench, Settings
+from harness.runner.bench import Bench
+from harness.runner.settings import Settings
 
 CASES, ROUNDS = 100, 9
 OF_THE_MODEL = ("prepare_s", "build_s", "load_s", "infer_s", "time_s", "profile_s")

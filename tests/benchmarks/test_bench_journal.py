@@ -16,8 +16,9 @@ from harness.cli import main
 from harness.commands import course
 from harness.journal import Journal
 from harness.records import Outcome, Plan
+from harness.runner.bench import Bench
 from harness.runner.recorder import outcome_of
-from harness.runner.runner import Bench, Settings
+from harness.runner.settings import Settings
 
 MODEL = """
   - name: model-{}

@@ -19,7 +19,8 @@ from harness.inputs.feeds import feeds
 from harness.inputs.files import read_array
 from harness.inputs.tables import outline
 from harness.records import Source
-from harness.runner.runner import Bench, Settings
+from harness.runner.bench import Bench
+from harness.runner.settings import Settings
 from harness.sources.digest import model_digest
 from harness.sources.inspect import inspect
 from models import conv_net

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import queue
 import sys
-import threading
-from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
-from functools import partial
-from hashlib import sha256
-from itertools import groupby
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
@@ -36,38 +29,13 @@ from harness.records import (
 )
 from harness.records.plans import ENGINE_SUFFIXES
 from harness.runner import REFUSED
-from harness.runner.client import Limits, WorkerFailed, WorkerProcess
+from harness.runner.client import WorkerFailed, WorkerProcess
 from harness.runner.health import SickDevice, check_device, of_reference
 from harness.runner.scratch import scratch
+from harness.runner.settings import Settings
+from harness.runner.shared import Shared, reference_key, twin_key
 from harness.runner.start import OWN
 from harness.runner.workers import Workers
-
-DEFAULT_TIMEOUT_S = 600.0
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a run is made."""
-
-    cache: Path
-    timeout_s: float = DEFAULT_TIMEOUT_S
-    jobs: int = 1
-    keep_outputs: Path | None = None
-    retries: int = 0
-    """How often a case is measured again that did not fail by itself: see `RETRIED`."""
-    worker_memory_mib: int | None = None
-    """What a worker and its children may hold of the host's memory."""
-
-    kept_since: float | None = None
-    """Nothing that was kept before (seconds since the epoch) is used; None: whatever is kept."""
-    trusted: frozenset[str] = frozenset()
-    """Digests of engine files that the user or an accepted baseline names."""
-
-    @property
-    def limits(self) -> Limits:
-        """What one worker may take."""
-        return Limits(self.timeout_s, self.worker_memory_mib)
-
 
 RETRIED = frozenset({"crash", "timeout", "device", "out-of-memory"})
 
@@ -79,17 +47,16 @@ class Refused(Exception):
 class Bench:
     """The workers of one thread, and the references they computed; plans of one model belong on one bench."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, shared: Shared | None = None) -> None:
+        """`shared` is what another bench of the same run has; it stays open longer than this one."""
         self._settings = settings
         self._held = ExitStack()
-        self._scratch = self._held.enter_context(scratch())
-        self._workers = Workers(settings.cache, self._scratch / "workers", settings.limits)
+        folder = self._held.enter_context(scratch())
+        self.shared = shared or self._held.enter_context(Shared())
+        self._workers = Workers(settings.cache, folder / "workers", settings.limits)
         self._sick: SickDevice | None = None
-        self._references: dict[str, Path | Failure] = {}
-        self._twins: dict[str, Path] = {}
         self._twin_s: float | None = None
         """What the twin of the case at hand took, where it is the first of those that share it."""
-        self._variants: dict[str, ModelFile | Failure] = {}
         self._warnings: list[str] = []
         """What the cache said while the case at hand was prepared."""
 
@@ -139,8 +106,8 @@ class Bench:
             if self._sick or outcome.error.kind not in RETRIED or len(earlier) == self._settings.retries:
                 break
             earlier.append(outcome.error)
-            if isinstance(self._references.get(_reference_key(plan)), Failure):
-                del self._references[_reference_key(plan)]
+            if isinstance(self.shared.references.known(reference_key(plan)), Failure):
+                self.shared.references.forget(reference_key(plan))
         return replace(outcome, attempts=len(earlier) + 1, earlier=tuple(earlier))
 
     def raise_sick(self) -> None:
@@ -225,51 +192,51 @@ class Bench:
 
         Raises Refused where the converter refuses the model, and WorkerFailed where it fails.
         """
-        key = _twin_key(plan)
-        if key not in self._variants:
-            try:
-                self._variants[key] = self._workers.of(OWN).ask(ModelFile, "variant", plan=encode(plan))
-            except WorkerFailed as lost:
-                self._variants[key] = lost.failure
-        found = self._variants[key]
+        found = self.shared.variants.get(twin_key(plan), lambda: self._make_variant(plan))
         if not isinstance(found, Failure):
             return found
         raise Refused(found.message) if found.kind == "unsupported" else WorkerFailed(found)
 
+    def _make_variant(self, plan: Plan) -> ModelFile | Failure:
+        try:
+            return self._workers.of(OWN).ask(ModelFile, "variant", plan=encode(plan))
+        except WorkerFailed as lost:
+            return lost.failure
+
     def _reference(self, plan: Plan) -> Path:
         """Where the reference outputs are, computed once; a reference that failed fails every case that needs it."""
-        key = _reference_key(plan)
-        if key not in self._references:
-            folder = self._scratch / "references" / key
-            try:
-                self._warnings += self._of_reference(plan).ask(
-                    tuple[str, ...], "reference", plan=encode(plan), folder=str(folder)
-                )
-                self._references[key] = folder
-            except WorkerFailed as lost:
-                self._references[key] = _told(plan.reference, lost.failure)
-        found = self._references[key]
+        found = self.shared.references.get(reference_key(plan), lambda: self._make_reference(plan))
         if isinstance(found, Failure):
             raise WorkerFailed(found)
         return found
 
+    def _make_reference(self, plan: Plan) -> Path | Failure:
+        folder = self.shared.folder / "references" / reference_key(plan)
+        try:
+            self._warnings += self._of_reference(plan).ask(
+                tuple[str, ...], "reference", plan=encode(plan), folder=str(folder)
+            )
+        except WorkerFailed as lost:
+            return _told(plan.reference, lost.failure)
+        return folder
+
     def _twin(self, plan: Plan) -> Path:
         """Where the precision twin's outputs are, computed once; or why there are none."""
-        key = _twin_key(plan)
-        if key not in self._twins:
-            folder = self._scratch / "twins" / key
-            start = monotonic()
-            try:
-                worker = self._workers.of(OWN, TWIN_BACKEND)
-                made = worker.ask(tuple[float, tuple[str, ...]], "twin", plan=encode(plan), folder=str(folder))
-                self._twin_s, warnings = made
-                self._warnings += warnings
-            except WorkerFailed as lost:
-                self._twin_s = monotonic() - start
-                folder.mkdir(parents=True, exist_ok=True)
-                (folder / REFUSED).write_text(f"{lost.failure.kind}: {first_line(lost.failure.message)}", "utf-8")
-            self._twins[key] = folder
-        return self._twins[key]
+        return self.shared.twins.get(twin_key(plan), lambda: self._make_twin(plan))
+
+    def _make_twin(self, plan: Plan) -> Path:
+        folder = self.shared.folder / "twins" / twin_key(plan)
+        start = monotonic()
+        try:
+            worker = self._workers.of(OWN, TWIN_BACKEND)
+            made = worker.ask(tuple[float, tuple[str, ...]], "twin", plan=encode(plan), folder=str(folder))
+            self._twin_s, warnings = made
+            self._warnings += warnings
+        except WorkerFailed as lost:
+            self._twin_s = monotonic() - start
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / REFUSED).write_text(f"{lost.failure.kind}: {first_line(lost.failure.message)}", "utf-8")
+        return folder
 
 
 def excluded(reason: str) -> Outcome:
@@ -283,89 +250,3 @@ def _told(reference: Reference, failure: Failure) -> Failure:
         return replace(failure, stage=failure.stage.removeprefix("reference "))
     words = f"the reference ({reference.backend}, {reference.precision}): {failure.message}"
     return replace(failure, message=words)
-
-
-def _reference_key(plan: Plan) -> str:
-    """Plans with the same key share reference outputs."""
-    shapes = (plan.dimensions, plan.shapes, plan.profile)
-    parts = (plan.source, plan.files, plan.calibration, shapes, plan.inputs, plan.reference, plan.custom_ops)
-    return sha256(json.dumps(encode(parts), sort_keys=True).encode()).hexdigest()[:32]
-
-
-def _twin_key(plan: Plan) -> str:
-    """Plans with the same key share a precision twin: the same variant on the same inputs."""
-    shapes = (plan.dimensions, plan.shapes, plan.profile)
-    model = (plan.source, plan.files, plan.calibration, shapes, plan.inputs, plan.custom_ops)
-    parts = (*model, plan.case.precision, plan.fidelity)
-    return sha256(json.dumps(encode(parts), sort_keys=True).encode()).hexdigest()[:32]
-
-
-def groups(plans: Iterable[Plan]) -> list[list[Plan]]:
-    """Plans of one model together, in their order: they share files, references and engines."""
-    return [list(group) for _, group in groupby(plans, key=lambda plan: (plan.case.suite, plan.case.model))]
-
-
-def run(plans: Sequence[Plan], settings: Settings, bench: Bench, done: Callable[[Plan, Outcome], None]) -> None:
-    """Measure every plan; `done` is called for each as it ends, by one thread at a time.
-
-    With several jobs, models are spread over as many benches; `bench` is the first of them.
-    """
-    work: queue.SimpleQueue[list[Plan]] = queue.SimpleQueue()
-    for group in groups(plans):
-        work.put(group)
-    if settings.jobs == 1:
-        return _drain(work, bench, done, threading.Event())
-    return _spread(work, settings, bench, done)
-
-
-def _spread(
-    work: queue.SimpleQueue[list[Plan]], settings: Settings, bench: Bench, done: Callable[[Plan, Outcome], None]
-) -> None:
-    stop, lock, failures = threading.Event(), threading.Lock(), []
-
-    def report(own: Bench, plan: Plan, outcome: Outcome) -> None:
-        with lock:
-            bench.learn(own)  # before it is judged: by the versions that it was measured with
-            done(plan, outcome)
-
-    def serve(own: Bench) -> None:
-        try:
-            with own:
-                _drain(work, own, partial(report, own), stop)
-        except BaseException as error:
-            failures.append(error)
-            stop.set()
-
-    benches = [Bench(settings) for _ in range(settings.jobs - 1)]
-    threads = [threading.Thread(target=serve, args=(own,)) for own in benches]
-    for thread in threads:
-        thread.start()
-    try:
-        _drain(work, bench, partial(report, bench), stop)
-        for thread in threads:
-            thread.join()
-    except BaseException:
-        stop.set()
-        for own in benches:
-            own.kill()
-        for thread in threads:
-            thread.join()
-        raise
-    if failures:
-        raise failures[0]
-
-
-def _drain(
-    work: queue.SimpleQueue[list[Plan]], bench: Bench, done: Callable[[Plan, Outcome], None], stop: threading.Event
-) -> None:
-    while True:
-        try:
-            group = work.get_nowait()
-        except queue.Empty:
-            return
-        for plan in group:
-            outcome = Outcome() if stop.is_set() else bench.outcome(plan)
-            if stop.is_set():  # what was under way has been killed: it says nothing
-                return
-            done(plan, outcome)
-            bench.raise_sick()

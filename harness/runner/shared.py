@@ -1,0 +1,78 @@
+"""What the cases of a run share, on however many benches: reference outputs, precision twins and variants."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import ExitStack
+from hashlib import sha256
+from pathlib import Path
+from threading import Lock
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+from harness.codec import encode
+from harness.records import Failure, ModelFile, Plan
+from harness.runner.scratch import scratch
+
+T = TypeVar("T")
+
+
+class Once(Generic[T]):
+    """Values by key that several threads need: the first that asks makes one, the others wait for it."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._making: dict[str, Lock] = {}
+        self._made: dict[str, T] = {}
+
+    def get(self, key: str, make: Callable[[], T]) -> T:
+        """The value of a key; what `make` raises is the asker's alone, and the next one makes it."""
+        with self._lock:
+            making = self._making.setdefault(key, Lock())
+        with making:
+            if key not in self._made:
+                self._made[key] = make()
+            return self._made[key]
+
+    def known(self, key: str) -> T | None:
+        """The value of a key, if it is made."""
+        return self._made.get(key)
+
+    def forget(self, key: str) -> None:
+        """Let it be made anew."""
+        self._made.pop(key, None)
+
+
+class Shared:
+    """Folders of what was computed, or why it could not be."""
+
+    def __init__(self) -> None:
+        self._held = ExitStack()
+        self.folder = self._held.enter_context(scratch())
+        self.references: Once[Path | Failure] = Once()
+        self.twins: Once[Path] = Once()
+        self.variants: Once[ModelFile | Failure] = Once()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._held.close()
+
+
+def reference_key(plan: Plan) -> str:
+    """Plans with the same key share reference outputs."""
+    shapes = (plan.dimensions, plan.shapes, plan.profile)
+    parts = (plan.source, plan.files, plan.calibration, shapes, plan.inputs, plan.reference, plan.custom_ops)
+    return sha256(json.dumps(encode(parts), sort_keys=True).encode()).hexdigest()[:32]
+
+
+def twin_key(plan: Plan) -> str:
+    """Plans with the same key share a precision twin: the same variant on the same inputs."""
+    shapes = (plan.dimensions, plan.shapes, plan.profile)
+    model = (plan.source, plan.files, plan.calibration, shapes, plan.inputs, plan.custom_ops)
+    parts = (*model, plan.case.precision, plan.fidelity)
+    return sha256(json.dumps(encode(parts), sort_keys=True).encode()).hexdigest()[:32]
