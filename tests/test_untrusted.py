@@ -359,3 +359,36 @@ def test_junit_and_csv_hold_one_case_a_record_whatever_it_says():
 
     assert len(report.csv(drawn).splitlines()) == 2
     assert report.junit(drawn).count("<testcase") == 1
+
+
+# --- what a script of the fake backend may do --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ("{crash: {kind: child, pid_file: ../victim}}", "pid_file: expected the name of a file that is not there yet"),
+        ("{crash: {kind: child, pid_file: victim}}", "pid_file: expected the name of a file that is not there yet"),
+        ("{crash: {kind: memory, mib: 99999999}}", "mib: expected a whole number up to 4096"),
+        ("{crash: {kind: exit, attempts: a}}", "attempts and probes of a crash are whole numbers"),
+        ("{outputs: {y: {file: ../../victim.npz}}}", "leaves the folder of the script"),
+        ("{match: " + "[" * 5000 + "}", "the script cannot be read"),
+    ],
+)
+def test_a_script_reaches_nothing_outside_of_its_folder_and_takes_a_bounded_amount(tmp_path, monkeypatch, entry, words):
+    from harness.backends.base import Artefact, BuildSpec
+    from harness.backends.fake import Fake
+
+    (tmp_path / "victim").write_text("mine")
+    folder = tmp_path / "suite"
+    folder.mkdir()
+    (folder / "victim").write_text("mine")
+    monkeypatch.chdir(folder)
+    (folder / "script.yaml").write_text(f"cases: [{entry}]\n")
+    model = small_model(folder / "m.onnx")
+    spec = BuildSpec("s/m", model, "fp32", {}, {}, {"script": str(folder / "script.yaml")})
+
+    with pytest.raises(InputError, match=words):
+        Fake().open(Artefact(model), spec).infer({"x": np.zeros((1, 4), np.float32)})
+
+    assert [file.read_text() for file in (tmp_path / "victim", folder / "victim")] == ["mine", "mine"]

@@ -137,6 +137,13 @@ class FakeSession:
             if isinstance(dim, str)
         }
 
+    def _beside(self, name: str) -> Path:
+        """A file of the script; InputError where it leads out of the script's folder."""
+        file = self._folder / name
+        if not file.resolve().is_relative_to(self._folder.resolve()):
+            raise InputError(f"script: the file '{name}' leaves the folder of the script")
+        return file
+
     def _changed(self, value: Tensor, change: Mapping[str, Any]) -> Any:
         unknown = set(change) - CHANGES
         if unknown:
@@ -145,7 +152,7 @@ class FakeSession:
         if change.get("drop"):
             return None
         if "file" in change:
-            return read_array(self._folder / change["file"], change.get("key"), None)
+            return read_array(self._beside(str(change["file"])), change.get("key"), None)
         dtype = value.dtype
         value = (value * change.get("scale", 1) + change.get("add", 0)).astype(dtype)
         if "nan_at" in change:
@@ -189,7 +196,7 @@ def _entries(path: Path) -> list[dict[str, Any]]:
 
     try:
         script = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except (OSError, YAMLError) as error:
+    except (OSError, YAMLError, ValueError, OverflowError, RecursionError, TypeError, KeyError) as error:
         raise InputError(f"{path}: the script cannot be read: {error}") from error
     entries = script.get("cases") if isinstance(script, dict) else None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):

@@ -18,6 +18,7 @@ import atexit
 import fcntl
 import itertools
 import os
+import re
 import resource
 import signal
 import stat
@@ -36,6 +37,8 @@ from harness.errors import BuildError, DeviceError, DeviceMemory, InputError, di
 STAGES = ("build", "load", "infer", "time")
 SETTINGS = {"stage", "kind", "attempts", "probes", "mib", "pid_file", "detached"}
 Wanted = Mapping[str, Any]
+MOST_MIB = 4096
+_PID_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _PROC = Path("/proc/self")
 _held: list[Any] = []
 """What is never given back."""
@@ -50,6 +53,8 @@ def crash(entry: Mapping[str, Any], stage: str) -> None:
     wanted = entry.get("crash")
     if not wanted:
         return
+    if not all(type(wanted.get(key, 1)) is int for key in ("attempts", "probes")):
+        raise InputError(f"script: attempts and probes of a crash are whole numbers, found {wanted!r:.60}")
     if unknown := set(wanted) - SETTINGS:
         raise InputError(f"script: unknown key '{min(unknown)}' of a crash{did_you_mean(min(unknown), SETTINGS)}")
     kind, where = str(wanted.get("kind")), str(wanted.get("stage", "infer"))
@@ -66,6 +71,14 @@ def sicken(entry: Mapping[str, Any]) -> None:
     wanted = entry.get("crash") or {}
     if wanted.get("kind") == "sick-device" and _attempt() <= wanted.get("probes", _attempt()):
         raise DeviceError("scripted: the device does not give back what it was given")
+
+
+def _mib(wanted: Wanted) -> int:
+    """How much, which the script may not choose without bounds."""
+    mib = wanted.get("mib", 1024)
+    if type(mib) is not int or not 0 < mib <= MOST_MIB:
+        raise InputError(f"script: mib: expected a whole number up to {MOST_MIB}, found {mib!r:.60}")
+    return mib
 
 
 def _attempt() -> int:
@@ -106,7 +119,7 @@ def _address_space() -> int:
 
 def _grow(wanted: Wanted) -> None:
     """Takes memory, 16 MiB at a time, and keeps it for a while."""
-    _held.extend(np.ones(1 << 21) for _ in range(int(wanted.get("mib", 1024)) >> 4))
+    _held.extend(np.ones(1 << 21) for _ in range(_mib(wanted) >> 4))
     time.sleep(60)
 
 
@@ -133,7 +146,7 @@ def _garbage(wanted: Wanted) -> None:  # noqa: ARG001
 
 def _giant_answer(wanted: Wanted) -> None:
     """A line that does not end; nobody waits for the rest of it once it is too long."""
-    for _ in range(int(wanted.get("mib", 1024))):
+    for _ in range(_mib(wanted)):
         os.write(_channel(), b"x" * (1 << 20))
 
 
@@ -154,7 +167,7 @@ def _channel() -> int:
 
 def _giant_log(wanted: Wanted) -> None:
     line = b"the same line again and again ".ljust(1023, b".") + b"\n"
-    for _ in range(int(wanted.get("mib", 1024))):
+    for _ in range(_mib(wanted)):
         os.write(2, line * 1024)
 
 
@@ -170,10 +183,14 @@ def _open_files(wanted: Wanted) -> None:  # noqa: ARG001
 
 
 def _child(wanted: Wanted) -> None:
-    """A process that sleeps on when this one is gone."""
+    """A process that sleeps on when this one is gone; its number goes into a new file of the working folder."""
+    name = str(wanted.get("pid_file"))
+    if not _PID_FILE.fullmatch(name) or Path(name).is_symlink() or Path(name).exists():
+        raise InputError(f"script: pid_file: expected the name of a file that is not there yet, found {name!r:.60}")
     child = subprocess.Popen(["sleep", "600"], start_new_session=bool(wanted.get("detached")))  # noqa: S607
     _held.append(child)
-    Path(wanted["pid_file"]).write_text(str(child.pid))
+    with Path(name).open("x") as file:
+        file.write(str(child.pid))
 
 
 CRASHES: Mapping[str, Callable[[Wanted], Any]] = {
