@@ -277,6 +277,24 @@ def test_a_tensor_that_claims_what_is_not_there_is_refused(tmp_path, dims):
         inspect(saved(tmp_path, model))
 
 
+@pytest.mark.parametrize("role", ["input", "output"])
+def test_a_model_with_two_of_one_name_is_refused(tmp_path, role):
+    model = conv_net()
+    values = getattr(model.graph, role)
+    values.append(values[0])
+
+    with pytest.raises(InputError, match=f"2 {role}s have the name"):
+        inspect(saved(tmp_path, model))
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path):
+    data = conv_net().SerializeToString().replace(b"image", b"im\xff\xfee")
+    (tmp_path / "m.onnx").write_bytes(data)
+
+    with pytest.raises(InputError, match="is not UTF-8 text"):
+        inspect(tmp_path / "m.onnx")
+
+
 def test_a_sparse_tensor_that_stands_for_a_huge_one_is_refused(tmp_path):
     model = conv_net()
     values = (numpy_helper.from_array(np.ones(1, np.float32), "s"), numpy_helper.from_array(np.zeros(1, np.int64), "i"))

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.inputs.outline import InputOutline, Outline
-from harness.sources.inspect import dtype_name, inspect, load_graph, tensors
+from harness.sources.inspect import dtype_name, inspect, load_graph
+from harness.sources.walk import tensors
 
 PICKS = {"Gather": 0, "GatherElements": 0}
 """Operators that take rows of their first input by their second, and the axis they do it on by default."""

@@ -1,20 +1,59 @@
-"""What a tensor in an ONNX file claims to hold, against what is there: a few bytes may claim any amount of memory."""
+"""What is refused in an ONNX file before a runtime sees it.
+
+That is a tensor that claims more than is there (a few bytes may claim any amount of memory), a built engine, and names
+that are no text or stand twice.
+"""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import onnx
 
 from harness.errors import InputError
+from harness.sources.walk import graphs, nodes, tensors, texts
 
 MAX_BYTES = 2**31 - 1
 """A protobuf message holds no more; a sparse tensor may stand for no larger one."""
+_ENGINES = frozenset({"EPContext"})
+"""Operators that hold a built engine, which is code: runtimes load it as it is."""
 _PER_STORED = 4
 """Elements that a stored byte, or one entry of the typed fields, holds at most: two bits each."""
 _FIELDS = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
+
+
+def check_model(model: Any, where: str) -> None:
+    """InputError for a ModelProto with any of these; weights in other files are not looked at."""
+    _check_names(model, where)
+    for node in nodes(model):
+        if node.op_type in _ENGINES:
+            raise InputError(
+                f"{where}: the node '{node.name}' ({node.op_type}) is a built engine, which is code and is not loaded; "
+                "give the model that it was built from"
+            )
+        for attribute in node.attribute:
+            if attribute.HasField("sparse_tensor"):
+                check_sparse(attribute.sparse_tensor, where)
+            for sparse in attribute.sparse_tensors:
+                check_sparse(sparse, where)
+    for sparse in (sparse for graph in graphs(model) for sparse in graph.sparse_initializer):
+        check_sparse(sparse, where)
+    for tensor in tensors(model):
+        if not is_external(tensor):
+            check_stored(tensor, where)
+
+
+def _check_names(model: Any, where: str) -> None:
+    for text in texts(model):
+        if not isinstance(text, str):  # protobuf gives the bytes as they are
+            raise InputError(f"{where}: the name {text!r:.80} is not UTF-8 text; write the model again")
+    for role, values in (("inputs", model.graph.input), ("outputs", model.graph.output)):
+        for name, number in Counter(value.name for value in values).items():
+            if number > 1:
+                raise InputError(f"{where}: {number} {role} have the name '{name}'; write the model again")
 
 
 def check_stored(tensor: Any, where: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +11,8 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
 
 from harness.errors import InputError
-from harness.sources.claims import MAX_BYTES, check_external, check_sparse, check_stored, is_external
+from harness.sources.claims import MAX_BYTES, check_external, check_model, is_external
+from harness.sources.walk import tensors
 
 _NUMPY_NAMES = {
     "FLOAT": "float32",
@@ -28,8 +28,6 @@ _NUMPY_NAMES = {
 }
 """Where numpy and ml_dtypes call a type otherwise than ONNX does."""
 _LFS = b"version https://git-lfs"
-_ENGINES = frozenset({"EPContext"})
-"""Operators that hold a built engine, which is code: runtimes load it as it is."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ def _examine(path: str, size: int, mtime_ns: int) -> tuple[ModelInfo, tuple[Any,
     """What a file says about itself, and its tensors whose values lie in other files."""
     del size, mtime_ns  # only part of the memo's key
     model = load_graph(Path(path))
-    _check(model, path)
+    check_model(model, path)
     weights = {initializer.name for initializer in model.graph.initializer}
     weights |= {initializer.values.name for initializer in model.graph.sparse_initializer}
     info = ModelInfo(
@@ -99,30 +97,6 @@ def _examine(path: str, size: int, mtime_ns: int) -> tuple[ModelInfo, tuple[Any,
 def _outline(tensor: Any) -> Any:
     """The tensor by itself: one of a large model must not hold all of it in memory."""
     return onnx.TensorProto(name=tensor.name, dims=tensor.dims, external_data=tensor.external_data)
-
-
-def _check(model: Any, where: str) -> None:
-    """InputError for a model that holds a built engine, claims more than it has, or has names that are no text."""
-    for text in _texts(model):
-        if not isinstance(text, str):  # protobuf gives the bytes as they are
-            raise InputError(f"{where}: the name {text!r:.80} is not UTF-8 text; write the model again")
-    for node in nodes(model):
-        if node.op_type in _ENGINES:
-            raise InputError(
-                f"{where}: the node '{node.name}' ({node.op_type}) is a built engine, which is code and is not loaded; "
-                "give the model that it was built from"
-            )
-        for attribute in node.attribute:
-            for sparse in (
-                *([attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []),
-                *attribute.sparse_tensors,
-            ):
-                check_sparse(sparse, where)
-    for sparse in (sparse for graph in graphs(model) for sparse in graph.sparse_initializer):
-        check_sparse(sparse, where)
-    for tensor in tensors(model):
-        if not is_external(tensor):
-            check_stored(tensor, where)
 
 
 def load_graph(path: Path) -> Any:
@@ -196,61 +170,6 @@ def _dim(dim: Any) -> int | str | None:
     if dim.HasField("dim_value") and dim.dim_value >= 0:
         return int(dim.dim_value)
     return str(dim.dim_param) or None
-
-
-def tensors(model: Any) -> Iterator[Any]:
-    """Every stored TensorProto of a model: of its graph, of subgraphs and of functions."""
-    for graph in graphs(model):
-        yield from graph.initializer
-        for sparse in graph.sparse_initializer:
-            yield from (sparse.values, sparse.indices)
-    for node in nodes(model):
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-
-
-def nodes(model: Any) -> Iterator[Any]:
-    """Every node of a model, with those of subgraphs and functions."""
-    for graph in graphs(model):
-        yield from graph.node
-    for function in model.functions:
-        yield from function.node
-
-
-def graphs(model: Any) -> Iterator[Any]:
-    """The graph of a model and all subgraphs, those in functions too."""
-    left = [model.graph]
-    for function in model.functions:
-        left += _subgraphs(function.node)
-    while left:
-        graph = left.pop()
-        yield graph
-        left += _subgraphs(graph.node)
-
-
-def _texts(model: Any) -> Iterator[Any]:
-    """Every name in a model that something is looked up by."""
-    yield from (entry.domain for entry in model.opset_import)
-    for node in nodes(model):
-        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
-        yield from (attribute.name for attribute in node.attribute)
-    for graph in graphs(model):
-        for value in (*graph.input, *graph.output, *graph.value_info):
-            yield value.name
-            yield from (dim.dim_param for dim in value.type.tensor_type.shape.dim)
-    for tensor in tensors(model):
-        yield tensor.name
-        yield from (text for entry in tensor.external_data for text in (entry.key, entry.value))
-    for function in model.functions:
-        yield from (function.name, function.domain, *function.input, *function.output)
-
-
-def _subgraphs(nodes: Iterable[Any]) -> Iterator[Any]:
-    for node in nodes:
-        for attribute in node.attribute:
-            yield from (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs)
 
 
 def _location(tensor: Any) -> str:

@@ -15,7 +15,8 @@ from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST
 from harness.cache import Cache
 from harness.records import Plan
 from harness.sources import Fetched
-from harness.sources.inspect import ModelInfo, opset, tensors
+from harness.sources.inspect import ModelInfo, opset
+from harness.sources.walk import tensors
 from harness.variants import Variant
 from harness.variants.float16 import convert
 from harness.variants.graph import (

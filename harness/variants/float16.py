@@ -14,7 +14,8 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from harness.cache import Cache
 from harness.records import Plan
 from harness.sources import Fetched
-from harness.sources.inspect import ModelInfo, tensors
+from harness.sources.inspect import ModelInfo
+from harness.sources.walk import tensors
 from harness.variants import Variant
 from harness.variants.graph import finish, kept_in_fp32, load_model, refuse_without, refusing
 from harness.variants.store import Made, kept

@@ -15,7 +15,8 @@ from onnx.external_data_helper import load_external_data_for_model
 from onnxruntime.transformers.float16 import ALWAYS_FLOAT_INPUTS
 
 from harness.errors import Unsupported
-from harness.sources.inspect import load_graph, opset, tensors
+from harness.sources.inspect import load_graph, opset
+from harness.sources.walk import tensors
 
 STANDARD = ("", "ai.onnx")
 OLDEST_IR = 4

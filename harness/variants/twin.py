@@ -20,7 +20,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from harness.errors import Unsupported
-from harness.sources.inspect import tensors
+from harness.sources.walk import tensors
 from harness.variants.facts import declared_types, folded, quantised, summed
 from harness.variants.graph import STANDARD, graphs, nodes, subgraphs
 from harness.variants.operators import EXACT, LANES, PRODUCTS, RECURRENT, TRANSCENDENTAL, decides_shapes

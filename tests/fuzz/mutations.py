@@ -130,6 +130,8 @@ def tree(rng: random.Random, source: Any) -> str:
 
 def _change(rng: random.Random, made: Any) -> None:
     places = list(_places(made))
+    if not places:  # an earlier change left nothing
+        return
     owner, key = rng.choice(places)
     what = rng.random()
     if what < 0.2:

@@ -40,7 +40,7 @@ def mutant(rng: random.Random, sources: Sequence[onnx.ModelProto]) -> bytes:
 
 
 def test_a_damaged_model_is_refused_by_name_or_fed_in_bounded_memory(tmp_path: Path) -> None:
-    path, sources, numbers = tmp_path / "m.onnx", corpus.models(), count()
+    sources, numbers = corpus.models(), count()
     (tmp_path / "m.data").write_bytes(bytes(8))
 
     def one(rng: random.Random) -> str:
@@ -62,7 +62,6 @@ def test_a_damaged_model_is_refused_by_name_or_fed_in_bounded_memory(tmp_path: P
         return ledger.VALID
 
     ledger.each("onnx", MODELS, one)
-    assert path.exists()
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".npy", ".pb"])
