@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ import mutations
 import onnx
 import pytest
 
+from harness.cache import KEY_FILE, Cache
 from harness.errors import CaseError
 from harness.inputs.feeds import feeds
 from harness.inputs.files import read_array
@@ -25,8 +27,9 @@ from harness.sources.digest import model_digest
 from harness.sources.inspect import inspect
 from models import conv_net
 from plans import CASE, plan
+from toy import small_model
 
-MODELS, ARRAYS, MEASURED = 4000, 6000, 60
+MODELS, ARRAYS, KEPT, MEASURED = 4000, 6000, 800, 60
 ENDS = {"input", "build", "unsupported", "out-of-memory", "crash", "timeout"}
 """How a runtime may end over a damaged model; anything else is a mistake of the harness."""
 
@@ -79,6 +82,34 @@ def test_a_damaged_array_is_refused_by_name_or_read(tmp_path: Path, suffix: str)
         return ledger.VALID
 
     ledger.each(suffix, ARRAYS // 3, one)
+
+
+def test_a_damaged_cache_is_a_miss_or_gives_what_was_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_FILE, str(tmp_path / "key"))
+    made, key, about, moments = small_model(tmp_path / "m.onnx"), {"model": "a"}, {"notes": ["b"]}, count(10**18)
+    content = made.read_bytes()  # the file itself becomes a part of the cache
+    Cache(tmp_path / "cache").keep("variants", key, made, about)
+    sound = {file: file.read_bytes() for file in (tmp_path / "cache").rglob("*") if file.is_file()}
+    assert len(sound) == 2
+
+    def put(file: Path, data: bytes) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+        moment = next(moments)  # a digest is remembered as long as the time of change is the same
+        os.utime(file, ns=(moment, moment))
+
+    def one(rng: random.Random) -> str:
+        for file, data in sound.items():
+            put(file, data)
+        file = rng.choice(sorted(sound))
+        put(file, mutations.damaged(rng, sound[file]))
+        found = Cache(tmp_path / "cache").find("variants", key)
+        if found is None:
+            return "a miss"
+        assert (found.path.read_bytes(), found.about) == (content, about)
+        return ledger.VALID
+
+    ledger.each("cache", KEPT, one)
 
 
 def test_a_runtime_that_is_given_a_damaged_model_costs_a_case_and_tells_why(tmp_path: Path) -> None:
