@@ -138,7 +138,7 @@ def test_inspecting_never_reads_weights_beside_the_model(tmp_path):
         model_digest(path)
 
 
-@pytest.mark.parametrize("location", ["../secret", "/etc/hostname", "", "."])
+@pytest.mark.parametrize("location", ["../secret", "/etc/hostname", "", ".", "x" * 300, "a\0b"])
 def test_weights_outside_the_folder_are_refused(tmp_path, location):
     folder = tmp_path / "inner"
     folder.mkdir()

@@ -182,6 +182,13 @@ def _beside(model: Path, location: str) -> Path:
     folder = model.parent.resolve()
     if not location or "\0" in location or not file.resolve().is_relative_to(folder):
         raise InputError(f"{model}: its weights at '{location}' lie outside {folder}; keep them beside the model")
-    if not file.is_file():
+    if not _is_file(file):
         raise InputError(f"{model}: its weights '{location}' are not in {folder}; put that file beside the model")
     return file
+
+
+def _is_file(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except OSError:  # a name that is too long for the file system
+        return False
