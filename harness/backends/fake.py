@@ -7,6 +7,7 @@ The script is a YAML file named in `options.fake.script`; the first entry whose 
         outputs: {logits: {scale: 1.1, add: 0.5, nan_at: 3, drop: true, file: out.npz, key: logits}}
         latency_ms: 1.25                         # or a list that repeats, or {mean: 1.25, sd: 0.02, seed: 1}
         canary_ms: 1.0                           # what fixed work takes on this machine, the default
+        takes_s: 0.5                             # for building, at most 60
         crash: {stage: infer, kind: segfault}    # at build, load, infer or time; fake_crashes.py has the kinds
         unsupported: "no kernel for Conv"
 
@@ -20,6 +21,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import time
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -37,7 +39,8 @@ from harness.inputs.files import read_array
 from harness.records import LayerTime
 from harness.sources.inspect import ModelInfo, TensorInfo, inspect
 
-ENTRY = {"match", "outputs", "latency_ms", "canary_ms", "crash", "unsupported"}
+ENTRY = {"match", "outputs", "latency_ms", "canary_ms", "takes_s", "crash", "unsupported"}
+MOST_S = 60.0
 KINDS: Mapping[str, type] = {"match": str, "outputs": dict, "crash": dict, "unsupported": str}
 CHANGES = {"scale", "add", "nan_at", "drop", "file", "key"}
 
@@ -70,6 +73,8 @@ class Fake:
         if "unsupported" in entry:
             raise Unsupported(str(entry["unsupported"]))
         crash(entry, "build")
+        with _readable():
+            time.sleep(min(MOST_S, max(0.0, float(entry.get("takes_s", 0.0)))))
         return Artefact(spec.model)
 
     def open(self, artefact: Artefact, spec: BuildSpec) -> Session:

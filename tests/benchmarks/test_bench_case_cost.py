@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -65,9 +65,11 @@ def test_case_cost(
     loop, start = Stopwatch(), Stopwatch()
     timed_run, warm = loop.on(course.run_plans), start.on(lambda bench: bench.why_not(backend))
 
-    def run_plans(plans: Sequence[Plan], settings: Settings, bench: Bench, done: Callable[..., None]) -> None:
+    def run_plans(
+        plans: Sequence[Plan], settings: Settings, bench: Bench, done: Callable[..., None], seconds: Mapping[str, float]
+    ) -> None:
         warm(bench)
-        timed_run(plans, settings, bench, done)
+        timed_run(plans, settings, bench, done, seconds)
 
     monkeypatch.setattr(course, "run_plans", run_plans)
     monkeypatch.setattr(course, "write", loop.on(course.write))

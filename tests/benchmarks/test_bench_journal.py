@@ -48,7 +48,9 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     assert main(["run", *arguments, "-k", first, "-o", str(folder / "one")]) == 0
     outcome = outcome_of(store.read_run(folder / "one").records[0])
 
-    def run_plans(plans: Sequence[Plan], _: Settings, bench: Bench, done: Callable[[Plan, Outcome], None]) -> None:
+    def run_plans(
+        plans: Sequence[Plan], _: Settings, bench: Bench, done: Callable[[Plan, Outcome], None], *__: object
+    ) -> None:
         bench.why_not("fake")
         for plan in plans[:-1]:
             done(plan, outcome)
