@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 from harness.codec import decode, encode, parsed
-from harness.errors import UsageError
+from harness.errors import HarnessError, UsageError
 from harness.judge.drift import Accuracy, values_of
 from harness.judge.latency import decided, incomparable
 from harness.judge.launches import LOOKS
@@ -97,9 +97,10 @@ def seconds(folder: Path, suite: str) -> dict[str, float]:
     """Case id to the most seconds that it took on any machine class; every machine reads the same here."""
     found: dict[str, float] = {}
     for name in classes(folder, suite):
-        for case, entry in read(folder, name, suite).items():
-            if entry.seconds is not None:
-                found[case] = max(entry.seconds, found.get(case, 0.0))
+        with suppress(HarnessError):  # what is damaged is told where it counts
+            for case, entry in read(folder, name, suite).items():
+                if entry.seconds is not None:
+                    found[case] = max(entry.seconds, found.get(case, 0.0))
     return found
 
 

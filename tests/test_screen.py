@@ -108,14 +108,14 @@ def test_with_few_earlier_runs_the_accepted_window_decides_and_is_measured_again
 
 
 def test_an_interrupted_run_fails_no_case_on_one_measurement(folder, monkeypatch):
-    from harness.runner import decided
+    from harness.runner import screen
 
     def interrupt(*_):
         raise KeyboardInterrupt
 
     path = accept_runs(folder, 5)
     (folder / "script.yaml").write_text(script(1.3))
-    monkeypatch.setattr(decided, "measured", interrupt)
+    monkeypatch.setattr(screen, "measured", interrupt)
 
     assert harness(folder, "run", path, "-o", "now") == 130
 

@@ -7,13 +7,15 @@ from pathlib import Path
 import onnx
 import pytest
 
+from harness.backends.tensorrt import TensorRT
 from harness.records import Record
 from harness.store import read_run
 from models import conv_net
 from test_cache import flip
 from toy import harness
 
-pytestmark = pytest.mark.gpu
+ABSENT = TensorRT().why_not()
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(ABSENT is not None, reason=str(ABSENT))]
 
 SUITE = """
 suite: kept
