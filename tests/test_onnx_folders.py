@@ -26,7 +26,7 @@ models:
 LIGHT = """
 suite: onnx-light
 models:
-  - {name: light, source: light/*.onnx, latency: {enabled: false}}
+  - {name: light, source: "light/light_[rs]*.onnx", latency: {enabled: false}}
 """
 
 
@@ -57,9 +57,10 @@ def test_every_folder_is_compared_with_its_stored_outputs_or_skipped_with_a_reas
 
 
 def test_light_models_run_as_plain_files(folder):
+    """Three of nine: ResNet-50, ShuffleNet and SqueezeNet; the others take a minute more."""
     shutil.copytree(DATA / "light", folder / "light")
     (folder / "light.yaml").write_text(LIGHT)
 
     assert harness(folder, "run", "light.yaml", "-o", "out") == 0
 
-    assert {record.status for record in read_run(folder / "out").records} == {"new"}
+    assert [record.status for record in read_run(folder / "out").records] == ["new"] * 3
