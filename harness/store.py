@@ -59,9 +59,13 @@ def continued(folder: Path) -> tuple[Journal, Journaled]:
 
 
 def begin_again(folder: Path, known: Journaled, journal: Journal) -> None:
-    """Make room for what is written next: cut the journal's torn end, and remove what was drawn from it before."""
+    """Make room for what is written next: cut the journal's torn end, and remove what was drawn from it before.
+
+    What a process left half-written that was killed while it drew goes as well: nobody else draws here now.
+    """
     journal.cut(known.sound_bytes)
-    (folder / RUN_FILE).unlink(missing_ok=True)
+    for left in (folder / RUN_FILE, *folder.glob("run.*.tmp"), *folder.glob(".*.tmp")):
+        left.unlink(missing_ok=True)
 
 
 def read_journal(folder: Path) -> list[Record]:
@@ -125,6 +129,14 @@ def read_run(path: Path, told: Tell = _tell) -> Run:
         raise UsageError(words) from error
     except (ValueError, TypeError) as error:
         raise UsageError(f"{file}: not a run: {error}; give a folder that `harness run` wrote") from error
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a folder has a `run.json` that can be read."""
+    try:
+        return (folder / RUN_FILE).exists() and bool(read_run(folder / RUN_FILE))
+    except UsageError:
+        return False
 
 
 def recovered(folder: Path, told: Tell = _tell) -> Run:

@@ -2,14 +2,16 @@
 
 Ends the process      segfault, abort, exit, kill (as somebody from outside would)
 Never ends            hang, exit-hang (the process, when it is asked to end), closed-channel
+Ends when told        wait (until the file `until` is there)
 Is an error           error, out-of-memory (of the host), device-memory, device (which recovers),
                       sticky-device (until the process ends), sick-device (so that probes fail)
 Is no answer          garbage, giant-answer
 Takes what is short   memory (of the host, until it is ended), files (descriptors), giant-log
 Leaves something      child (a process that outlives the worker; `detached: true` in a session of its own)
 
-`attempts: 1` fails the first attempt at a case alone, `probes: 1` the first probe; `mib` is how much memory, log or
-answer it is; `pid_file` is where the number of the child is written.
+`attempts: 1` fails the first attempt at a case alone, `probes: 1` the first probe, `once: FILE` where that file is not
+there, and makes it; `mib` is how much memory, log or answer it is; `pid_file` is where the number of the child is
+written.
 """
 
 from __future__ import annotations
@@ -35,10 +37,10 @@ from harness.backends import ATTEMPT
 from harness.errors import BuildError, DeviceError, DeviceMemory, InputError, did_you_mean
 
 STAGES = ("build", "load", "infer", "time")
-SETTINGS = {"stage", "kind", "attempts", "probes", "mib", "pid_file", "detached"}
+SETTINGS = {"stage", "kind", "attempts", "probes", "once", "mib", "pid_file", "detached", "until"}
 Wanted = Mapping[str, Any]
 MOST_MIB = 4096
-_PID_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _PROC = Path("/proc/self")
 _held: list[Any] = []
 """What is never given back."""
@@ -62,8 +64,29 @@ def crash(entry: Mapping[str, Any], stage: str) -> None:
         raise InputError(f"script: unknown crash '{kind}'{did_you_mean(kind, CRASHES)}")
     if where not in STAGES:
         raise InputError(f"script: unknown stage '{where}'{did_you_mean(where, STAGES)}")
-    if where == stage and _attempt() <= wanted.get("attempts", _attempt()):
+    if where == stage and _attempt() <= wanted.get("attempts", _attempt()) and _first(wanted):
         CRASHES[kind](wanted)
+
+
+def _first(wanted: Wanted) -> bool:
+    """Whether it has not happened yet, where it is to happen once in all processes."""
+    if "once" not in wanted:
+        return True
+    try:
+        with _here(wanted, "once").open("x"):
+            return True
+    except FileExistsError:
+        return False
+
+
+def _here(wanted: Wanted, key: str, *, new: bool = False) -> Path:
+    """A file of the working folder that the script names."""
+    name = str(wanted.get(key))
+    file = Path(name)
+    if not _FILE.fullmatch(name) or file.is_symlink() or (new and file.exists()):
+        what = "a file that is not there yet" if new else "a file"
+        raise InputError(f"script: {key}: expected the name of {what}, found {name!r:.60}")
+    return file
 
 
 def sicken(entry: Mapping[str, Any]) -> None:
@@ -96,6 +119,12 @@ def _kill(wanted: Wanted) -> None:  # noqa: ARG001
 def _hang(wanted: Wanted) -> None:  # noqa: ARG001
     while True:
         time.sleep(3600)
+
+
+def _wait(wanted: Wanted) -> None:
+    file = _here(wanted, "until")
+    while not file.exists():
+        time.sleep(0.01)
 
 
 def _exit_hang(wanted: Wanted) -> None:
@@ -184,13 +213,11 @@ def _open_files(wanted: Wanted) -> None:  # noqa: ARG001
 
 def _child(wanted: Wanted) -> None:
     """A process that sleeps on when this one is gone; its number goes into a new file of the working folder."""
-    name = str(wanted.get("pid_file"))
-    if not _PID_FILE.fullmatch(name) or Path(name).is_symlink() or Path(name).exists():
-        raise InputError(f"script: pid_file: expected the name of a file that is not there yet, found {name!r:.60}")
+    file = _here(wanted, "pid_file", new=True)
     child = subprocess.Popen(["sleep", "600"], start_new_session=bool(wanted.get("detached")))  # noqa: S607
     _held.append(child)
-    with Path(name).open("x") as file:
-        file.write(str(child.pid))
+    with file.open("x") as stream:
+        stream.write(str(child.pid))
 
 
 CRASHES: Mapping[str, Callable[[Wanted], Any]] = {
@@ -200,6 +227,7 @@ CRASHES: Mapping[str, Callable[[Wanted], Any]] = {
     "kill": _kill,
     "hang": _hang,
     "exit-hang": _exit_hang,
+    "wait": _wait,
     "closed-channel": _closed_channel,
     "error": _fail,
     "out-of-memory": _exhaust_memory,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness import journal as journals
-from harness import store
+from harness import report, store
 from harness.codec import decode
 from harness.commands.results import known, summary_line, tell, write
 from harness.errors import HarnessError, UsageError
@@ -121,7 +121,9 @@ def _refuse_other_ground(job: Job, bench: Bench, before: Journaled, then: Ground
 
 def _finished(job: Job, earlier: Earlier, before: Journaled) -> int | None:
     """The exit status of a run that needs no continuation."""
-    if before.end is None or not earlier.settled or not (job.folder / store.RUN_FILE).exists():
+    if before.end is None or not earlier.settled:
+        return None
+    if not store.is_whole(job.folder) or not report.whole(job.folder):
         return None
     if before.end.data().get("fail_on") != list(job.fail_on):
         return None

@@ -25,10 +25,10 @@ def known(cache: Path, run: Run) -> SelfTest | None:
 
 
 def tell(text: str) -> None:
-    """Print a line; nobody reading any more is no reason to lose a run."""
+    """Print a line; that nobody reads any more, a terminal that is gone or a full disk is no reason to lose a run."""
     try:
         print(text, flush=True)
-    except BrokenPipeError:
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from harness.judge.duels import judge_duel
-from harness.judge.screen import STORED_FLOOR_US, TIMES, enough, judge_screen, suspicious
+from harness.judge.screen import LOST, STORED_FLOOR_US, TIMES, enough, judge_screen, suspicious
 from harness.records import PERCENTILES, Admission, Check, Duel, Latency, LatencyPlan, Quantiles, Screening
 from harness.stats import samples_for
 
@@ -118,7 +118,7 @@ def _of_all(found: Sequence[tuple[Check, str, str]], failures: Sequence[str]) ->
 
 def measured_again(plan: LatencyPlan, latency: Latency, baseline: Latency, screening: Screening) -> bool:
     """Whether a case is to be timed once more in a fresh process before it may fail."""
-    if screening.failures or len(screening.now) >= TIMES or _too_few(decided(latency), decided(baseline)):
+    if len(screening.failures) >= LOST or len(screening.now) >= TIMES or _too_few(decided(latency), decided(baseline)):
         return False
     if enough(screening):
         return suspicious(plan, screening)

@@ -12,18 +12,20 @@ from harness.report.junit import junit
 from harness.report.page import html
 from harness.report.summary import summary
 
-__all__ = ["Change", "Comparison", "compare", "compare_text", "csv", "html", "junit", "summary", "write"]
+__all__ = ["Change", "Comparison", "compare", "compare_text", "csv", "html", "junit", "summary", "whole", "write"]
+
+FILES = ("report.html", "junit.xml", "summary.md", "cases.csv")
+
+
+def whole(folder: Path) -> bool:
+    """Whether all that `write` writes is there."""
+    return all((folder / name).exists() for name in FILES)
 
 
 def write(run: Run, folder: Path, against: Run | None = None) -> None:
     """Write report.html, junit.xml, summary.md and cases.csv into `folder`, each whole or not at all."""
     comparison = compare(against, run) if against else None
-    texts = {
-        "report.html": html(run, comparison),
-        "junit.xml": junit(run),
-        "summary.md": summary(run),
-        "cases.csv": csv(run),
-    }
+    texts = dict(zip(FILES, (html(run, comparison), junit(run), summary(run), csv(run)), strict=True))
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         _replace(folder / name, text)

@@ -12,7 +12,7 @@ from harness.baselines import Entry
 from harness.codec import encode
 from harness.judge import first_line
 from harness.judge.latency import decided, incomparable, measured_again
-from harness.judge.screen import TIMES, broken_jobs, doubtful
+from harness.judge.screen import LOST, TIMES, broken_jobs, doubtful
 from harness.records import Contestant, Latency, Outcome, Plan, Screened, Screening
 from harness.runner.client import WorkerFailed, WorkerProcess
 from harness.runner.duels import Lane, lane_of
@@ -92,14 +92,17 @@ def _wanted(case: Case) -> bool:
 def _once_more(case: Case, worker: WorkerProcess) -> Case:
     plan, outcome, entry, asked = case
     one = _artefact(plan, outcome)
-    try:
-        latency = worker.ask(Latency, "time", plan=encode(plan), one=encode(one) if one else None)
-    except WorkerFailed as lost:
-        check_device(plan, lost.failure, worker)
-        words = f"{lost.failure.kind} in {lost.failure.stage}: {first_line(lost.failure.message)}"
-        return plan, outcome, entry, replace(asked, failures=(*asked.failures, words))
-    more = replace(asked, now=(*asked.now, _screened(latency)), again=(*asked.again, latency))
-    return plan, outcome, entry, more
+    for _ in range(LOST):
+        try:
+            latency = worker.ask(Latency, "time", plan=encode(plan), one=encode(one) if one else None)
+        except WorkerFailed as lost:
+            check_device(plan, lost.failure, worker)
+            words = f"{lost.failure.kind} in {lost.failure.stage}: {first_line(lost.failure.message)}"
+            asked = replace(asked, failures=(*asked.failures, words))
+        else:
+            more = replace(asked, now=(*asked.now, _screened(latency)), again=(*asked.again, latency))
+            return plan, outcome, entry, more
+    return plan, outcome, entry, asked
 
 
 def _artefact(plan: Plan, outcome: Outcome) -> Contestant | None:

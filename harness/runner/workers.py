@@ -13,6 +13,9 @@ from harness.records import DEFAULT_ENVIRONMENT, Environment, Failure, Interpret
 from harness.runner.client import Limits, WorkerFailed, WorkerProcess
 from harness.runner.start import OWN
 
+KILLED = frozenset({"crash", "timeout", "out-of-memory"})
+"""Failures of a start that another one may not have."""
+
 
 class Workers:
     """Started when they are first needed, and kept; an interpreter that starts no worker is asked only once."""
@@ -110,16 +113,22 @@ class Workers:
         """What the first worker of an interpreter said about itself, or the failure that it ended with."""
         name = interpreter.name
         if name not in self._hellos:
-            process = self._process(interpreter, "", "fp32")
-            try:
-                process.request("backend", name="fake")
-                self._hellos[name] = decode(Environment, process.hello)
-            except WorkerFailed as lost:
-                self._hellos[name] = lost.failure
+            found = self._hello(interpreter)
+            if isinstance(found, Failure) and interpreter.own and found.kind in KILLED:
+                found = self._hello(interpreter)  # everything hangs on this one: once may be bad luck
+            self._hellos[name] = found
         found = self._hellos[name]
         if isinstance(found, Failure):
             raise WorkerFailed(found)
         return found
+
+    def _hello(self, interpreter: Interpreter) -> Environment | Failure:
+        process = self._process(interpreter, "", "fp32")
+        try:
+            process.request("backend", name="fake")
+            return decode(Environment, process.hello)
+        except WorkerFailed as lost:
+            return lost.failure
 
     def _told(self, interpreter: Interpreter, backend: str) -> dict[str, Any]:
         key = interpreter.name, backend
