@@ -1,6 +1,7 @@
 # make demo     a virtual environment, the quickstart suite, a report
 # make test     everything that CI checks
 # make bench    the harness's own speed
+# make faults   what becomes of a run when something breaks, counted over a list of injected faults
 # make quality  which defects the accuracy rule catches, which slowdowns the gate finds, and their false alarms
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: demo test lint bench quality clean
+.PHONY: demo test lint bench quality faults clean
 
 demo: $(VENV)/.demo
 	$(BIN)/harness run suites/digits
@@ -32,6 +33,9 @@ quality: $(VENV)/.test
 	  --launches 40 --budget 900 -o ../reports/quality/launches.jsonl.gz
 	cd tests && $(abspath $(BIN))/python -m quality.latency.count ../reports/quality/launches.jsonl.gz \
 	  -o ../reports/quality/latency
+
+faults: $(VENV)/.test
+	cd tests && $(abspath $(BIN))/python -W ignore -m faults.count -o ../reports/faults
 
 clean:
 	rm -rf $(VENV)
