@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -64,14 +63,8 @@ def room(place: Place) -> None:
     assert _mount(place.project / "disk", "-o", "remount,size=10m")
 
 
-def short_files(most_bytes: int) -> Callable[[], None]:
-    """In the new process: no file may grow beyond that; writing more fails (EFBIG)."""
-
-    def prepare() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
-
-    return prepare
+SHORT_FILES = "resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))"
+"""No file may grow beyond that: writing more fails (EFBIG), because Python ignores SIGXFSZ."""
 
 
 def flip(file: Path) -> None:
@@ -175,7 +168,7 @@ def _made_here(place: Place, run: Run) -> list[str]:
 FULL = Fault("the disk is full under the run's folder", "a tmpfs of 24 KiB", 3, before=small("project/disk", 24),
              mend=room, resume=0, check=says("make room, then --resume"))  # fmt: skip
 if not mountable():
-    FULL = replace(FULL, how="RLIMIT_FSIZE of 8 KiB (nothing can be mounted here)", prepare=short_files(8192),
+    FULL = replace(FULL, how="RLIMIT_FSIZE of 8 KiB (nothing can be mounted here)", prepare=SHORT_FILES,
                    before=None, mend=None)  # fmt: skip
 MOUNTED = (
     Fault("the disk is full under the cache", "a tmpfs of 12 KiB", 3, ("harness", "variant cannot be kept"),
@@ -186,7 +179,7 @@ MOUNTED = (
 BROKEN = (
     FULL,
     *(MOUNTED if mountable() else ()),
-    Fault("files may not grow", "RLIMIT_FSIZE of 8 KiB", 3, prepare=short_files(8192), resume=0),
+    Fault("files may not grow", "RLIMIT_FSIZE of 8 KiB", 3, prepare=SHORT_FILES, resume=0),
     Fault("the folder of the run cannot be written", "it is below a file", 2, before=_read_only, mend=_elsewhere,
           resume=0),
     Fault("the disk breaks in the middle of a line", "EIO after half a write", 3, resume=0,

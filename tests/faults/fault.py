@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from faults.place import Place, Prepare, Process
+from faults.place import Place, Process
 from harness.records import Run
 
 FAULTY = "fake/fp32/n-2"
@@ -41,8 +41,8 @@ class Fault:
     """The clock jumps by so much when the place is reached."""
     before: Before | None = None
     """Makes the fault in the place before the run; what it gives is closed when all is done."""
-    prepare: Prepare | None = None
-    """Called in the new process before the run begins."""
+    prepare: str = ""
+    """Python that the new process follows before it becomes the run; it has os, resource and sys."""
     streams: Callable[[], dict[str, Any]] | None = None
     """Other standard streams of the run."""
     during: During | None = None

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +24,6 @@ INTERRUPTED = 130
 """A shell tells a process that SIGINT ended just as one that ended with this status."""
 PATIENCE_S = 8.0
 """What processes are given to end when their run has ended: a guard waits five seconds for its worker."""
-Prepare = Callable[[], None]
 
 
 @dataclass
@@ -82,16 +81,18 @@ class Place:
             **({"FAULT_INSIDE": json.dumps(self.inside)} if self.inside else {}),
         }
 
-    def start(self, options: Sequence[object], prepare: Prepare | None = None, **streams: Any) -> Process:
-        """A `harness run` in a session of its own; `prepare` is called in the new process."""
+    def start(self, options: Sequence[object], prepare: str = "", **streams: Any) -> Process:
+        """A `harness run` in a session of its own; `prepare` is Python that its process follows first."""
         command = [sys.executable, "-m", "harness", "run", *map(str, options)]
+        if prepare:
+            code = f"import os, resource, sys\n{prepare}\nos.execv(sys.argv[1], sys.argv[1:])"
+            command = [sys.executable, "-S", "-c", code, *command]
         log = (self.folder / "log").open("ab")
         streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, **streams}
         process = subprocess.Popen(
             command,
             cwd=self.project,
             env=self.environment(),
-            preexec_fn=prepare,  # noqa: PLW1509 - it does nothing but system calls
             start_new_session=True,
             **streams,
         )

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-import resource
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from typing import Any
@@ -23,26 +22,12 @@ from harness.store import read_run
 YEAR_S = 365 * 86400.0
 
 
-def closed(*descriptors: int) -> Callable[[], None]:
-    """In the new process: these are not open."""
-
-    def prepare() -> None:
-        for descriptor in descriptors:
-            os.close(descriptor)
-
-    return prepare
-
-
-def many_files(count: int = 10_000) -> Callable[[], None]:
-    """In the new process: so many files are open, and are handed on."""
-
-    def prepare() -> None:
-        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(count + 100, hard), hard))
-        for _ in range(min(count, hard - 100)):
-            os.dup(0)
-
-    return prepare
+MANY_FILES = """
+_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (min(10_100, hard), hard))
+for descriptor in range(20, min(10_020, hard)):
+    os.dup2(0, descriptor)
+"""
 
 
 def full() -> Any:
@@ -147,14 +132,13 @@ def waits(name: str, how: str, exit_: int, *steps: During, **more: Any) -> Fault
 
 JUMPS = at("run", "os.fsync", JOURNAL, "mark", 3)
 STREAMS = (
-    Fault("stdout is closed", "from the beginning", 0, prepare=closed(1)),
-    Fault("stdin, stdout and stderr are closed", "from the beginning", 0, prepare=closed(0, 1, 2)),
+    Fault("stdout is closed", "from the beginning", 0, prepare="os.close(1)"),
+    Fault("stdin, stdout and stderr are closed", "from the beginning", 0, prepare="os.closerange(0, 3)"),
     Fault("stdout is full", "/dev/full", 0, streams=lambda: {"stdout": full()}),
     Fault("stderr is full", "/dev/full; Ctrl-C in infer", 130, streams=lambda: {"stderr": full(), "stdout": full()},
           script=f"{WAITS}, stage: infer", during=lambda _, process: process.send(2), resume=0),
     Fault("nobody reads stdout", "a pipe without a reader", 0, streams=lambda: {"stdout": nobody()}),
-    Fault("10,000 open files are handed on", "from the beginning", 0, prepare=many_files(),
-          streams=lambda: {"close_fds": False}),
+    Fault("10,000 open files are handed on", "from the beginning", 0, prepare=MANY_FILES),
 )  # fmt: skip
 CLOCK = (
     Fault("the clock jumps a year ahead", "after the first case", 0, at=JUMPS, clock_s=YEAR_S),
