@@ -37,6 +37,8 @@ from harness.runner.shared import Shared, reference_key, twin_key
 from harness.runner.start import OWN
 from harness.runner.workers import Workers
 
+LOST = frozenset({"crash", "device", "harness"})
+"""What becomes of a worker by no fault of what it was asked for, as far as one can tell the first time."""
 RETRIED = frozenset({"crash", "timeout", "device", "out-of-memory"})
 
 
@@ -228,15 +230,30 @@ class Bench:
         folder = self.shared.folder / "twins" / twin_key(plan)
         start = monotonic()
         try:
-            worker = self._workers.of(OWN, TWIN_BACKEND)
-            made = worker.ask(tuple[float, tuple[str, ...]], "twin", plan=encode(plan), folder=str(folder))
-            self._twin_s, warnings = made
+            self._twin_s, warnings = self._ask_twin(plan, folder)
             self._warnings += warnings
         except WorkerFailed as lost:
+            if lost.failure.kind in LOST:  # not a word on the model: that would leave a case unchecked that passes
+                failure = replace(lost.failure, message=f"the precision twin: {lost.failure.message}")
+                raise WorkerFailed(failure) from lost
             self._twin_s = monotonic() - start
             folder.mkdir(parents=True, exist_ok=True)
             (folder / REFUSED).write_text(f"{lost.failure.kind}: {first_line(lost.failure.message)}", "utf-8")
         return folder
+
+    def _ask_twin(self, plan: Plan, folder: Path) -> tuple[float, tuple[str, ...]]:
+        """The seconds it took, and warnings; a worker that is lost over it is replaced once."""
+
+        def ask() -> tuple[float, tuple[str, ...]]:
+            worker = self._workers.of(OWN, TWIN_BACKEND)
+            return worker.ask(tuple[float, tuple[str, ...]], "twin", plan=encode(plan), folder=str(folder))
+
+        try:
+            return ask()
+        except WorkerFailed as lost:
+            if lost.failure.kind not in LOST:
+                raise
+        return ask()
 
 
 def excluded(reason: str) -> Outcome:
