@@ -43,7 +43,7 @@ def choosers(model: Any) -> dict[str, tuple[str, int]]:
         while node is not None and node.op_type in KEEP_ORDER and node.domain in STANDARD:
             inner = node.input[0]
             node = made.get(inner)
-        if node is None or node.domain not in STANDARD or node.input[0] not in made:
+        if node is None or node.domain not in STANDARD or not node.input or node.input[0] not in made:
             continue
         if node.op_type in ("ArgMax", "ArgMin") or (node.op_type == "TopK" and inner == node.output[1]):
             axes = [attribute.i for attribute in node.attribute if attribute.name == "axis"]
