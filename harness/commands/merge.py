@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness import store, suites
+from harness.artefacts import link
 from harness.commands.places import baselines_folder, pythons, statuses
 from harness.commands.results import line, summary_line, tell, write
 from harness.commands.run import chosen
@@ -181,11 +181,4 @@ def _keep_outputs(path: Path, folder: Path) -> None:
     """The kept outputs of a part, so that `judge` can apply other limits; as links where the disk has such."""
     kept = (path if path.is_dir() else path.parent) / "outputs"
     if kept.is_dir():
-        shutil.copytree(kept, folder / "outputs", copy_function=_linked, dirs_exist_ok=True)
-
-
-def _linked(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
+        shutil.copytree(kept, folder / "outputs", copy_function=lambda a, b: link(Path(a), Path(b)), dirs_exist_ok=True)

@@ -166,10 +166,6 @@ class Bench:
         """Where the reference outputs of a plan are; None when they are stored; raises WorkerFailed."""
         return str(self._reference(self._asked(plan))) if plan.reference.kind == "backend" else None
 
-    def kill(self) -> None:
-        """End the workers at once, from another thread; what they were asked for fails."""
-        self._workers.kill()
-
     def learn(self, other: Bench) -> None:
         """Take over what another bench found out about environments and backends."""
         self._workers.learn(other._workers)

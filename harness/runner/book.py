@@ -13,8 +13,6 @@ from harness.runner.decided import Memory, Pending, Undecided
 from harness.runner.duels import Match
 from harness.runner.recorder import outcome_of
 
-NOTHING_KNOWN = Journaled()
-
 
 class Earlier:
     """What was found out before a run was interrupted; nothing of it is decoded before it is asked for."""

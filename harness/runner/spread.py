@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from harness import suites
 from harness.backends import ON_GPU
@@ -22,6 +22,7 @@ from harness.runner.duels import Match, Wanted, duels, to_decide
 from harness.runner.settings import Settings
 
 T = TypeVar("T")
+P = ParamSpec("P")
 NO_SECONDS: Mapping[str, float] = {}
 
 
@@ -115,11 +116,7 @@ def spread_duels(
 ) -> list[Duel]:
     """As `duels`, on all GPUs at once; every match stays on one."""
     known = earlier or [()] * len(matches)
-    lock = threading.Lock()
-
-    def told(match: Match, duel: Duel) -> None:
-        with lock:
-            tell(match, duel)
+    told = _one_at_a_time(tell)
 
     def fight(seat: Settings, places: Sequence[int]) -> list[Duel]:
         some = [matches[at] for at in places]
@@ -132,16 +129,22 @@ def spread_screens(
     cases: Sequence[screen.Case], settings: Settings, done: Callable[[Plan, Screening], None] = lambda *_: None
 ) -> list[Screening]:
     """As `screen.measured`, on all GPUs at once."""
-    lock = threading.Lock()
-
-    def told(plan: Plan, found: Screening) -> None:
-        with lock:
-            done(plan, found)
+    told = _one_at_a_time(done)
 
     def again(seat: Settings, places: Sequence[int]) -> list[Screening]:
         return screen.measured([cases[at] for at in places], seat, told)
 
     return _each([case[0] for case in cases], settings, again)
+
+
+def _one_at_a_time(tell: Callable[P, None]) -> Callable[P, None]:
+    lock = threading.Lock()
+
+    def told(*arguments: P.args, **named: P.kwargs) -> None:
+        with lock:
+            tell(*arguments, **named)
+
+    return told
 
 
 def _each(plans: Sequence[Plan], settings: Settings, work: Callable[[Settings, Sequence[int]], list[T]]) -> list[T]:

@@ -19,6 +19,7 @@ from harness.cli import main
 from harness.codec import decode, encode
 from harness.commands import course
 from harness.judge import judge
+from harness.judge.latency import Accepted
 from harness.metrics.compare import compare
 from harness.records import Outcome, Plan, Record, Run
 from harness.runner.bench import Bench
@@ -124,7 +125,8 @@ def test_part_protocol(benchmark: BenchmarkFixture, tell: Tell, finished: tuple[
 
 def test_part_judge(benchmark: BenchmarkFixture, tell: Tell, finished: tuple[Sequence[Plan], Run]) -> None:
     record = finished[1].records[0]
-    benchmark(judge, finished[0][0], _outcome(record), record.latency, known=True)
+    timed = Accepted(record.latency)
+    benchmark(judge, finished[0][0], _outcome(record), known=True, timed=timed)
     _tell_part(tell, benchmark, "judging against a baseline")
 
 
