@@ -73,6 +73,14 @@ def test_at_most_three_layers_are_named_and_none_that_hardly_adds_to_the_slowdow
     assert slower(before, of(*now.layers[:1], layer(1.1, "l4"), *before.layers[1:4])).count("->") == 1 + 1
 
 
+def test_where_many_layers_slowed_a_little_they_are_counted_and_the_most_are_named():
+    before = of(*(layer(1.0, f"l{number}") for number in range(20)))
+
+    words = slower(before, of(*(layer(1.2 + number / 100, f"l{number}") for number in range(20))))
+
+    assert "slowed: 20 layers, most of all l19: 1 -> 1.39 ms; l18: 1 -> 1.38 ms; l17: 1 -> 1.37 ms" in words
+
+
 def test_where_no_layer_slowed_the_headline_says_that_the_time_went_elsewhere():
     assert "the time went elsewhere" in slower(of(layer(1.0, "a")), of(layer(1.0, "a")))
 

@@ -11,7 +11,7 @@ from harness.records.profiles import BASELINE, cut
 MOST = 3
 """Layers that a headline names."""
 LEAST = 0.1
-"""Of the whole slowdown: what adds less is not named."""
+"""Of the whole slowdown: what adds less is not named, unless every layer does."""
 NAMED = 3
 """Layers that stand for those which another one was split into."""
 NODES = 3
@@ -54,13 +54,14 @@ def slower(before: Profile, now: Profile) -> str:
     if not before.layers or not now.layers or before.clock != now.clock:
         return ""
     growth = {pair: _growth(pair, before) for pair in pairs(before, now)}
-    whole = sum(ms for ms in growth.values() if ms > 0)
-    most = sorted(growth, key=lambda pair: -growth[pair])[:MOST]
-    named = [_words(pair, before) for pair in most if growth[pair] > 0 and growth[pair] >= LEAST * whole]
+    slowed = sorted((pair for pair in growth if growth[pair] > 0), key=lambda pair: -growth[pair])
     totals = f"{before.total_ms:.4g} -> {now.total_ms:.4g} ms"
-    if now.total_ms <= before.total_ms or not named:
+    if now.total_ms <= before.total_ms or not slowed:
         return f"its layers take no longer ({totals}): the time went elsewhere"
-    return f"layers {totals}, slowed: {'; '.join(named)}"
+    whole = sum(growth[pair] for pair in slowed)
+    named = [pair for pair in slowed[:MOST] if growth[pair] >= LEAST * whole]
+    many = "" if named else f"{len(slowed)} layers, most of all "
+    return f"layers {totals}, slowed: {many}{'; '.join(_words(pair, before) for pair in named or slowed[:MOST])}"
 
 
 def pairs(before: Profile, now: Profile) -> tuple[Pair, ...]:

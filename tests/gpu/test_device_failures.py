@@ -36,7 +36,7 @@ def python(code: str) -> str:
     """What a process of its own prints: it may lose its context."""
     found = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True,
-        env={**os.environ, "PYTHONPATH": f"{TESTS.parent}:{TESTS / 'gpu'}"},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS / "gpu"), *sys.path])},
     )  # fmt: skip
     return found.stdout.strip()
 
@@ -157,7 +157,7 @@ def test_an_engine_that_corrupts_its_context_costs_one_case(tmp_path, monkeypatc
     (tmp_path / "suite.yaml").write_text(SUITE)
     onnx.save(conv_net(), tmp_path / "net.onnx")
     program = tmp_path / "python"
-    places = f"$PYTHONPATH:{tmp_path / 'plant'}:{TESTS / 'gpu'}"
+    places = os.pathsep.join(["$PYTHONPATH", str(tmp_path / "plant"), str(TESTS / "gpu"), *filter(None, sys.path)])
     program.write_text(f'#!/bin/sh\nPYTHONPATH="{places}" exec {sys.executable} "$@"\n')
     program.chmod(0o755)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from pathlib import Path
 
 import onnx
@@ -55,6 +56,11 @@ def test_an_unchanged_case_is_the_accepted_artefact_and_passes_for_that_reason(t
 
 
 def test_kernel_times_of_an_earlier_build_make_the_next_one_faster(tmp_path):
+    if TensorRT().versions()["tensorrt"].startswith("8."):
+        try:
+            ctypes.CDLL("libcudnn_ops_infer.so.8")
+        except OSError as error:
+            pytest.skip(f"TensorRT 8 asks cuDNN for its version when it writes a timing cache, and aborts: {error}")
     timed = "    options: {tensorrt: {timing_cache: true}}\n"
     first = run(tmp_path, "first", more=timed)
     assert len(list((tmp_path / "cache" / "index" / "timing").iterdir())) == 1

@@ -57,13 +57,12 @@ def measured(opener, **mode):
 
 def test_the_copies_and_the_work_make_up_an_iteration(opener):
     latency, made_of = measured(opener, transfers=True)
-    plain, _ = measured(opener)
 
     assert made_of["copy_in_ms"] > 0
     assert made_of["copy_out_ms"] > 0
     whole = sum(made_of[name] for name in ("copy_in_ms", "compute_ms", "copy_out_ms"))
     assert whole == pytest.approx(latency.gpu.p50_ms, rel=0.15)
-    assert latency.gpu.p50_ms > plain.gpu.p50_ms
+    assert latency.gpu.p50_ms > made_of["compute_ms"]
 
 
 def test_a_replayed_graph_gives_the_work_to_the_gpu_in_less_time(opener):

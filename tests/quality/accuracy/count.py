@@ -91,7 +91,8 @@ def settle(started: Any, gpus: int) -> None:
     if not gpus:
         return
     with started.get_lock():
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(started.value % gpus)
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible[started.value % gpus]
         started.value += 1
 
 

@@ -83,8 +83,9 @@ def _parser() -> argparse.ArgumentParser:
 def _launches(told: Asked, numbers: range, asked: argparse.Namespace, output: Path) -> int:
     """How many launches came off; each is written when it is done."""
     deadline = time.monotonic() + asked.budget
-    devices: Queue[int] = Queue()
-    for device in range(asked.jobs):
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(asked.jobs)))).split(",")
+    devices: Queue[str] = Queue()
+    for device in visible[: asked.jobs]:
         devices.put(device)
     lock, done = threading.Lock(), 0
 
@@ -93,7 +94,7 @@ def _launches(told: Asked, numbers: range, asked: argparse.Namespace, output: Pa
             return False
         device = devices.get()
         try:
-            lines = _launch(told, number, {"CUDA_VISIBLE_DEVICES": str(device)} if asked.backends == "gpu" else {})
+            lines = _launch(told, number, {"CUDA_VISIBLE_DEVICES": device} if asked.backends == "gpu" else {})
         finally:
             devices.put(device)
         with lock, open_text(output, "a") as file:
