@@ -82,6 +82,8 @@ CPU = (
     Cell("attention", "onnxruntime-cpu", partial(attention, 64, 128), options=ONE),
     Cell("layers", "onnxruntime-cpu", partial(layers, 128, 6), options=ONE),
     Cell("conv-large", "onnxruntime-cpu", partial(convolutions, 32, 96), options=ONE),
+    Cell("conv-deep", "onnxruntime-cpu", partial(convolutions, 24, 48, 3), options=ONE),
+    Cell("attention-long", "onnxruntime-cpu", partial(attention, 96, 128, 3), options=ONE),
     Cell("conv-2-threads", "onnxruntime-cpu", partial(convolutions, 32, 48), options=TWO),
 )
 """The last has two modes where two cores have other work as well: its threads wait for each other."""

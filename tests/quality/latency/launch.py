@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("--cells", required=True)
     parser.add_argument("--arms", required=True)
     parser.add_argument("--window", type=float, default=0.2, help="seconds of each window")
+    parser.add_argument("--turns-only", action="store_true", help="no windows: what the gate needs")
     asked = parser.parse_args()
     cells = {cell.name: cell for some in CELLS.values() for cell in some}
     order = random.Random(asked.number)
@@ -52,7 +53,7 @@ def main() -> None:
     for name in names:
         arms = asked.arms.split(",")
         order.shuffle(arms)
-        for told in _timed(cells[name], asked.folder, asked.number, arms, asked.window):
+        for told in _timed(cells[name], asked.folder, asked.number, arms, 0 if asked.turns_only else asked.window):
             print(told, flush=True)
 
 
@@ -63,7 +64,7 @@ def _timed(cell: Cell, folder: Path, number: int, arms: list[str], window_s: flo
     shared = one_stream() if device == "cuda" else nullcontext()
     with shared, opened(cell, folder) as first_session, _canary(device) as canary:
         first_step = first_session.bind(given)
-        for arm in arms:
+        for arm in arms if window_s else ():
             name = "A" if arm == "null" else arm
             yield _line(
                 "window", number, cell, name, partial(_window, _armed(first_step, arm, number), canary, window_s)
