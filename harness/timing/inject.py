@@ -6,8 +6,8 @@ On the host the added time is a busy-wait, on a GPU a kernel on the step's own s
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cache
 from time import perf_counter
@@ -15,12 +15,14 @@ from time import perf_counter
 from harness import stats
 from harness.backends.base import Step
 from harness.errors import CaseError
-from harness.timing.laps import timed
+from harness.timing.laps import Lap, timed
 from harness.timing.settle import settle
 from harness.timing.spin import Spin
 
 LAPS = 100
 """Iterations of a calibration, fewer where they would take longer than a second."""
+ROUNDS, BLOCK_MS = 20, 5.0
+"""Blocks of each step that are timed in turns to learn what an added kernel takes."""
 PROBE = 20_000
 """Multiply-adds of the launch that tells what one costs; about 40 us on a GPU of 2 GHz."""
 
@@ -79,7 +81,7 @@ def _own_cost_ms() -> float:
     Measured once in a process.
     """
     nothing = Step(lambda _: None)
-    return _median_ms(replace(nothing, run=_followed(nothing, lambda: _busy(0.0)))) - _median_ms(nothing)
+    return _steps_ms(nothing, replace(nothing, run=_followed(nothing, lambda: _busy(0.0))))[0]
 
 
 def _busy(delay_ms: float) -> None:
@@ -93,24 +95,38 @@ def calibrated(step: Step, launch: Callable[[int], None], delay_ms: float) -> in
 
     A second kernel on a stream has a price of its own, about 2 us; CaseError where that alone is more.
     """
-    alone, empty, probed = (
-        _median_ms(one)
-        for one in (
-            step,
-            replace(step, run=_followed(step, lambda: launch(0)), parts=()),
-            replace(step, run=_followed(step, lambda: launch(PROBE)), parts=()),
-        )
-    )
-    if empty - alone > delay_ms:
+    empty = replace(step, run=_followed(step, lambda: launch(0)), parts=())
+    probed = replace(step, run=_followed(step, lambda: launch(PROBE)), parts=())
+    price_ms, probe_ms = _steps_ms(step, empty, probed)
+    if price_ms > delay_ms:
         raise CaseError(
             f"{delay_ms * 1e3:.3g} us cannot be added to an iteration on the GPU: an empty kernel alone takes "
-            f"{(empty - alone) * 1e3:.3g} us; add more, or use a slower case"
+            f"{price_ms * 1e3:.3g} us; add more, or use a slower case"
         )
-    return round((delay_ms - (empty - alone)) / (probed - empty) * PROBE)
+    return round((delay_ms - price_ms) / probe_ms * PROBE)
+
+
+def _steps_ms(*steps: Step) -> list[float]:
+    """By how much each step takes longer than the one before: medians over blocks in turns, since machines drift."""
+    with ExitStack() as held:
+        laps = [held.enter_context(timed(step)) for step in steps]
+        about_ms = settle(laps[0], least_s=0.1, most_s=1.0)
+        count = max(3, min(LAPS, int(BLOCK_MS / about_ms)))
+        blocks = [[_block_ms(lap, count) for lap in laps] for _ in range(ROUNDS)]
+    return [stats.median(sorted(block[at] - block[at - 1] for block in blocks)) for at in range(1, len(steps))]
+
+
+def _block_ms(lap: Callable[[], Lap], count: int) -> float:
+    lap()  # the first after another step is slower
+    return _median([lap() for _ in range(count)])
 
 
 def _median_ms(step: Step) -> float:
     with timed(step) as lap:
         about_ms = settle(lap, least_s=0.1, most_s=1.0)
         laps = [lap() for _ in range(max(9, min(LAPS, int(1e3 / about_ms))))]
+    return _median(laps)
+
+
+def _median(laps: Sequence[Lap]) -> float:
     return stats.median(sorted(one.host_ms if one.gpu_ms is None else one.gpu_ms for one in laps))

@@ -2,13 +2,14 @@
 
     cd tests && python -m quality.accuracy.count --reduced -o DIR
 
-Writes DIR/count.jsonl (one line a run), DIR/table.md and DIR/table.json; with --keep also DIR/outputs/*.npz. Exit
+Writes DIR/count.jsonl.gz (one line a run), DIR/table.md and DIR/table.json; with --keep also DIR/outputs/*.npz. Exit
 status 1 when the harness fails a healthy run.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import multiprocessing
 import os
@@ -137,6 +138,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--gpus", type=int, default=1, help="spread the processes over that many GPUs")
     parser.add_argument("--budget", type=float, default=float("inf"), help="seconds after which no run is started")
+    parser.add_argument("--join", type=Path, help="count.jsonl.gz of a count that its budget cut off: go on behind it")
+    parser.add_argument("--skip", type=int, default=0, help="runs that it made, healthy ones included")
     parser.add_argument("--keep", action="store_true", help="keep all outputs, and what they are judged by")
     parser.add_argument("-o", "--output", required=True)
     return parser
@@ -178,9 +181,11 @@ def _judge(
     random.Random(0).shuffle(defective)  # so that a budget cuts all models alike
     spread = {f"{model}.{precision}": tasks.spreads(place, f"{model}.{precision}") for model, precision in units}
     keep = str(folder / "outputs") if asked.keep else None
-    steps = [partial(tasks.judge, str(place), task, spread[task.unit], keep) for task in (*healthy, *defective)]
-    rows, done = [], 0
-    with (folder / "count.jsonl").open("w", encoding="utf-8") as file:
+    wanted = [*healthy, *defective][asked.skip :]
+    steps = [partial(tasks.judge, str(place), task, spread[task.unit], keep) for task in wanted]
+    rows, done = table.read(asked.join) if asked.join else [], 0
+    with gzip.open(folder / "count.jsonl.gz", "wt", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
         for row in pool.map(steps, start + asked.budget):
             done += 1
             if row is not None:

@@ -5,6 +5,7 @@ cd tests && python -m quality.accuracy.table DIR
 
 from __future__ import annotations
 
+import gzip
 import json
 import sys
 from collections import defaultdict
@@ -37,6 +38,12 @@ def write(rows: Sequence[Row], folder: Path) -> str:
     (folder / "table.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
     (folder / "table.md").write_text(text, encoding="utf-8")
     return text
+
+
+def read(path: Path) -> list[Row]:
+    """The rows of a count."""
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:
@@ -158,8 +165,7 @@ def _grid(heads: Sequence[str], rows: list[list[str]]) -> str:
 def main() -> None:
     """Draws the tables of a finished count again."""
     folder = Path(sys.argv[1])
-    lines = (folder / "count.jsonl").read_text(encoding="utf-8").splitlines()
-    print(write([json.loads(line) for line in lines], folder))
+    print(write(read(folder / "count.jsonl.gz"), folder))
 
 
 if __name__ == "__main__":
