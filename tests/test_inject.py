@@ -1,4 +1,4 @@
-"""Injected slowdowns: exact on scripted clocks and with a scripted kernel; and the canary. No test judges time."""
+"""Injected slowdowns: exact on scripted clocks and with a scripted kernel. No test judges time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 from clocks import Stream, scripted
 from harness.backends.base import Step
 from harness.errors import CaseError
-from harness.timing.canary import canary
 from harness.timing.duel import DuelSettings, duel
 from harness.timing.evidence import Watch
 from harness.timing.inject import calibrated, slowed, tail
@@ -75,10 +74,3 @@ def test_the_kernel_is_as_long_as_the_share_asks_for(stream):
 def test_less_than_the_price_of_a_kernel_is_refused(stream):
     with pytest.raises(CaseError, match=r"1 us cannot be added .* an empty kernel alone takes 2 us"):
         calibrated(Step(stream.takes(0.1), stream=1), launch(stream), 0.001)
-
-
-def test_the_canary_of_the_host_has_a_distribution():
-    found = canary("cpu")
-
-    assert found.samples >= 64
-    assert 0 < found.p50_ms <= found.p99_ms

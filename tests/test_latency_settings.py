@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import ctypes
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,14 +21,19 @@ from harness.errors import CaseError, OutOfMemory, Unsupported
 from harness.records import LatencyPlan
 from harness.runner import windows
 from harness.timing import flush
-from harness.timing.canary import Canary
-from harness.timing.loop import measure, quantiles, window
+from harness.timing.loop import measure, window
 from harness.timing.throughput import Lane, throughput
 from models import conv_net
 
 COLD = {"min_time_s": 0.0001, "min_count": 5, "warmup_s": 0.0}
 OFF = {"transfers": False, "cuda_graph": False, "flush_l2": False, "streams": 1, "depth": 1}
-CANARY = Canary(lambda device: quantiles([0.5]))
+
+
+@contextmanager
+def canary(device):
+    yield Step(lambda _: None, scripted_ms=lambda: 0.5)
+
+
 ON = {"transfers": True, "cuda_graph": True, "flush_l2": True, "streams": 2, "depth": 3}
 
 
@@ -154,7 +159,7 @@ def test_a_case_on_the_cpu_is_timed_on_its_own_session(tmp_path):
         raise AssertionError("no other session is needed")
 
     with closing(conv_session(tmp_path)) as session:
-        timed = windows.time(LatencyPlan(**ON), "cpu", session, another, {}, CANARY)
+        timed = windows.time(LatencyPlan(**ON), "cpu", session, another, {}, canary)
 
     assert timed.latency.settings.items() >= OFF.items()
     assert timed.measures == {}
@@ -162,16 +167,18 @@ def test_a_case_on_the_cpu_is_timed_on_its_own_session(tmp_path):
 
 
 def test_a_window_knows_what_the_canary_took_and_a_case_without_one_is_timed_all_the_same():
-    session = SimpleNamespace(bind=lambda feeds: Step(lambda count: None))
+    session = SimpleNamespace(bind=lambda feeds: Step(lambda _: None))
 
+    @contextmanager
     def broken(device):
         raise OutOfMemory("CUDA call failed: cudaErrorMemoryAllocation")
+        yield
 
     def time(canary):
         return windows.time(LatencyPlan(**COLD), "cpu", session, None, {}, canary)
 
-    assert time(CANARY).latency.canary_ms == 0.5
-    without = time(Canary(broken))
+    assert time(canary).latency.canary_ms == 0.5
+    without = time(broken)
     assert without.latency.canary_ms is None
     assert "the canary could not be measured" in without.notes[0]
 
@@ -197,7 +204,7 @@ def test_a_case_that_is_timed_otherwise_has_a_session_for_it(stream):
         return opened[-1]
 
     plan = LatencyPlan(**COLD, transfers=True, cuda_graph=True)
-    windows.time(plan, "cuda", GpuSession(stream), another, {}, CANARY)
+    windows.time(plan, "cuda", GpuSession(stream), another, {}, canary)
 
     assert [(one.mode, one.closed) for one in opened] == [(Mode(transfers=True, cuda_graph=True), True)]
 
@@ -210,7 +217,7 @@ def test_the_throughput_has_a_session_for_each_stream(stream, monkeypatch):
         opened.append(GpuSession(stream, mode))
         return opened[-1]
 
-    timed = windows.time(LatencyPlan(**COLD, streams=3, depth=2), "cuda", GpuSession(stream), another, {}, CANARY)
+    timed = windows.time(LatencyPlan(**COLD, streams=3, depth=2), "cuda", GpuSession(stream), another, {}, canary)
 
     assert (len(opened), seen) == (2, [3])
     assert timed.measures["throughput_per_s"] == 123.0

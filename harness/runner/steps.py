@@ -32,7 +32,6 @@ from harness.runner.stages import Stages
 from harness.sources import SOURCES, Fetched
 from harness.sources.digest import file_digest
 from harness.sources.inspect import inspect
-from harness.timing.canary import Canary
 from harness.timing.duel import duel, settings_for
 from harness.timing.evidence import watch
 from harness.timing.inject import slowed, tail
@@ -57,7 +56,6 @@ class Steps:
         self._announce = announce
         self._artefacts: dict[str, Artefact] = {}
         self._environment = describe()
-        self._canary = Canary()
 
     @property
     def environment(self) -> Environment:
@@ -291,7 +289,7 @@ class Steps:
 
         with stages("time", alone=True):
             first = prepared.feeds.batches[0]
-            return windows.time(plan.latency, backend.device, session, another, first, self._canary)
+            return windows.time(plan.latency, backend.device, session, another, first)
 
     def _announce_reference(self, stage: str) -> None:
         self._announce(stage if stage == "wait" else f"reference {stage}")

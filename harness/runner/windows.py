@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from harness.backends.base import PLAIN, Feeds, Mode, Session, Step
 from harness.errors import CaseError
 from harness.records import Latency, LatencyPlan
-from harness.timing.canary import Canary
+from harness.timing.canary import canary
 from harness.timing.flush import flushed
 from harness.timing.loop import window
 from harness.timing.throughput import throughput
@@ -65,9 +65,9 @@ def time(
     session: Session,
     another: Callable[[Mode], Session],
     feeds: Feeds,
-    canary: Canary,
+    canary: Callable[[str], AbstractContextManager[Step]] = canary,
 ) -> Timed:
-    """Latencies with the canary's, and the throughput where streams or iterations in flight are asked for.
+    """Latencies beside a canary, and the throughput where streams or iterations in flight are asked for.
 
     A mode other than the plain one takes another session on the same artefact, and each further stream one of its own.
     """
@@ -78,20 +78,18 @@ def time(
             return held.enter_context(closing(another(mode(plan))))
 
         step = (session if mode(plan) == PLAIN else opened()).bind(feeds)
-        canary_ms, remarks = _steady(step, device, canary)
+        other, remarks = (None, ()) if step.scripted_ms is not None else _entered(held, canary(device))
         with readied(step, plan) as ready:
-            latency, measures = window(ready, plan)
+            latency, measures = window(ready, plan, other)
         if plan.streams > 1 or plan.depth > 1:
             steps = [step, *(opened().bind(feeds) for _ in range(plan.streams - 1))]
             measures["throughput_per_s"] = throughput(steps, plan)
-    return Timed(replace(latency, canary_ms=canary_ms), measures, (*notes, *remarks))
+    return Timed(latency, measures, (*notes, *remarks))
 
 
-def _steady(step: Step, device: str, canary: Canary) -> tuple[float | None, tuple[str, ...]]:
-    """What the canary takes here and now; without it a case is timed all the same, and a note says why."""
-    if step.scripted_ms is not None:
-        return step.canary_ms, ()
+def _entered(held: ExitStack, canary: AbstractContextManager[Step]) -> tuple[Step | None, tuple[str, ...]]:
+    """The canary; without it a case is timed all the same, and a note says why."""
     try:
-        return canary.p10_ms(device), ()
+        return held.enter_context(canary), ()
     except CaseError as error:
         return None, (f"the canary could not be measured, so times of other runs are compared as they are: {error}",)

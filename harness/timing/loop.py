@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from time import perf_counter
 from typing import Any
 
@@ -17,6 +18,8 @@ MAX_TIME_FACTOR = 30.0
 """A window ends after this many times its minimum time even if the count is not reached; two samples are the least."""
 MAX_WARMUP_FACTOR = 10.0
 """A warm-up ends after this many times `warmup_s` even if nothing has settled."""
+TURN_S, TURN_LAPS, CANARY_S = 0.04, 10, 0.004
+"""Turns of a step, at least so long and so many laps, and of the canary: what disturbs for longer disturbs both."""
 TUKEY = 1.5
 """Interquartile ranges from the quartiles to the fences (Tukey, Exploratory Data Analysis, 1977)."""
 
@@ -26,18 +29,23 @@ def measure(step: Step, plan: LatencyPlan) -> Latency:
     return window(step, plan)[0]
 
 
-def window(step: Step, plan: LatencyPlan) -> tuple[Latency, dict[str, float | None]]:
-    """The latency, and on a GPU the medians of what it is made of.
+def window(step: Step, plan: LatencyPlan, canary: Step | None = None) -> tuple[Latency, dict[str, float | None]]:
+    """The latency, beside the p10 of a canary in turns with it, and on a GPU the medians of what it is made of.
 
     `enqueue_ms` is the host's time until the GPU had the work, `copy_in_ms`, `compute_ms` and `copy_out_ms` are the
     GPU's, where transfers are timed.
     """
-    with timed(step) as lap, uncollected():
-        laps = _window(lap, plan, scripted=step.scripted_ms is not None)
-    host = quantiles([lap.host_ms for lap in laps])
-    gpu = quantiles([lap.gpu_ms for lap in laps if lap.gpu_ms is not None])
-    latency = Latency(host, gpu, "gpu" if gpu else "host", settings(plan))  # type: ignore[arg-type]
-    return latency, _made_of(laps, [part.name for part in step.parts])
+    with ExitStack() as held:
+        lap = held.enter_context(timed(step))
+        other = held.enter_context(timed(canary)) if canary else None
+        held.enter_context(uncollected())
+        found, beside = _window(lap, plan, other, scripted=step.scripted_ms is not None)
+    host = quantiles([lap.host_ms for lap in found])
+    gpu = quantiles([lap.gpu_ms for lap in found if lap.gpu_ms is not None])
+    took = quantiles([lap.host_ms if lap.gpu_ms is None else lap.gpu_ms for lap in beside])
+    canary_ms = took.p10_ms if took else step.canary_ms
+    latency = Latency(host, gpu, "gpu" if gpu else "host", settings(plan), canary_ms=canary_ms)  # type: ignore[arg-type]
+    return latency, _made_of(found, [part.name for part in step.parts])
 
 
 def settings(plan: LatencyPlan) -> dict[str, Any]:
@@ -95,20 +103,45 @@ def _made_of(laps: Sequence[Lap], parts: Sequence[str]) -> dict[str, float | Non
     return {name: stats.median(sorted(times)) for name, times in found.items() if times}
 
 
-def _window(lap: Callable[[], Lap], plan: LatencyPlan, *, scripted: bool) -> list[Lap]:
-    """Laps until time and count are both reached, after a warm-up until they have settled."""
+def _window(
+    lap: Callable[[], Lap], plan: LatencyPlan, canary: Callable[[], Lap] | None, *, scripted: bool
+) -> tuple[list[Lap], list[Lap]]:
+    """Laps until time and count are both reached, after a warm-up until they have settled, and those of the canary."""
     count = max(
         [plan.min_count, *(stats.samples_for(PERCENTILES[name]) for name in plan.budget if name in PERCENTILES)]
     )
     if scripted:
-        return [lap() for _ in range(count)]
+        return [lap() for _ in range(count)], []
     if plan.warmup_s:
         settle(lap, plan.warmup_s, plan.warmup_s * MAX_WARMUP_FACTOR)
-    laps: list[Lap] = []
-    start = perf_counter()
+    return laps(lap, plan.min_time_s, count, plan.min_time_s * MAX_TIME_FACTOR, canary)
+
+
+def laps(
+    lap: Callable[[], Lap], least_s: float, count: int, most_s: float, canary: Callable[[], Lap] | None = None
+) -> tuple[list[Lap], list[Lap]]:
+    """Laps until `least_s` seconds and `count` are both reached or `most_s` is, and the canary's in between."""
+    found: list[Lap] = []
+    beside: list[Lap] = []
+    spent = 0.0
     while True:
-        laps.append(lap())
-        elapsed = perf_counter() - start
-        enough = elapsed >= plan.min_time_s and len(laps) >= count
-        if enough or (elapsed >= plan.min_time_s * MAX_TIME_FACTOR and len(laps) > 1):
-            return laps
+        if canary is not None:
+            beside += _canary_laps(canary)
+            lap()  # the first after another step is slower
+        start, took, first = perf_counter(), 0.0, len(found)
+        while canary is None or took < TURN_S or len(found) < first + TURN_LAPS:
+            found.append(lap())
+            took = perf_counter() - start
+            enough = spent + took >= least_s and len(found) >= count
+            if enough or (spent + took >= most_s and len(found) > 1):
+                return found, beside
+        spent += took
+
+
+def _canary_laps(canary: Callable[[], Lap]) -> list[Lap]:
+    canary()  # as above
+    found = [canary()]
+    until = perf_counter() + CANARY_S
+    while perf_counter() < until:
+        found.append(canary())
+    return found

@@ -16,7 +16,6 @@ from harness.environment import describe
 from harness.records import LatencyPlan
 from harness.runner import windows
 from harness.runner.footprint import before, taken
-from harness.timing.canary import Canary
 from harness.timing.loop import window
 from models import attention
 
@@ -88,7 +87,7 @@ def test_a_cold_cache_makes_nothing_faster(opener):
 
 def test_iterations_in_flight_bring_no_less_than_one_after_the_other(opener):
     with closing(opener()) as session:
-        timed = windows.time(replace(TIMING, streams=2, depth=4), "cuda", session, opener, FEEDS, Canary())
+        timed = windows.time(replace(TIMING, streams=2, depth=4), "cuda", session, opener, FEEDS)
     per_s = timed.measures["throughput_per_s"]
     print(f"\n{per_s:.0f} iterations a second, {1e3 / timed.latency.host.p50_ms:.0f} one after the other")
 

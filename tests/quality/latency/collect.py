@@ -26,6 +26,7 @@ from queue import Queue
 from harness.codec import encode
 from harness.environment import describe
 from quality.latency.cells import CELLS, built
+from quality.latency.launch import KINDS
 from quality.latency.stored import ARMS, TAIL, open_text, rows
 
 TESTS = Path(__file__).parents[2]
@@ -39,13 +40,13 @@ class Asked:
     cells: str
     arms: str
     window_s: float
-    turns_only: bool
+    only: str | None
 
     def command(self, number: int) -> list[str]:
         """The command of one launch."""
         words = {"folder": self.folder, "number": number, "cells": self.cells, "arms": self.arms}
         options = [f"--{name}={value}" for name, value in words.items()]
-        options += [f"--window={self.window_s}", *(["--turns-only"] if self.turns_only else [])]
+        options += [f"--window={self.window_s}", *([f"--only={self.only}"] if self.only else [])]
         return [sys.executable, "-m", "quality.latency.launch", *options]
 
 
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # in a process of its own: one that holds the GPU would spoil every launch
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         list(pool.map(partial(built, folder=folder), [cell for cell in CELLS[asked.backends] if cell.name in names]))
-    told = Asked(folder, ",".join(names), asked.arms, asked.window, asked.turns_only)
+    told = Asked(folder, ",".join(names), asked.arms, asked.window, asked.only)
     start = 1 + max((row["launch"] for row in rows(output) if "launch" in row), default=-1) if output.exists() else 0
     with open_text(output, "a") as file:
         environment = encode(describe()) | {"host": ""}
@@ -73,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cells", help="names, with commas; all of the backends by default")
     parser.add_argument("--arms", default=",".join([*ARMS, TAIL]))
     parser.add_argument("--window", type=float, default=0.2, help="seconds of each window")
-    parser.add_argument("--turns-only", action="store_true", help="nothing for the rules that compare windows")
+    parser.add_argument("--only", choices=KINDS, help="what the gate needs, or what rules need that compare windows")
     parser.add_argument(
         "--jobs", type=int, default=1, help="launches at once: one a GPU; on a CPU they disturb each other"
     )

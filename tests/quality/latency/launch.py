@@ -10,10 +10,9 @@ from __future__ import annotations
 import argparse
 import random
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache, partial
 from pathlib import Path
-from time import perf_counter
 
 from harness.backends import BACKENDS
 from harness.backends.base import Step
@@ -21,19 +20,20 @@ from harness.backends.cuda import one_stream
 from harness.environment import describe
 from harness.errors import CaseError
 from harness.records import Launch
-from harness.timing.canary import gpu_step, host_step
+from harness.timing.canary import canary
 from harness.timing.duel import DuelSettings, duel
 from harness.timing.evidence import watch
 from harness.timing.inject import slowed, tail
-from harness.timing.laps import timed
+from harness.timing.laps import Lap, timed
+from harness.timing.loop import laps
 from harness.timing.settle import settle
 from harness.timing.sides import LocalSide
 from quality.latency.cells import CELLS, Cell, feeds_of, opened
 from quality.latency.stored import ARMS, TAIL, TAIL_FACTOR, TAIL_SHARE, Window, line, window
 
 FEWEST_CALLS = 300
-CANARY_S = 0.1
 WARM_UP_S = 0.1
+KINDS = ("windows", "turns")
 
 
 def main() -> None:
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--cells", required=True)
     parser.add_argument("--arms", required=True)
     parser.add_argument("--window", type=float, default=0.2, help="seconds of each window")
-    parser.add_argument("--turns-only", action="store_true", help="no windows: what the gate needs")
+    parser.add_argument("--only", choices=KINDS)
     asked = parser.parse_args()
     cells = {cell.name: cell for some in CELLS.values() for cell in some}
     order = random.Random(asked.number)
@@ -53,22 +53,26 @@ def main() -> None:
     for name in names:
         arms = asked.arms.split(",")
         order.shuffle(arms)
-        for told in _timed(cells[name], asked.folder, asked.number, arms, 0 if asked.turns_only else asked.window):
+        for told in _timed(cells[name], asked.folder, asked.number, arms, asked.window, asked.only or KINDS):
             print(told, flush=True)
 
 
-def _timed(cell: Cell, folder: Path, number: int, arms: list[str], window_s: float) -> Iterator[str]:
+def _timed(
+    cell: Cell, folder: Path, number: int, arms: list[str], window_s: float, kinds: str | tuple[str, ...]
+) -> Iterator[str]:
     """Windows of the session that was made first, before there is another; then both in turns."""
     device = BACKENDS.load(cell.backend)().device
     given = feeds_of(cell, folder)
     shared = one_stream() if device == "cuda" else nullcontext()
-    with shared, opened(cell, folder) as first_session, _canary(device) as canary:
+    with shared, opened(cell, folder) as first_session, canary(device) as beside:
         first_step = first_session.bind(given)
-        for arm in arms if window_s else ():
+        for arm in arms if "windows" in kinds else ():
             name = "A" if arm == "null" else arm
             yield _line(
-                "window", number, cell, name, partial(_window, _armed(first_step, arm, number), canary, window_s)
+                "window", number, cell, name, partial(_window, _armed(first_step, arm, number), beside, window_s)
             )
+        if "turns" not in kinds:
+            return
         with opened(cell, folder) as second_session:
             steps = [first_step, second_session.bind(given)]
             a, b = steps if number % 2 == 0 else steps[::-1]
@@ -91,23 +95,16 @@ def _turns(a: Step, b: Step, arm: str, number: int, device: str) -> Launch:
         return duel(side_a, side_b, DuelSettings(), first="ab"[number % 2], watch=seen)
 
 
-def _window(armed: AbstractContextManager[Step], canary: Step, window_s: float) -> Window:
-    """The canary's window, then that of the step."""
-    before = window(_calls(canary, CANARY_S))
-    with armed as step:
-        return window(_calls(step, window_s), before)
-
-
-def _calls(step: Step, least_s: float) -> list[float]:
-    """The milliseconds of consecutive calls, once they have settled."""
-    calls: list[float] = []
-    with timed(step) as lap:
+def _window(armed: AbstractContextManager[Step], beside: Step, window_s: float) -> Window:
+    """The window of a step, once it has settled, with that of the canary in turns with it."""
+    with armed as step, timed(step) as lap, timed(beside) as other:
         settle(lap, WARM_UP_S)
-        until = perf_counter() + least_s
-        while perf_counter() < until or len(calls) < FEWEST_CALLS:
-            took = lap()
-            calls.append(took.host_ms if took.gpu_ms is None else took.gpu_ms)
-    return calls
+        found, canary_laps = laps(lap, window_s, FEWEST_CALLS, float("inf"), other)
+    return window(_times(found), window(_times(canary_laps)))
+
+
+def _times(found: list[Lap]) -> list[float]:
+    return [one.host_ms if one.gpu_ms is None else one.gpu_ms for one in found]
 
 
 def _armed(step: Step, arm: str, number: int) -> AbstractContextManager[Step]:
@@ -120,15 +117,6 @@ def _armed(step: Step, arm: str, number: int) -> AbstractContextManager[Step]:
 @cache
 def _uuid() -> str:
     return describe().gpus[0].uuid
-
-
-@contextmanager
-def _canary(device: str) -> Iterator[Step]:
-    if device == "cpu":
-        yield host_step()
-        return
-    with gpu_step() as step:
-        yield step
 
 
 if __name__ == "__main__":
