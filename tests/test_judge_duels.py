@@ -6,13 +6,14 @@ import math
 import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import stats
 from harness.judge.duels import LOOKS, adjusted, admit, judge_duel, mde, p_values, wanted
-from harness.judge.launches import MOST, SMALLEST_SD, smallest_limit
+from harness.judge.launches import MOST, SMALLEST_SD, smallest_limit, weigh
 from harness.records import Admission, Duel, LatencyPlan, Launch
 
 PLAN = LatencyPlan(floor_us=0.1)
@@ -21,8 +22,8 @@ QUIET = Admission(sd=0.0018, launches=10, mde=mde(0.0018))
 HOPELESS = Admission(sd=0.15, launches=10, mde=mde(0.15))
 
 
-def launch(change=0.0, tail=0.0, spoiled=None, a_ms=0.3):
-    return Launch(math.log1p(change), tail, a_ms, a_ms * (1 + change), 50, 250, "a", spoiled=spoiled)
+def launch(change=0.0, tail=0.0, spoiled=None, a_ms=0.3, first="a"):
+    return Launch(math.log1p(change), tail, a_ms, a_ms * (1 + change), 50, 250, first, spoiled=spoiled)
 
 
 def duel(*launches):
@@ -302,13 +303,47 @@ def test_an_admission_of_fewer_launches_finds_less():
     assert mde(0.002, launches=2) > mde(0.002, launches=5) > mde(0.002) == mde(0.002, launches=15)
 
 
-def test_an_admission_counts_for_one_launch_less_than_it_has():
+def test_an_admission_counts_for_two_launches_less_than_it_has():
     asked = duel(*[launch(0.02)] * 10)
-    df, sd = 9 + 4, math.sqrt(4 / 13) * 0.005  # its own launches do not differ at all
+    df, sd = 9 + 3, math.sqrt(3 / 12) * 0.005  # its own launches do not differ at all
     t = (math.log(1.02) - math.log(1.01)) / (sd / math.sqrt(10))
 
     found = p_values(asked, PLAN, Admission(0.005, 5, 0.01))["median"]
     assert found == pytest.approx(stats.student_tail(t, df))
+
+
+def in_turns(ratios):
+    return duel(*(launch(math.expm1(ratio), first="ab"[i % 2]) for i, ratio in enumerate(ratios)))
+
+
+def test_what_the_order_of_creation_is_worth_counts_for_neither_side():
+    wobble = [0.0004, -0.0003, 0.0, 0.0002, -0.0004, 0.0001, 0.0003, -0.0002, 0.0, -0.0001]
+    ordered = in_turns([one + (0.005 if i % 2 else -0.005) for i, one in enumerate(wobble)])
+
+    assert admit(ordered, PLAN).sd == pytest.approx(admit(in_turns(wobble), PLAN).sd)
+    assert admit(ordered, PLAN).mde < math.expm1(0.015)
+    found = weigh(ordered, PLAN, QUIET).ratio
+    assert found.mean == pytest.approx(weigh(in_turns(wobble), PLAN, QUIET).ratio.mean)
+    assert found.error == pytest.approx(weigh(in_turns(wobble), PLAN, QUIET).ratio.error)
+
+
+def test_a_mean_of_both_orders_and_its_t_are_those_of_a_linear_model():
+    ratios, orders = [0.012, 0.018, 0.011, 0.02, 0.013], "ababa"
+    from numpy.linalg import inv, lstsq
+    from scipy.stats import t
+
+    design = np.array([[1, 1 if one == "a" else -1] for one in orders], float)
+    (mean, _), (residual,), *_ = lstsq(design, np.array(ratios), rcond=None)
+    error = math.sqrt(residual / 3 * inv(design.T @ design)[0, 0])
+
+    p = weigh(in_turns(ratios), PLAN, None).ratio.p(math.log1p(0.01))
+    assert p == pytest.approx(t.sf((mean - math.log1p(0.01)) / error, 3))
+
+
+def test_two_launches_without_an_admission_are_taken_as_they_are():
+    found = weigh(in_turns([0.001, 0.003]), PLAN, None).ratio
+
+    assert (found.df, found.sd) == (1, pytest.approx(stats.spread([0.001, 0.003])))
 
 
 def test_a_case_of_which_launches_failed_does_not_pass():

@@ -150,9 +150,9 @@ def mde(sd: float, limit: float = LIMIT, hypotheses: int = HYPOTHESES, launches:
 
     exp(margin + sd / sqrt(10) * (t[1 - alpha / hypotheses] + t[0.95])) - 1, with t the quantiles of Student's t,
     margin = ln(1 + limit / 2): what the mean of ten launches must exceed for the first step of Holm's procedure, and by
-    how much the truth must lie above that. Degrees of freedom are 9 of the ten launches and those of the admission, one
-    less than its `launches` (9 at most). That the last five confirm costs nothing beside it: their median is beyond the
-    margin in 999 of 1000.
+    how much the truth must lie above that. Degrees of freedom are 8 of the ten launches, which also tell what the order
+    of creation is worth, and those of the admission. That the last five confirm costs nothing beside it: their median
+    is beyond the margin in 999 of 1000.
     """
     return math.expm1(math.log1p(limit / 2) + _reach(sd, hypotheses, launches))
 
@@ -160,7 +160,7 @@ def mde(sd: float, limit: float = LIMIT, hypotheses: int = HYPOTHESES, launches:
 def smallest_limit(launches: int = HISTORY) -> float:
     """The smallest limit that the gate can resolve: mde(SMALLEST_SD, limit) = limit, solved for the limit.
 
-    (1 + limit / 2) * e = 1 + limit with e = exp(reach), so limit = (e - 1) / (1 - e / 2): 0.34 % after an admission of
+    (1 + limit / 2) * e = 1 + limit with e = exp(reach), so limit = (e - 1) / (1 - e / 2): 0.35 % after an admission of
     ten launches.
     """
     e = math.exp(_reach(SMALLEST_SD, HYPOTHESES, launches))
@@ -169,25 +169,25 @@ def smallest_limit(launches: int = HISTORY) -> float:
 
 def _reach(sd: float, hypotheses: int, launches: int) -> float:
     """How far beyond the margin a slowdown must be to be found (log ratio)."""
-    df = LOOKS[-1] - 1 + _known(launches)
+    df = LOOKS[-1] - 2 + _known(launches)
     steps = stats.student_quantile(1 - ALPHA / hypotheses, df) + stats.student_quantile(POWER, df)
     return max(sd, SMALLEST_SD) / math.sqrt(LOOKS[-1]) * steps
 
 
 def _known(launches: int) -> int:
-    """Degrees of freedom of an admission of that many launches."""
-    return max(0, min(launches, HISTORY) - 1)
+    """Degrees of freedom of an admission of that many launches: two alone do not tell what their order is worth."""
+    counted = min(launches, HISTORY)
+    return max(0, counted - (2 if counted > 2 else 1))
 
 
 def admit(duel: Duel, plan: LatencyPlan) -> Admission | None:
     """What launches of a case against itself say about it; None from fewer than two clean ones."""
     launches = clean(duel)
-    ratios = [launch.log_ratio for launch in launches]
-    if len(ratios) < LOOKS[0]:
+    if len(launches) < LOOKS[0]:
         return None
-    sd = stats.spread(ratios)
-    limit = max(_limit(plan, launches), smallest_limit(len(ratios)))
-    return Admission(sd, len(ratios), mde(sd, limit, launches=len(ratios)))
+    sd = _levelled(launches).sd
+    limit = max(_limit(plan, launches), smallest_limit(len(launches)))
+    return Admission(sd, len(launches), mde(sd, limit, launches=len(launches)))
 
 
 def clean(duel: Duel) -> list[Launch]:
@@ -205,8 +205,8 @@ def weigh(duel: Duel, plan: LatencyPlan, admission: Admission | None) -> Found |
     limit = max(asked, smallest_limit(admitted))
     return Found(
         launches=len(launches),
-        ratio=_estimate([launch.log_ratio for launch in launches], max(sd, SMALLEST_SD), _known(admitted)),
-        tail=_estimate([launch.tail for launch in launches], TAIL_SD, TAIL_HISTORY),
+        ratio=_estimate(_levelled(launches, _known(admitted)), max(sd, SMALLEST_SD), _known(admitted)),
+        tail=_estimate(Sample([launch.tail for launch in launches]), TAIL_SD, TAIL_HISTORY),
         margin=math.log1p(limit / 2),
         limit=math.log1p(limit),
         a_ms=_middle([launch.a_p50_ms for launch in launches]),
@@ -217,17 +217,63 @@ def weigh(duel: Duel, plan: LatencyPlan, admission: Admission | None) -> Found |
     )
 
 
-def _estimate(values: Sequence[float], known_sd: float, history: float) -> Estimate:
+@dataclass(frozen=True)
+class Sample:
+    """Values of launches."""
+
+    values: Sequence[float]
+    orders: Sequence[int] = ()
+    """How many launches there are of each order of creation, where what that is worth was taken off them."""
+
+    @property
+    def df(self) -> int:
+        """Degrees of freedom of their spread."""
+        return len(self.values) - max(1, len(self.orders))
+
+    @property
+    def sd(self) -> float:
+        """Their standard deviation; 0 where nothing is left to tell it."""
+        mean = self.mean
+        return math.sqrt(math.fsum((value - mean) ** 2 for value in self.values) / self.df) if self.df else 0.0
+
+    @property
+    def mean(self) -> float:
+        """Their mean; of both orders alike, where these are known."""
+        return math.fsum(self.values) / len(self.values)
+
+    @property
+    def share(self) -> float:
+        """The standard error of the mean, in standard deviations: that of a mean of the means of both orders."""
+        if not self.orders:
+            return 1 / math.sqrt(len(self.values))
+        return math.sqrt(math.fsum(1 / count for count in self.orders)) / len(self.orders)
+
+
+def _levelled(launches: Sequence[Launch], known: int = 0) -> Sample:
+    """The log ratios without what it is worth to be created first, up to half a percent: that is of neither side.
+
+    Half the difference of both orders' means is taken off, unless no degree of freedom would be left beside `known`.
+    """
+    values = [launch.log_ratio for launch in launches]
+    orders = {side: [launch.log_ratio for launch in launches if launch.first == side] for side in "ab"}
+    if not all(orders.values()) or known + len(values) < 3:
+        return Sample(values)
+    worth = {side: math.fsum(some) / len(some) for side, some in orders.items()}
+    off = (worth["a"] - worth["b"]) / 2
+    level = [launch.log_ratio - (off if launch.first == "a" else -off) for launch in launches]
+    return Sample(level, [len(some) for some in orders.values()])
+
+
+def _estimate(sample: Sample, known_sd: float, history: float) -> Estimate:
     """Mean and error, the variance pulled towards what was known of it.
 
     The moderated t of Smyth (Statistical Applications in Genetics and Molecular Biology 3, 2004): prior variance and
     own variance, each weighted by its degrees of freedom. Without history the known sd is only a lower bound.
     """
-    count, own = len(values), stats.spread(values)
-    df = history + count - 1
-    sd = math.sqrt((history * known_sd**2 + (count - 1) * own**2) / df) if history else max(own, known_sd)
-    mean = math.fsum(values) / count
-    return Estimate(_middle(values), mean, sd, sd / math.sqrt(count), df, _middle(values[-CONFIRMING:]))
+    df = history + sample.df
+    sd = math.sqrt((history * known_sd**2 + sample.df * sample.sd**2) / df) if history else max(sample.sd, known_sd)
+    values = sample.values
+    return Estimate(_middle(values), sample.mean, sd, sd * sample.share, df, _middle(values[-CONFIRMING:]))
 
 
 def why_not(launch: Launch) -> str | None:
