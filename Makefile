@@ -48,5 +48,5 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.test: $(BIN)/python pyproject.toml constraints.txt
-	$(INSTALL) '.[cpu,rtx,history,test,dev]'
+	$(INSTALL) '.[cpu,rtx,history,ray,test,dev]'
 	touch $@ $(VENV)/.demo

@@ -125,6 +125,11 @@ class Cache:
         """Whether this user's cache wrote what is kept under a digest."""
         return artefacts.is_marked(self.folder, digest, self._signature(digest))
 
+    @property
+    def mark(self) -> str:
+        """Tells whether two processes have the same key, and nothing else of it."""
+        return self._mac("mark")
+
     def say(self, warning: str) -> None:
         """Warn; told with the next outcome."""
         self.said.append(SAID + warning)

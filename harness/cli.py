@@ -9,11 +9,11 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import date
 from pathlib import Path
 
 from harness import __version__
 from harness.allowed import allowing
+from harness.commands.values import count, day, names, positive, seconds, shard, whole
 from harness.errors import HarnessError, UsageError
 from harness.foreign import harmless_output
 
@@ -99,10 +99,10 @@ def _add_init(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     init = commands.add_parser("init", help="write a first suite for an ONNX file, with limits measured here")
     init.add_argument("model", type=Path, metavar="MODEL", help="an ONNX file")
     init.add_argument("-o", dest="output", type=Path, metavar="SUITE", help="file to write (default: beside the model)")
-    init.add_argument("--precisions", type=_names, default=[], metavar="NAME,…", help="default: those that work")
-    init.add_argument("--backends", type=_names, default=[], metavar="NAME,…", help="default: those that are here")
+    init.add_argument("--precisions", type=names, default=[], metavar="NAME,…", help="default: those that work")
+    init.add_argument("--backends", type=names, default=[], metavar="NAME,…", help="default: those that are here")
     init.add_argument(
-        "--timeout", type=_seconds, default=600.0, metavar="S", help="seconds a stage may take (default 600)"
+        "--timeout", type=seconds, default=600.0, metavar="S", help="seconds a stage may take (default 600)"
     )
     init.add_argument("--artefacts", type=Path, metavar="DIR", help="made variants (default: the user's cache)")
     _add_root(init)
@@ -113,22 +113,26 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     run = commands.add_parser("run", help="run suites and write a report")
     _add_suites(run)
     _add_folders(run)
-    run.add_argument("--jobs", type=_positive, metavar="N", help="cases worked on at once (default: one a GPU)")
+    run.add_argument("--jobs", type=positive, metavar="N", help="cases worked on at once (default: one a GPU)")
     run.add_argument(
-        "--timeout", type=_seconds, default=600.0, metavar="S", help="seconds a stage may take (default 600)"
+        "--ray", metavar="ADDRESS", help="on the nodes of a Ray cluster: auto, HOST:PORT, or local to start one here"
+    )
+    run.add_argument("--ray-accelerator", metavar="TYPE", help="only on its nodes of this type, for example H100")
+    run.add_argument(
+        "--timeout", type=seconds, default=600.0, metavar="S", help="seconds a stage may take (default 600)"
     )
     run.add_argument(
         "--require", action="append", default=[], metavar="BACKEND", help="exit 3 at once if this backend is absent"
     )
     run.add_argument("--fail-on", default="", metavar="STATUS,…", help="exit 4 if a case has one of these statuses")
     run.add_argument(
-        "--retries", type=_whole, default=0, metavar="N",
+        "--retries", type=whole, default=0, metavar="N",
         help="measure a case again, so often, after a crash, a time-out or lack of memory or device (default 0)",
     )  # fmt: skip
     run.add_argument(
-        "--worker-memory", type=_positive, metavar="MIB", help="end a worker that holds more memory of the host"
+        "--worker-memory", type=positive, metavar="MIB", help="end a worker that holds more memory of the host"
     )
-    run.add_argument("--shard", type=_shard, metavar="I/N", help="only part I of N, the same on every machine")
+    run.add_argument("--shard", type=shard, metavar="I/N", help="only part I of N, the same on every machine")
     run.add_argument("--resume", action="store_true", help="go on with the run in -o where it was interrupted")
     run.add_argument("--keep-outputs", action="store_true", help="keep outputs, so that `judge` can apply any limit")
     _add_trust(run)
@@ -182,7 +186,7 @@ def _add_result_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     accept.add_argument("--reason", required=True, metavar="TEXT", help="why, for the reviewer")
     accept.add_argument("--by", metavar="NAME", help="who (default: the user's name)")
     accept.add_argument(
-        "--launches", type=_count, default=10, metavar="N",
+        "--launches", type=count, default=10, metavar="N",
         help="launches of each new or changed case against itself, which tell what can be seen of it (default 10)",
     )  # fmt: skip
     accept.add_argument("--artefacts", type=Path, metavar="DIR", help="kept artefacts (default: the user's cache)")
@@ -211,7 +215,7 @@ def _add_history(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     trends = commands.add_parser("history", help="accepted runs over time: where cases changed, and what adds up")
     _add_suites(trends)
     start = trends.add_mutually_exclusive_group()
-    start.add_argument("--since", type=_day, metavar="DATE", help="sum changes since then (YYYY-MM-DD)")
+    start.add_argument("--since", type=day, metavar="DATE", help="sum changes since then (YYYY-MM-DD)")
     start.add_argument("--against", default="", metavar="RUN", help="sum changes since the artefact of this run's id")
     trends.add_argument("--json", type=Path, metavar="FILE", help="write the trends here as well")
     _add_baselines(trends)
@@ -229,11 +233,11 @@ def _add_debug(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     debug.add_argument("--artefacts", type=Path, metavar="DIR", help="made variants (default: the user's cache)")
     debug.add_argument(
-        "--timeout", type=_seconds, default=600.0, metavar="S", help="seconds a stage may take (default 600)"
+        "--timeout", type=seconds, default=600.0, metavar="S", help="seconds a stage may take (default 600)"
     )
-    debug.add_argument("--builds", type=_positive, default=24, metavar="N", help="builds to make at most (default 24)")
+    debug.add_argument("--builds", type=positive, default=24, metavar="N", help="builds to make at most (default 24)")
     debug.add_argument(
-        "--time", type=_seconds, default=3600.0, metavar="S", help="begin no build after so long (default 3600)"
+        "--time", type=seconds, default=3600.0, metavar="S", help="begin no build after so long (default 3600)"
     )
     _add_allow_code(debug)
     _add_root(debug)
@@ -246,12 +250,12 @@ def _add_selftest(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     _add_suites(test)
     test.add_argument(
-        "--launches", type=_count, default=10, metavar="N", help="launches of each case and slowdown (default 10)"
+        "--launches", type=count, default=10, metavar="N", help="launches of each case and slowdown (default 10)"
     )
     test.add_argument("-o", dest="output", type=Path, metavar="FILE", help="write the counts here as well")
     test.add_argument("--artefacts", type=Path, metavar="DIR", help="kept artefacts (default: the user's cache)")
     test.add_argument(
-        "--timeout", type=_seconds, default=600.0, metavar="S", help="seconds a stage may take (default 600)"
+        "--timeout", type=seconds, default=600.0, metavar="S", help="seconds a stage may take (default 600)"
     )
     test.set_defaults(command=_command("selftest"))
 
@@ -304,49 +308,3 @@ def _add_trust(command: argparse.ArgumentParser) -> None:
 
 def _add_baselines(command: argparse.ArgumentParser) -> None:
     command.add_argument("--baselines", type=Path, metavar="DIR", help="accepted results (default <root>/baselines)")
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a positive whole number")
-    return int(text)
-
-
-def _whole(text: str) -> int:
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number")
-    return int(text)
-
-
-def _count(text: str) -> int:
-    if not text.isdigit() or text == "1":
-        raise argparse.ArgumentTypeError(f"'{text}' is neither 0 nor a whole number above 1")
-    return int(text)
-
-
-def _shard(text: str) -> tuple[int, int]:
-    number, _, parts = text.partition("/")
-    if not (number.isdigit() and parts.isdigit() and 1 <= int(number) <= int(parts)):
-        raise argparse.ArgumentTypeError(f"'{text}' is not I/N with I from 1 to N, for example 1/3")
-    return int(number), int(parts)
-
-
-def _day(text: str) -> str:
-    try:
-        return date.fromisoformat(text).isoformat()
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is no date: write it as 2026-03-31") from None
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a positive number of seconds")
-    return value

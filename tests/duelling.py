@@ -24,16 +24,16 @@ class Ring:
     fought: list[str] = field(default_factory=list)
     before_each: Callable[[Ring], None] = lambda _: None
 
-    def launch(self, matches: Sequence[Match], *_: object) -> Iterator[tuple[int, Duel]]:
+    def launch(self, matches: Sequence[Match], *_: object) -> Iterator[Duel]:
         """One launch of each; the same number of the same case is the same launch."""
-        for at, match in enumerate(matches):
+        for match in matches:
             self.before_each(self)
             case = match.plan.case.id
             self.fought.append(case)
             noise = random.Random(f"{case} {self.fought.count(case) + self.skipped(case)}").gauss(0, 0.004)
             shift = next((shift for pattern, shift in self.shifts.items() if fnmatch(case, pattern)), 0.0)
             launch = Launch(shift + noise, 0.0, 1.0, 1.0 + shift, 50, 500, "a")
-            yield at, Duel((launch,), "host", {}, match.against, a=match.a, b=match.b)
+            yield Duel((launch,), "host", {}, match.against, a=match.a, b=match.b)
 
     known: dict[str, int] = field(default_factory=dict)
 
@@ -53,5 +53,5 @@ def ring(monkeypatch: pytest.MonkeyPatch, shifts: Mapping[str, float]) -> Ring:
 
     monkeypatch.setattr(Judged, "footing", footing)
     monkeypatch.setattr(Judged, "_outdated", lambda *_: False)
-    monkeypatch.setattr("harness.runner.duels._launch", made.launch)
+    monkeypatch.setattr("harness.runner.duels.launch", made.launch)
     return made

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -74,7 +76,7 @@ def test_what_a_worker_with_one_gpu_tells_is_of_the_whole_machine(tmp_path):
     seen = replace(HOST, gpus=GPUS[2:3], fingerprint="nvidia-h200-x1", versions={"driver": "580", "tensorrt": "10"})
     other._hellos = {"default": seen, "new": seen}
 
-    main.learn(other)
+    main.learn(other.told)
 
     for name in ("default", "new"):
         told = main._hellos[name]
@@ -189,6 +191,24 @@ def test_turns_on_a_cpu_come_first_and_those_on_gpus_at_once_in_order(plans, tmp
     assert [duel.against for duel in found] == list("012345")
     assert seen[0] == ("GPU-0", ["1", "3", "5"])
     assert sorted(seen[1:]) == [("GPU-0", ["0", "4"]), ("GPU-1", ["2"])]
+
+
+def test_a_run_on_a_cluster_says_how_to_get_ray_where_it_is_absent(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ray", None)
+
+    assert harness(tmp_path, "run", fake_suite(tmp_path), "-o", tmp_path / "out", "--ray", "auto") == 2
+    assert harness(tmp_path, "run", tmp_path / "toy.yaml", "-o", tmp_path / "out", "--ray-accelerator", "H100") == 2
+
+    told = capsys.readouterr().err
+    assert "--ray: Ray is not installed here: pip install 'trt-harness[ray]'" in told
+    assert "--ray-accelerator: chooses among the nodes of a cluster: give it with --ray" in told
+
+
+def test_a_run_without_a_cluster_does_not_load_ray(tmp_path):
+    code = "import sys; from harness.cli import main; sys.exit(main(sys.argv[1:]) or 'ray' in sys.modules)"
+    arguments = ["run", fake_suite(tmp_path), "-o", tmp_path / "out", "--artefacts", tmp_path / "cache"]
+
+    assert subprocess.run([sys.executable, "-c", code, *map(str, arguments)], check=False).returncode == 0
 
 
 def test_who_waits_to_be_alone_is_not_overtaken():

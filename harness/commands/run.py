@@ -22,7 +22,7 @@ from harness.records import Plan
 from harness.runner.bench import Bench
 from harness.runner.client import WorkerFailed
 from harness.runner.decided import opponents
-from harness.runner.ground import ground
+from harness.runner.ground import Ground, ground
 from harness.runner.header import header
 from harness.runner.interrupts import interruptible
 from harness.runner.recorder import Judged
@@ -34,6 +34,8 @@ def run(asked: argparse.Namespace) -> int:
     """Everything from suite files to exit status."""
     fail_on = statuses(asked.fail_on)
     check_names(asked.require)
+    if asked.ray_accelerator and asked.ray is None:
+        raise UsageError("--ray-accelerator: chooses among the nodes of a cluster: give it with --ray")
     every = loaded(asked)
     plans = _part(asked, chosen(every, asked.expression))
     head = header(["harness", *sys.argv[1:]], Path(plans[0].case.location.file).absolute().parent)
@@ -44,18 +46,21 @@ def run(asked: argparse.Namespace) -> int:
     settings = _settings(asked, plans, cache, folder, places)
     scope = [] if asked.expression or asked.shard else every
     job = Job(plans, opponents(plans, every), scope, head, folder, fail_on)
+    found = ground(job.measured, partial(root_of, asked.root), keep_outputs=asked.keep_outputs, shard=head.shard)
     with ExitStack() as opened:
         journal, known = store.continued(folder) if asked.resume else (store.new_journal(folder), Journaled())
         opened.enter_context(journal)
         opened.enter_context(interruptible())
         bench = opened.enter_context(Bench(settings))
+        if asked.ray is not None:
+            settings = _on_cluster(asked, job, found, settings, bench, opened)
         require(bench, asked.require)
         judged = Judged(
             lambda file: baselines_folder(asked.baselines, asked.root, file), bench.environment, _same_places(asked)
         )
         accepted = judged.files([plan.case for plan in plans])  # a damaged one is told before anything is measured
-        settings = spread_over(settings, asked.jobs, bench.environment(), plans)
-        found = ground(job.measured, partial(root_of, asked.root), keep_outputs=asked.keep_outputs, shard=head.shard)
+        if asked.ray is None:
+            settings = spread_over(settings, asked.jobs, bench.environment(), plans)
         means = Means(settings, bench, judged, journal, _seconds(asked, plans))
         status = measure(job, means, known, Begin(head, found, accepted))
     tidy(cache, places)
@@ -76,6 +81,19 @@ def _settings(
         kept_since=time() if asked.no_cache else None,
         trusted=trusted(asked.trust_engines, (file for plan in plans for file in plan.files.values()), accepted),
     )
+
+
+def _on_cluster(
+    asked: argparse.Namespace, job: Job, found: Ground, settings: Settings, bench: Bench, opened: ExitStack
+) -> Settings:
+    """Settings with seats on a cluster; the bench learns what its nodes tell, and asks nothing of this machine."""
+    from harness.runner.cluster import Cluster, seated
+
+    roots = {file: root_of(asked.root, file) for file, _ in _files(job.measured)}
+    cluster = Cluster(asked.ray, asked.ray_accelerator, asked.jobs)
+    settings, told = opened.enter_context(seated(cluster, settings, job.measured, found, roots, asked.require))
+    bench.learn(told)
+    return settings
 
 
 def _part(asked: argparse.Namespace, plans: list[Plan]) -> list[Plan]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +36,7 @@ from harness.runner.scratch import scratch
 from harness.runner.settings import Settings
 from harness.runner.shared import Shared, reference_key, twin_key
 from harness.runner.start import OWN
-from harness.runner.workers import Workers
+from harness.runner.workers import Told, Workers
 
 LOST = frozenset({"crash", "device", "harness"})
 """What becomes of a worker by no fault of what it was asked for, as far as one can tell the first time."""
@@ -91,15 +92,16 @@ class Bench:
         """A model from outside; raises WorkerFailed, of kind input when the file is no usable model."""
         return self._workers.of(OWN).ask(Outline, "outline", model=str(model))
 
-    def outcome(self, plan: Plan) -> Outcome:
+    def outcome(self, plan: Plan, before: Sequence[Failure] = ()) -> Outcome:
         """Everything measured for one plan; whatever goes wrong is in the outcome.
 
-        Raises SickDevice where the device failed its probes after an earlier plan, whose outcome tells so.
+        `before` are how attempts elsewhere ended. Raises SickDevice where the device failed its probes after an earlier
+        plan, whose outcome tells so.
         """
         if plan.excluded is not None:
             return excluded(plan.excluded)
         self.raise_sick()
-        earlier: list[Failure] = []
+        earlier = list(before)
         while True:
             outcome = self._attempt(plan, len(earlier) + 1)
             if outcome.error is None:
@@ -166,9 +168,14 @@ class Bench:
         """Where the reference outputs of a plan are; None when they are stored; raises WorkerFailed."""
         return str(self._reference(self._asked(plan))) if plan.reference.kind == "backend" else None
 
-    def learn(self, other: Bench) -> None:
-        """Take over what another bench found out about environments and backends."""
-        self._workers.learn(other._workers)
+    @property
+    def told(self) -> Told:
+        """What was found out about environments and backends so far."""
+        return self._workers.told
+
+    def learn(self, other: Told) -> None:
+        """Take over what another bench found out."""
+        self._workers.learn(other)
 
     def _asked(self, plan: Plan) -> Plan:
         """The plan with what the command line says about kept files and engines."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from harness.codec import decode
 from harness.errors import CaseError
@@ -62,20 +62,29 @@ class Limits:
         return {} if self.gpu is None else {"CUDA_VISIBLE_DEVICES": self.gpu}
 
 
+class Ended(Protocol):
+    """What is ended when a run ends."""
+
+    def kill(self) -> None: ...
+
+
 class Halt:
     """Ends the workers of several threads at once and for good, those that are made later too."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._workers: weakref.WeakSet[WorkerProcess] = weakref.WeakSet()
+        self._workers: weakref.WeakSet[Ended] = weakref.WeakSet()
         self._called = False
+
+    def __reduce__(self) -> tuple[type[Halt], tuple[()]]:
+        return Halt, ()  # another process has one of its own
 
     @property
     def called(self) -> bool:
         """Whether the run is ending."""
         return self._called
 
-    def add(self, worker: WorkerProcess) -> None:
+    def add(self, worker: Ended) -> None:
         """One more that is to be ended."""
         with self._lock:
             self._workers.add(worker)

@@ -14,7 +14,7 @@ from harness.codec import encode
 from harness.errors import CaseError
 from harness.judge import first_line
 from harness.judge.duels import wanted
-from harness.records import Admission, Contestant, Duel, Injection, Interpreter, Plan
+from harness.records import Admission, Contestant, Duel, Failure, Injection, Interpreter, Plan
 from harness.runner import across
 from harness.runner.client import WorkerFailed, WorkerProcess
 from harness.runner.health import check_device
@@ -69,9 +69,9 @@ def duels(
     with scratch() as folder:
         number = max((len(duel.launches) + len(duel.failures) for duel in found), default=0)
         while short := [at for at, match in enumerate(matches) if _lacks(match, found[at], more)]:
-            launched = _launch([matches[at] for at in short], settings, folder / str(number), "ab"[number % 2])
-            for place, duel in launched:
-                at = short[place]
+            short.sort(key=lambda at: _sides(matches[at]))
+            launched = launch([matches[at] for at in short], settings, folder / str(number), "ab"[number % 2])
+            for at, duel in zip(short, launched, strict=True):
                 tell(matches[at], duel)
                 found[at] = _joined(found[at], duel)
             number += 1
@@ -88,16 +88,19 @@ def _joined(held: Duel, one: Duel) -> Duel:
     return replace(one, launches=(*held.launches, *one.launches), failures=held.failures, against=held.against)
 
 
-def _launch(matches: Sequence[Match], settings: Settings, folder: Path, first: str) -> Iterator[tuple[int, Duel]]:
-    """Fresh processes for each set of interpreters and variables, each match timed once; with its place."""
-    for number, (at, lane) in enumerate(_lanes(matches)):
+def launch(matches: Sequence[Match], settings: Settings, folder: Path, first: str) -> Iterator[Duel]:
+    """Each match timed once, in order; those that follow each other share processes where those are started alike."""
+    if settings.elsewhere is not None:
+        yield from settings.elsewhere.launch(matches, first)
+        return
+    for number, (at, lane) in enumerate(groupby(matches, key=_sides)):
         with ExitStack() as opened:
             workers = {
                 side: opened.enter_context(closing(one.started(settings, folder / f"{number}-{side}")))
-                for side, one in at.items()
+                for side, one in at
             }
-            for place, match in lane:
-                yield place, _turns(workers, match, first)
+            for match in lane:
+                yield _turns(workers, match, first)
 
 
 def _turns(workers: Mapping[str, WorkerProcess], match: Match, first: str) -> Duel:
@@ -110,9 +113,14 @@ def _turns(workers: Mapping[str, WorkerProcess], match: Match, first: str) -> Du
         return workers["b"].ask(Duel, "duel", plan=encode(match.plan), **sides, first=first, injected=injected)
     except WorkerFailed as lost:
         check_device(match.plan, lost.failure, workers["b"])
-        words = f"{lost.failure.kind} in {lost.failure.stage}: {first_line(lost.failure.message)}"
+        return lost_launch(match, lost.failure)
     except CaseError as error:
-        words = f"{error.kind} in time: {first_line(str(error))}"
+        return lost_launch(match, Failure(error.kind, "time", str(error)))
+
+
+def lost_launch(match: Match, failure: Failure) -> Duel:
+    """What there is of a launch that failed."""
+    words = f"{failure.kind} in {failure.stage}: {first_line(failure.message)}"
     return Duel((), "host", {}, match.against, (words,))
 
 
@@ -136,12 +144,7 @@ def lane_of(plan: Plan) -> Lane:
     return Lane(plan.interpreter.name, plan.interpreter.python or "", tuple(sorted(variables.items())))
 
 
-def _lanes(matches: Sequence[Match]) -> Iterator[tuple[dict[str, Lane], list[tuple[int, Match]]]]:
-    """Side to what its process is started with, and the matches of such processes with their places."""
-
-    def sides(numbered: tuple[int, Match]) -> list[tuple[str, Lane]]:
-        plans = {"b": numbered[1].plan, "a": numbered[1].other}
-        return [(side, lane_of(plan)) for side, plan in sorted(plans.items()) if plan is not None]
-
-    for at, group in groupby(sorted(enumerate(matches), key=sides), key=sides):
-        yield dict(at), list(group)
+def _sides(match: Match) -> list[tuple[str, Lane]]:
+    """The sides that have a process, and what it is started with."""
+    plans = {"b": match.plan, "a": match.other}
+    return [(side, lane_of(plan)) for side, plan in sorted(plans.items()) if plan is not None]

@@ -20,13 +20,6 @@ SUSPICIOUS_ON_GPU = frozenset({"device", "crash", "timeout"})
 class SickDevice(HarnessError):
     """A device that fails its probe: the run stops, because every further case would fail on it (exit 3)."""
 
-    def __init__(self, case: str, failure: Failure, said: str) -> None:
-        super().__init__(
-            f"the device is sick: after {failure.kind} in {failure.stage} of {case}, {PROBES} probes in fresh "
-            f"processes failed: {said}. The run stops, what was measured is kept. Look at `dmesg` (Xid) and "
-            "`nvidia-smi -q`, reset the GPU or restart the machine"
-        )
-
 
 def check_device(plan: Plan, failure: Failure, worker: WorkerProcess) -> None:
     """Probe the device of a failed case where the failure may be its; SickDevice when it fails in two fresh workers."""
@@ -45,7 +38,11 @@ def check_device(plan: Plan, failure: Failure, worker: WorkerProcess) -> None:
             said = f"{lost.failure.kind} in {lost.failure.stage}: {first_line(lost.failure.message)}"
         else:
             return
-    raise SickDevice(plan.case.id, failure, said)
+    raise SickDevice(
+        f"the device is sick: after {failure.kind} in {failure.stage} of {plan.case.id}, {PROBES} probes in fresh "
+        f"processes failed: {said}. The run stops, what was measured is kept. Look at `dmesg` (Xid) and "
+        "`nvidia-smi -q`, reset the GPU or restart the machine"
+    )
 
 
 def of_reference(failure: Failure) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import groupby
+from pathlib import Path
 
 from harness.backends import MEASUREMENT, SCRIPTED
 from harness.baselines import Entry
@@ -13,7 +14,7 @@ from harness.codec import encode
 from harness.judge import first_line
 from harness.judge.latency import decided, incomparable, measured_again
 from harness.judge.screen import LOST, TIMES, broken_jobs, doubtful
-from harness.records import Contestant, Latency, Outcome, Plan, Screened, Screening
+from harness.records import Contestant, Failure, Latency, Outcome, Plan, Screened, Screening
 from harness.runner.client import WorkerFailed, WorkerProcess
 from harness.runner.duels import Lane, lane_of
 from harness.runner.footing import Footing, contestant
@@ -68,12 +69,22 @@ def measured(
     with scratch() as folder:
         for number in range(2, TIMES + 1):
             short = sorted((_counted(one), at) for at, one in enumerate(found) if _wanted(one))
-            for place, (lane, group) in enumerate(groupby(short, key=lambda one: one[0])):
-                with closing(lane.started(settings, folder / f"{number}-{place}")) as worker:
-                    for _, at in group:
-                        found[at] = _once_more(found[at], worker)
-                        done(found[at][0], found[at][3])
+            again = once_more([found[at] for _, at in short], settings, folder / str(number))
+            for (_, at), asked in zip(short, again, strict=True):
+                found[at] = (*found[at][:3], asked)
+                done(found[at][0], asked)
     return [one[3] for one in found]
+
+
+def once_more(cases: Sequence[Case], settings: Settings, folder: Path) -> Iterator[Screening]:
+    """Each case with one more measurement, in order; those that follow each other share a process started alike."""
+    if settings.elsewhere is not None:
+        yield from settings.elsewhere.once_more(cases)
+        return
+    for place, (lane, group) in enumerate(groupby(cases, key=_counted)):
+        with closing(lane.started(settings, folder / str(place))) as worker:
+            for case in group:
+                yield _once_more(case, worker)
 
 
 def _counted(case: Case) -> Lane:
@@ -89,20 +100,24 @@ def _wanted(case: Case) -> bool:
     return measured_again(plan.latency, outcome.latency, entry.latency, asked)
 
 
-def _once_more(case: Case, worker: WorkerProcess) -> Case:
-    plan, outcome, entry, asked = case
+def _once_more(case: Case, worker: WorkerProcess) -> Screening:
+    plan, outcome, _, asked = case
     one = _artefact(plan, outcome)
     for _ in range(LOST):
         try:
             latency = worker.ask(Latency, "time", plan=encode(plan), one=encode(one) if one else None)
         except WorkerFailed as lost:
             check_device(plan, lost.failure, worker)
-            words = f"{lost.failure.kind} in {lost.failure.stage}: {first_line(lost.failure.message)}"
-            asked = replace(asked, failures=(*asked.failures, words))
+            asked = lost_again(asked, lost.failure)
         else:
-            more = replace(asked, now=(*asked.now, _screened(latency)), again=(*asked.again, latency))
-            return plan, outcome, entry, more
-    return plan, outcome, entry, asked
+            return replace(asked, now=(*asked.now, _screened(latency)), again=(*asked.again, latency))
+    return asked
+
+
+def lost_again(asked: Screening, failure: Failure) -> Screening:
+    """A measurement that failed, told."""
+    words = f"{failure.kind} in {failure.stage}: {first_line(failure.message)}"
+    return replace(asked, failures=(*asked.failures, words))
 
 
 def _artefact(plan: Plan, outcome: Outcome) -> Contestant | None:

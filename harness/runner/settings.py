@@ -2,12 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
+from harness.records import Duel, Failure, Outcome, Plan, Screening
 from harness.runner.client import Halt, Limits
+from harness.runner.workers import Told
+
+if TYPE_CHECKING:
+    from harness.runner.duels import Match
+    from harness.runner.screen import Case
 
 DEFAULT_TIMEOUT_S = 600.0
+
+
+class Measuring(Protocol):
+    """Where cases are measured: a bench, here or elsewhere."""
+
+    def outcome(self, plan: Plan, before: Sequence[Failure] = ()) -> Outcome: ...
+
+    def raise_sick(self) -> None: ...
+
+    @property
+    def told(self) -> Told: ...
+
+
+class Elsewhere(Measuring, Protocol):
+    """A seat on another machine."""
+
+    def launch(self, matches: Sequence[Match], first: str) -> Iterator[Duel]:
+        """As `duels.launch`."""
+
+    def once_more(self, cases: Sequence[Case]) -> Iterator[Screening]:
+        """As `screen.once_more`."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +61,10 @@ class Settings:
     """UUIDs of what the seats are spread over, where there are several."""
     gpu: str | None = None
     """UUID of the only one that workers see; None for all."""
+    others: tuple[Elsewhere, ...] = field(default=(), compare=False)
+    """The seats, where they are on other machines."""
+    elsewhere: Elsewhere | None = field(default=None, compare=False)
+    """The one of these that a seat is."""
     halt: Halt = field(default_factory=Halt, compare=False)
 
     @property
@@ -42,5 +75,7 @@ class Settings:
     @property
     def seats(self) -> list[Settings]:
         """The settings of each seat: jobs take the GPUs by turns."""
+        if self.others:
+            return [replace(self, jobs=1, others=(), elsewhere=one) for one in self.others]
         gpus = self.gpus or (self.gpu,)
         return [replace(self, jobs=1, gpus=(), gpu=gpus[number % len(gpus)]) for number in range(self.jobs)]

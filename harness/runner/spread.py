@@ -19,7 +19,7 @@ from harness.records import Duel, Environment, Outcome, Plan, Screening
 from harness.runner import screen
 from harness.runner.bench import Bench
 from harness.runner.duels import Match, Wanted, duels, to_decide
-from harness.runner.settings import Settings
+from harness.runner.settings import Measuring, Settings
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -42,23 +42,23 @@ def run(
 ) -> None:
     """Measure every plan; `done` is called for each as it ends, by one thread at a time.
 
-    `bench` is that of the first seat. With several, the cases of a model stay together as far as that leaves no seat
-    idle, and what takes longest by `seconds` (of a case, by its id) comes first.
+    `bench` is that of the first seat, or knows what seats elsewhere tell. With several, the cases of a model stay
+    together as far as that leaves no seat idle, and what takes longest by `seconds` (of a case, by its id) comes first.
     """
     units = suites.units(plans, settings.jobs, seconds) if settings.jobs > 1 else [plans]
     lock = threading.Lock()
 
-    def serve(own: Bench, unit: Sequence[Plan]) -> None:
+    def serve(own: Measuring, unit: Sequence[Plan]) -> None:
         for plan in unit:
             outcome = own.outcome(plan)
             if settings.halt.called:  # what was under way has been killed: it says nothing
                 return
             with lock:
-                bench.learn(own)  # before it is judged: by the versions that it was measured with
+                bench.learn(own.told)  # before it is judged: by the versions that it was measured with
                 done(plan, outcome)
             own.raise_sick()
 
-    def sit(seat: Settings, own: Bench | None) -> None:
+    def sit(seat: Settings, own: Measuring | None) -> None:
         if own is not None:
             return _drain(work, lambda unit: serve(own, unit), settings)
         with Bench(seat, bench.shared) as made:
@@ -68,7 +68,8 @@ def run(
     for unit in units:
         work.put(unit)
     first, *others = settings.seats
-    together([partial(sit, first, bench), *(partial(sit, seat, None) for seat in others)], settings)
+    tasks = [partial(sit, first, first.elsewhere or bench), *(partial(sit, seat, seat.elsewhere) for seat in others)]
+    together(tasks, settings)
 
 
 def _drain(work: queue.SimpleQueue[T], serve: Callable[[T], None], settings: Settings) -> None:
@@ -148,11 +149,14 @@ def _one_at_a_time(tell: Callable[P, None]) -> Callable[P, None]:
 
 
 def _each(plans: Sequence[Plan], settings: Settings, work: Callable[[Settings, Sequence[int]], list[T]]) -> list[T]:
-    """What the work gives for each plan, in order. Those of a CPU come first, since they want it for themselves."""
-    seats = settings.seats[: max(1, len(settings.gpus))]
+    """What the work gives for each plan, in order.
+
+    On one machine those of a CPU come first, since they want it for themselves.
+    """
+    seats = settings.seats if settings.others else settings.seats[: max(1, len(settings.gpus))]
     if len(seats) == 1:
         return work(seats[0], range(len(plans)))
-    on_gpu = [at for at, plan in enumerate(plans) if plan.case.backend in ON_GPU]
+    on_gpu = [at for at, plan in enumerate(plans) if settings.others or plan.case.backend in ON_GPU]
     parts = [on_gpu[number :: len(seats)] for number in range(len(seats))]
     found: dict[int, T] = {}
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,16 @@ KILLED = frozenset({"crash", "timeout", "out-of-memory"})
 """Failures of a start that another one may not have."""
 
 
+@dataclass(frozen=True)
+class Told:
+    """What the workers of one thread told about their interpreters."""
+
+    interpreters: Mapping[str, Interpreter]
+    hellos: Mapping[str, Environment | Failure]
+    about: Mapping[tuple[str, str], Mapping[str, Any]]
+    """Name of an interpreter and backend to what was told of it there."""
+
+
 class Workers:
     """Started when they are first needed, and kept; an interpreter that starts no worker is asked only once."""
 
@@ -25,7 +36,7 @@ class Workers:
         self._processes: dict[tuple[str, str], WorkerProcess] = {}
         self._interpreters: dict[str, Interpreter] = {}
         self._hellos: dict[str, Environment | Failure] = {}
-        self._about: dict[tuple[str, str], dict[str, Any]] = {}
+        self._about: dict[tuple[str, str], Mapping[str, Any]] = {}
         self._stopped = False
 
     def of(self, interpreter: Interpreter, backend: str = "", precision: str = "fp32") -> WorkerProcess:
@@ -61,22 +72,27 @@ class Workers:
         told = (about["versions"] for (place, _), about in list(self._about.items()) if place == name)
         return replace(found, versions={**found.versions, **{key: value for one in told for key, value in one.items()}})
 
-    def learn(self, other: Workers) -> None:
-        """Take over what other workers told about environments and backends; this may be called by another thread."""
-        self._about |= other._about
-        self._interpreters |= other._interpreters
-        for name, found in other._hellos.items():
+    @property
+    def told(self) -> Told:
+        """What they told so far."""
+        return Told(dict(self._interpreters), dict(self._hellos), dict(self._about))
+
+    def learn(self, other: Told) -> None:
+        """Take over what other workers told; this may be called by another thread."""
+        self._about |= other.about
+        self._interpreters |= other.interpreters
+        for name, found in other.hellos.items():
             if isinstance(found, Environment):
                 self._hellos[name] = self._whole(found)
             else:
                 self._hellos.setdefault(name, found)
 
     def _whole(self, seen: Environment) -> Environment:
-        """What a worker tells that may see one GPU only, with all that this machine has."""
+        """What a worker tells that may see one GPU only, or runs elsewhere, with all that this machine has."""
         machine = self._hellos.get(DEFAULT_ENVIRONMENT)
         if not isinstance(machine, Environment):
             return seen
-        return replace(seen, gpus=machine.gpus, fingerprint=machine.fingerprint)
+        return replace(seen, host=machine.host, gpus=machine.gpus, fingerprint=machine.fingerprint)
 
     def kill(self) -> None:
         """End the processes at once and for good, from another thread; what is asked of them fails from now on."""
@@ -130,7 +146,7 @@ class Workers:
         except WorkerFailed as lost:
             return lost.failure
 
-    def _told(self, interpreter: Interpreter, backend: str) -> dict[str, Any]:
+    def _told(self, interpreter: Interpreter, backend: str) -> Mapping[str, Any]:
         key = interpreter.name, backend
         if key not in self._about:
             self._about[key] = self.of(interpreter, backend).request("backend", name=backend)

@@ -1,0 +1,59 @@
+"""Values of options, as the command line gives them; argparse tells what is wrong."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import date
+
+
+def names(text: str) -> list[str]:
+    """Names with commas between them."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def positive(text: str) -> int:
+    """A whole number from 1."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a positive whole number")
+    return int(text)
+
+
+def whole(text: str) -> int:
+    """A whole number from 0."""
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number")
+    return int(text)
+
+
+def count(text: str) -> int:
+    """Not one launch, from which nothing follows."""
+    if not text.isdigit() or text == "1":
+        raise argparse.ArgumentTypeError(f"'{text}' is neither 0 nor a whole number above 1")
+    return int(text)
+
+
+def shard(text: str) -> tuple[int, int]:
+    """Part I of N."""
+    number, _, parts = text.partition("/")
+    if not (number.isdigit() and parts.isdigit() and 1 <= int(number) <= int(parts)):
+        raise argparse.ArgumentTypeError(f"'{text}' is not I/N with I from 1 to N, for example 1/3")
+    return int(number), int(parts)
+
+
+def day(text: str) -> str:
+    """A date."""
+    try:
+        return date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no date: write it as 2026-03-31") from None
+
+
+def seconds(text: str) -> float:
+    """A positive number of seconds."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a positive number of seconds")
+    return value
