@@ -64,16 +64,16 @@ def test_any_clean_measurement_acquits(place):
     assert status(screening(*changes)) == "passed"
 
 
-def test_all_of_three_beyond_3_percent_fail():
+def test_all_of_three_beyond_the_margin_fail():
     (check,), found, _ = decide(screening(0.05, 0.08, 0.04))
 
     assert (found, check.ok) == ("regressed", False)
     assert check.value / check.baseline == pytest.approx(1.04)
-    assert check.limit / check.baseline == pytest.approx(1.03)
+    assert check.limit / check.baseline == pytest.approx(1.025)
 
 
-def test_between_2_and_3_percent_nothing_is_decided():
-    assert status(screening(0.05, 0.08, 0.025)) == "inconclusive"
+def test_between_what_is_suspicious_and_the_margin_nothing_is_decided():
+    assert status(screening(0.05, 0.08, 0.023)) == "inconclusive"
 
 
 def test_earlier_runs_that_lie_apart_widen_the_margin():
@@ -202,5 +202,6 @@ def simulated(change, rng, runs):
 def test_unchanged_code_raises_no_alarm_and_five_percent_are_found():
     clean, slow = simulated(0.0, random.Random(3), 1000), simulated(0.05, random.Random(4), 1000)
 
-    assert clean.count("passed") == 1000
+    assert "regressed" not in clean
+    assert clean.count("passed") >= 995  # one in a thousand is three standard deviations faster
     assert slow.count("regressed") > 900

@@ -23,7 +23,7 @@ TIMES = 3
 """Measurements that must all be suspicious before a case fails."""
 LOST = 2
 """After so many lost ones no more are made; of one alone a slower case would stay undecided."""
-SUSPICIOUS, PROVEN = 0.02, 0.03
+SUSPICIOUS, PROVEN = 0.02, 0.025
 """Slowdown beyond which one measurement is suspicious, and beyond which all of three fail a case."""
 LIMIT = 0.05
 """The slowdown that these margins find in nine of ten decisions; a larger limit makes them larger in proportion."""
