@@ -37,14 +37,20 @@ class _Harmless:
     """A stream that shows everything written to it as `shown` does."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+        self.stream = stream
 
     def write(self, text: str) -> int:
-        self._stream.write(shown(text))
+        self.stream.write(shown(text))
         return len(text)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+        return getattr(self.stream, name)
+
+
+def tell_ci(command: str) -> None:
+    """Print a line that a CI system shall take for a command: foreign parts of it must be escaped as that asks."""
+    stream = sys.stdout
+    print(command, file=stream.stream if isinstance(stream, _Harmless) else stream, flush=True)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from pathlib import Path
 from harness import journal as journals
 from harness import report, store
 from harness.codec import decode
+from harness.commands.github import tell_github
 from harness.commands.results import known, summary_line, tell, write
 from harness.errors import HarnessError, UsageError
 from harness.journal import Journal, Journaled
@@ -155,6 +157,7 @@ def _measured(job: Job, means: Means, earlier: Earlier, book: Book) -> int:
             raise error from failed
         raise
     tell(f"\n{summary_line(result)}\nreport: {job.folder / 'report.html'}")
+    tell_github(result, os.environ)
     if error is not None:
         raise error
     return result.gate.exit_status

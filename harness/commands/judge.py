@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from harness import store, suites
+from harness.commands.github import tell_github
 from harness.commands.places import baselines_folder, pythons, statuses
 from harness.commands.results import line, summary_line, write
 from harness.errors import UsageError
@@ -72,6 +74,7 @@ def judge(asked: argparse.Namespace) -> int:
     if left_out:
         print(f"left out, because the suites no longer make them: {', '.join(left_out)}")
     print(f"\n{summary_line(result)}\nreport: {folder / 'report.html'}")
+    tell_github(result, os.environ)
     return result.gate.exit_status
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from harness import store, suites
 from harness.artefacts import link
+from harness.commands.github import tell_github
 from harness.commands.places import baselines_folder, pythons, statuses
 from harness.commands.results import line, summary_line, tell, write
 from harness.commands.run import chosen
@@ -69,6 +71,7 @@ def merge(asked: argparse.Namespace) -> int:
     for words in _told(parts, found, plans, lacking):
         tell(words)
     tell(f"\n{summary_line(result)}\nreport: {asked.output / 'report.html'}")
+    tell_github(result, os.environ)
     return result.gate.exit_status
 
 

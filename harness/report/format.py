@@ -115,14 +115,15 @@ def _time(text: str) -> datetime | None:
 
 
 _SYNTAX = re.compile(r"([\\`*_|~\[\]!])")
-_LINKS = re.compile(r"(?<=\w):(?=//)|(?<=\bwww)\.|@(?=\w)|#(?=\d)", re.IGNORECASE)
-"""What Markdown of code hosts makes a link or a mention of without being asked."""
+_LINKS = re.compile(r"(?<=\w):(?=//)|(?<=\bwww)\.", re.IGNORECASE)
+_NAMES = re.compile(r"@(?=\w)|(?<!&)#(?=\d)|\bGH-(?=\d)|:(?=[\w+\\-]*[a-z][\w+\\-]*:)", re.IGNORECASE)
+"""Mentions, issues and smileys: code hosts look for them in the rendered text, so an entity would not hide them."""
 
 
 def markdown(text: str) -> str:
-    """One line of foreign text that Markdown shows as it is: no markup, no link, no image, no table cell."""
-    escaped = html.escape(_SYNTAX.sub(r"\\\1", text), quote=False)
-    return _LINKS.sub(lambda found: f"&#{ord(found[0])};", escaped)
+    """One line of foreign text that Markdown shows as it is: no markup, no link, no mention, no table cell."""
+    escaped = _LINKS.sub(lambda found: f"&#{ord(found[0])};", html.escape(_SYNTAX.sub(r"\\\1", text), quote=False))
+    return _NAMES.sub(r"\g<0>&#8203;", escaped)
 
 
 def excerpt(log: str, lines: int = 60, characters: int = 8000) -> str:

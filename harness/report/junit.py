@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 from harness.foreign import plain
 from harness.records import Record, Run
 from harness.report.format import excerpt
-from harness.report.rows import row
+from harness.report.rows import label, row
 
 _ELEMENTS = {
     "failed": "failure",
@@ -57,7 +57,7 @@ def _testcase(suite: ET.Element, run: Run, record: Record) -> None:
     element = ET.SubElement(suite, "testcase", attributes)
     properties = ET.SubElement(element, "properties")
     for key, value in _properties(run, record):
-        ET.SubElement(properties, "property", name=key, value=_clean(value))
+        ET.SubElement(properties, "property", name=_clean(plain(key)), value=_clean(plain(value)))
     tag = _ELEMENTS.get(record.status)
     if tag:
         kind = record.error.kind if record.error else record.status
@@ -66,19 +66,34 @@ def _testcase(suite: ET.Element, run: Run, record: Record) -> None:
 
 
 def _properties(run: Run, record: Record) -> Iterator[tuple[str, str]]:
-    line = row(record)
+    """What a case is, where it ran, its latency, every limit with its value, and the digests of what was used."""
+    line, case = row(record), record.case
     environment = run.environments.get(record.environment)
     values = {
         "status": record.status,
-        "location": f"{record.case.location.file}:{record.case.location.line}",
+        "location": f"{case.location.file}:{case.location.line}",
+        "model": case.model,
+        "backend": case.backend,
+        "precision": case.precision,
+        "shape": case.shape,
         "fingerprint": environment.fingerprint if environment else None,
         "clock": line.clock,
-        "p50_ms": f"{line.p50_ms:.5g}" if line.p50_ms is not None else None,
-        "baseline_p50_ms": f"{line.baseline_p50_ms:.5g}" if line.baseline_p50_ms is not None else None,
-        "ratio": f"{line.ratio:.5g}" if line.ratio is not None else None,
+        "p50_ms": _digits(line.p50_ms),
+        "baseline_p50_ms": _digits(line.baseline_p50_ms),
+        "ratio": _digits(line.ratio),
         "reproduce": record.reproduce,
+        **{f"version.{name}": version for name, version in (environment.versions if environment else {}).items()},
+        **{f"digest.{name}": digest for name, digest in vars(record.digests).items()},
     }
     yield from ((key, value) for key, value in values.items() if value)
+    for check in record.checks:
+        if check.limit is not None:
+            yield f"limit.{label(check)}", _digits(check.limit) or ""
+            yield f"value.{label(check)}", _digits(check.value) or ""
+
+
+def _digits(value: float | None) -> str | None:
+    return f"{value:.5g}" if value is not None else None
 
 
 def _reasons(record: Record) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Which cases a run left out because its command did not ask for them."""
+"""What the command of a run asked for: which cases it left out, and which more statuses block."""
 
 from __future__ import annotations
 
@@ -32,6 +32,21 @@ def deselected(run: Run, records: Sequence[Record]) -> frozenset[str]:
     except UsageError:
         return frozenset()
     return frozenset(record.case.id for record in records if record.case.id not in kept)
+
+
+def named(run: Run) -> frozenset[str]:
+    """The statuses that --fail-on of the run's command names."""
+    try:
+        words = shlex.split(run.command)
+    except ValueError:
+        return frozenset()
+    given = ""
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word == "--fail-on":
+            given = following
+        elif word.startswith("--fail-on="):
+            given = word.removeprefix("--fail-on=")
+    return frozenset(name.strip() for name in given.split(",") if name.strip())
 
 
 def _expression(words: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from harness.judge.drift import has_drifted
 from harness.records import GATE_ERROR_KINDS, Record, Run
+from harness.report.scope import named
 from harness.report.statuses import counted
 
 _TITLES = {
@@ -81,7 +82,8 @@ def _reason(run: Run) -> str:
     total = f"{len(run.records)} case{'' if len(run.records) == 1 else 's'}"
     if not run.records:
         return "No case was run."
-    blocking = ", ".join(f"{count} {status.name}" for status, count in counts if status.blocks)
+    also = named(run)
+    blocking = ", ".join(f"{count} {status.name}" for status, count in counts if status.blocks or status.name in also)
     if blocking:
         return f"{blocking} of {total} block."
     if all(status.name == "skipped" for status, _ in counts):
