@@ -91,10 +91,12 @@ def test_a_run_without_changes_makes_no_comment_and_ends_an_earlier_one() -> Non
     assert head(changed(0))[0] != head(changed(1))[0]
 
 
-def test_what_was_acknowledged_is_shown_and_is_no_news() -> None:
-    known = run(record(status="acknowledged"))
-    assert head(known) == head(run(record()))
-    assert "≈ acknowledged | <code>" in comment(known)
+@pytest.mark.parametrize("status", ["acknowledged", "new"])
+def test_what_stays_from_run_to_run_makes_no_comment_and_is_shown_in_one_that_stands(status: str) -> None:
+    known = run(record(status=status))
+    assert head(known)[1] == "update"
+    assert head(known)[0] != head(run(record()))[0]
+    assert f" {status} | <code>" in comment(known)
 
 
 def test_a_machine_that_failed_is_told_though_no_case_changed() -> None:

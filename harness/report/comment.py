@@ -16,6 +16,8 @@ from harness.report.verdict import verdict
 MOST_BYTES = 60_000
 """GitHub refuses comments above 65,536 characters; the rest is for what the one who posts it adds."""
 MOST = 20
+_KNOWN = ("new", "acknowledged")
+"""Statuses that stay until somebody accepts or mends: no reason for a comment on every change."""
 _ACT = {
     0: "nothing must be done",
     3: "run the job again",
@@ -32,9 +34,10 @@ def comment(run: Run, name: str = "harness") -> str:
     "always", or "update" where there is nothing to tell unless an earlier comment stands.
     """
     found, told = verdict(run), ranking(run)
-    news = _news(told)
-    post = "always" if news or run.gate.exit_status else "update"
-    digest = hashlib.sha256(json.dumps([run.gate.exit_status, news]).encode()).hexdigest()[:16]
+    rows = (*told.blocking, *told.changed, *told.drifted)
+    news = run.gate.exit_status != 0 or any(row.status.name not in _KNOWN for row in rows)
+    post = "always" if news else "update"
+    digest = _digest([run.gate.exit_status, sorted(_told(row.record) for row in rows)])
     act = _ACT.get(run.gate.exit_status, "you must act")
     lines = [
         f"<!-- trt-harness {name} {digest} {post} -->",
@@ -43,19 +46,18 @@ def comment(run: Run, name: str = "harness") -> str:
         escaped(found.reason),
         "",
     ]
-    lines += ["**What to do**", "", *to_do(found.actions), *_known(told), ""] if found.actions else []
+    if found.actions:
+        title = "What to do" if run.gate.exit_status else "What can be done"
+        lines += [f"**{title}**", "", *to_do(found.actions), *_known(told), ""]
     end = [*folded("All cases by status", list(counts(run))), "", facts(run)]
-    rows = (*told.blocking, *told.changed, *told.drifted)
     if rows:
         room = MOST_BYTES - bytes_of([*lines, *end, ""])
         lines += [*table(rows, room, MOST, "the job's summary and the report have them"), ""]
     return "\n".join([*lines, *end]) + "\n"
 
 
-def _news(told: Ranking) -> list[list[object]]:
-    """What a reader wants to hear of: not what was acknowledged, which is known."""
-    rows = (*told.blocking, *told.changed, *told.drifted)
-    return sorted(_told(row.record) for row in rows if row.status.name != "acknowledged")
+def _digest(content: object) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
 def _told(record: Record) -> list[object]:
