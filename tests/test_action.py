@@ -15,9 +15,9 @@ import pytest
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
-ACTIONS = [ROOT / "action.yml", *sorted(ROOT.glob(".github/actions/*/action.yml"))]
+ACTIONS = sorted(ROOT.glob(".github/actions/*/action.yml"))
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
-ACTION = YAML(typ="safe").load(ACTIONS[0])
+ACTION = YAML(typ="safe").load(ROOT / ".github/actions/harness/action.yml")
 
 
 @dataclass
@@ -56,7 +56,7 @@ class Job:
             return self.outcomes.get(rest[0], "skipped")
         if first == "steps":
             return self.outputs.get(rest[0], {}).get(rest[2], "")
-        return {"github.action_path": str(ROOT), "github.event_name": self.event}[name]
+        return {"github.action_path": str(ROOT / ".github/actions/harness"), "github.event_name": self.event}[name]
 
     def filled(self, text: str) -> str:
         return re.sub(r"\$\{\{ (\S+) \}\}", lambda found: self.value(found[1]), text)
