@@ -16,6 +16,8 @@ import harness
 from harness.records import Environment, Gpu
 
 PACKAGES = ("numpy", "onnx", "polygraphy")
+CANARY = "2"
+"""The fixed work of `harness.timing.canary`: another number for other work."""
 
 
 def describe() -> Environment:
@@ -23,6 +25,7 @@ def describe() -> Environment:
     gpus, cpu = _gpus(), _cpu()
     versions = {"python": platform.python_version(), "trt-harness": harness.__version__}
     versions |= {name: found for name in PACKAGES if (found := _version(name))}
+    versions["canary"] = f"{CANARY} with numpy {versions.get('numpy')}"
     if gpus and gpus[0].driver:
         versions["driver"] = gpus[0].driver
     return Environment(socket.gethostname(), cpu, gpus, versions, fingerprint(gpus, cpu))

@@ -138,7 +138,7 @@ def test_a_launch_that_is_never_clean_is_spoiled_and_says_by_what():
     launch = run(Script("a", 1.0), Script("b", 1.0), seen=on_gpu(sm_mhz=[1980, 1500] * 1000))
 
     assert launch.pairs == launch.redone["clocks"] == 11
-    assert launch.spoiled == "11 of 11 pairs were disturbed: 11 by clocks (SM clock 1980 MHz for a, 1500 MHz for b)"
+    assert launch.spoiled == "11 of 11 pairs were disturbed: 11 by clocks (SM clock 1500 MHz for a, 1980 MHz for b)"
 
 
 def test_a_burst_is_waited_for():
@@ -166,6 +166,33 @@ def test_pairs_in_which_a_side_had_to_wait_for_a_cpu_are_measured_again():
 
     assert launch.redone == {"waiting": 1}
     assert launch.evidence.cpu_share < 1
+
+
+def test_what_a_side_does_to_itself_is_what_it_costs():
+    quiet, late = [waiting(cpu_s=0.004, switches=0)] * 400, [waiting()] * 400
+    slow = run(Script("a", 1.0, shows=quiet), Script("b", 1.3, shows=late), DuelSettings(min_pairs=60))
+
+    assert (slow.spoiled, slow.log_ratio) == (None, pytest.approx(math.log(1.3)))
+    assert list(slow.redone) == ["kept: of b alone"]
+    other = run(Script("a", 1.3, shows=late), Script("b", 1.0, shows=quiet), DuelSettings(min_pairs=60))
+    assert (other.spoiled, list(other.redone)) == (None, ["kept: of a alone"])
+
+
+def test_a_neighbour_that_hits_both_sides_spoils_the_launch():
+    quiet, late = waiting(cpu_s=0.004, switches=0), waiting()
+    some = [late if at % 3 else quiet for at in range(900)]
+    launch = run(Script("a", 1.0, shows=some), Script("b", 1.3, shows=some[1:]), DuelSettings(min_pairs=60))
+
+    assert "pairs were disturbed" in launch.spoiled
+    assert list(launch.redone) == ["waiting"]
+
+
+def test_what_hits_whichever_comes_second_is_no_sides_own():
+    launch = run(
+        Script("a", 1.0), Script("b", 1.0), DuelSettings(min_pairs=60), seen=on_gpu(sm_mhz=[1980, 1500] * 9000)
+    )
+
+    assert "by clocks" in launch.spoiled
 
 
 def test_sleeping_is_not_waiting():

@@ -254,10 +254,10 @@ def test_too_few_clean_launches_decide_nothing_and_say_why():
 
     assert status(duel(*spoiled)) == "inconclusive"
     assert words(duel(*spoiled)) == "0 of 5 launches are evidence; 5 spoiled: kept waiting for the CPU"
-    slow = duel(*spoiled, *steady(7, 0.05).launches)
+    slow = duel(*spoiled * 2, *steady(5, 0.05).launches)
     assert status(slow) == "inconclusive"
-    assert "8 clean launches are needed to decide; 5 spoiled: kept waiting" in words(slow)
-    assert status(duel(*spoiled, *steady(8, 0.05).launches)) == "regressed"
+    assert "8 clean launches are needed to decide; 10 spoiled: kept waiting" in words(slow)
+    assert status(duel(*spoiled, *spoiled[:2], *steady(8, 0.05).launches)) == "regressed"
 
 
 def test_the_launches_wanted_lead_from_look_to_look():
@@ -340,10 +340,10 @@ def test_a_mean_of_both_orders_and_its_t_are_those_of_a_linear_model():
     assert p == pytest.approx(t.sf((mean - math.log1p(0.01)) / error, 3))
 
 
-def test_two_launches_without_an_admission_are_taken_as_they_are():
-    found = weigh(in_turns([0.001, 0.003]), PLAN, None).ratio
-
-    assert (found.df, found.sd) == (1, pytest.approx(stats.spread([0.001, 0.003])))
+def test_two_launches_that_contradict_each_other_do_not_let_a_case_go():
+    assert weigh(in_turns([0.001, 0.003]), PLAN, None).ratio.df == 1
+    assert weigh(in_turns([0.10, -0.10]), PLAN, QUIET).acquitted is False
+    assert weigh(in_turns([0.004, -0.004]), PLAN, QUIET).acquitted is True
 
 
 def test_a_case_of_which_launches_failed_does_not_pass():

@@ -18,8 +18,7 @@ from harness.judge.drift import accuracy_of, between
 from harness.records import Environment, Record, Run
 from harness.runner.footing import unchanged
 
-CANARY = "numpy"
-"""What computes the host's canary."""
+CANARY = "canary"
 
 
 def accept(asked: argparse.Namespace) -> int:

@@ -205,14 +205,14 @@ def weigh(duel: Duel, plan: LatencyPlan, admission: Admission | None) -> Found |
     limit = max(asked, smallest_limit(admitted))
     return Found(
         launches=len(launches),
-        ratio=_estimate(_levelled(launches, _known(admitted)), max(sd, SMALLEST_SD), _known(admitted)),
+        ratio=_estimate(_levelled(launches), max(sd, SMALLEST_SD), _known(admitted)),
         tail=_estimate(Sample([launch.tail for launch in launches]), TAIL_SD, TAIL_HISTORY),
         margin=math.log1p(limit / 2),
         limit=math.log1p(limit),
         a_ms=_middle([launch.a_p50_ms for launch in launches]),
         floor_us=_floor_us(plan),
         least=mde(sd, limit, launches=admitted) if admitted else None,
-        needed=FEWEST if len(duel.launches) >= LOOKS[-1] else LOOKS[-1],
+        needed=FEWEST if len(duel.launches) >= MOST else LOOKS[-1],
         raised_from=asked if limit > asked else None,
     )
 
@@ -249,14 +249,15 @@ class Sample:
         return math.sqrt(math.fsum(1 / count for count in self.orders)) / len(self.orders)
 
 
-def _levelled(launches: Sequence[Launch], known: int = 0) -> Sample:
-    """The log ratios without what it is worth to be created first, up to half a percent: that is of neither side.
+def _levelled(launches: Sequence[Launch]) -> Sample:
+    """The log ratios without what it is worth to be created first, about half a percent: that is of neither side.
 
-    Half the difference of both orders' means is taken off, unless no degree of freedom would be left beside `known`.
+    Half the difference of both orders' means is taken off, which is the linear model with the order as its regressor.
+    Two launches are taken as they are: nothing would be left that tells order from noise.
     """
     values = [launch.log_ratio for launch in launches]
     orders = {side: [launch.log_ratio for launch in launches if launch.first == side] for side in "ab"}
-    if not all(orders.values()) or known + len(values) < 3:
+    if not all(orders.values()) or len(values) < 3:
         return Sample(values)
     worth = {side: math.fsum(some) / len(some) for side, some in orders.items()}
     off = (worth["a"] - worth["b"]) / 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ class Footing:
     """Why they cannot be timed in turns, where they cannot."""
     other: Plan | None = None
     """The case of side a, where that is the same case in another environment."""
+    other_canary: bool = False
+    """Whether earlier runs were timed beside other fixed work."""
 
     @property
     def in_turns(self) -> bool:
@@ -49,6 +51,14 @@ def footing(
     """
     if entry is None or entry.latency is None or outcome.latency is None or plan.case.backend not in RUNTIMES:
         return NO_FOOTING
+    found = _footing(plan, outcome, entry, environment, folder)
+    if found.same or found.in_turns or entry.versions.get("canary") == environment.versions.get("canary"):
+        return found
+    why = "; ".join(filter(None, (found.why_stored, "earlier runs were timed beside another canary")))
+    return replace(found, why_stored=why, other_canary=True)
+
+
+def _footing(plan: Plan, outcome: Outcome, entry: Entry, environment: Environment, folder: Path | None) -> Footing:
     if changed := upgraded(plan.case.backend, entry.versions, environment.versions):
         return Footing(why_stored=f"{changed}: two versions cannot take turns in one process")
     then = contestant(entry.digests, entry.options, reviewed=True)

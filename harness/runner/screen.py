@@ -37,7 +37,7 @@ def screening(
 ) -> Screening | None:
     """A case against the accepted runs; None where something better decides, or nothing can be compared."""
     now = outcome.latency
-    if now is None or entry is None or entry.latency is None or plan.against is not None or on.same:
+    if now is None or entry is None or entry.latency is None or plan.against is not None or on.same or on.other_canary:
         return None
     if incomparable(now, entry.latency):
         return None

@@ -16,7 +16,7 @@ from typing import Any
 from harness import stats
 from harness.errors import CaseError
 from harness.records import Evidence, LatencyPlan, Launch
-from harness.timing.evidence import Sight, Watch
+from harness.timing.evidence import Objection, Sight, Watch
 from harness.timing.settle import MOST_S, WITHIN, has_settled
 from harness.timing.sides import Block, Side
 
@@ -24,6 +24,10 @@ SHARE = 0.2
 """Of a plain window's time, what each side takes in one launch at least."""
 APART_SHARE, APART_PATIENCE_S = 0.1, 2.0
 """As above and `patience_s` where the sides are two processes: a change of sides may take them 30 ms."""
+SAME_ORDER = 10
+"""Disturbed pairs after which the order turns round, so that what comes of the order comes of neither side."""
+ONE_SIDED = 0.95
+"""Share of disturbed pairs that must be of one side alone to be that side's own doing."""
 TAIL_FACTOR = 1.5
 """Iterations longer than this many medians of side a are its tail."""
 
@@ -102,6 +106,11 @@ class Progress:
             return replace(self, bad=self.bad + 1, spent_ms=spent_ms)
         return Progress(self.good + 1, self.bad, self.a_ms + a_ms, self.b_ms + b_ms, spent_ms)
 
+    @property
+    def reverse(self) -> bool:
+        """Whether b comes first: a pair that is measured again keeps its order, but not for long."""
+        return (self.good + self.bad // SAME_ORDER) % 2 == 1
+
     def enough(self, settings: DuelSettings) -> bool:
         """Pairs in both orders equally often, and enough of them, or as many as the time allows."""
         if self.good % 2 or self.good < settings.fewest_pairs:
@@ -120,22 +129,36 @@ def duel(a: Side, b: Side, settings: DuelSettings, *, first: str, watch: Watch) 
 
     Pairs that were disturbed are measured again, as often as there are good ones and for `patience_s`; a launch that
     stays disturbed, or shares its GPU, is `spoiled`. The figures of a launch without a good pair are of its bad ones.
+    What disturbs one side alone, whichever comes first, comes of that side (threads that wait for each other, power
+    that lowers the clocks): that is what it costs, and all pairs count.
     """
     if a.decided_on != b.decided_on:
         raise CaseError(f"one side is timed by the {a.decided_on}'s clock, the other by the {b.decided_on}'s")
     calls = _warm_up(a, b, settings)
     pairs: dict[bool, list[Pair]] = {True: [], False: []}
-    objections: list[tuple[str, str]] = []
+    objections: list[Objection] = []
     progress = Progress()
     while not (progress.enough(settings) or progress.hopeless(settings)):
-        pair, objection = _turn(a, b, calls, watch, reverse=progress.good % 2 == 1)
+        pair, objection = _turn(a, b, calls, watch, reverse=progress.reverse)
         progress = progress.after(pair, good=objection is None)
         pairs[objection is None].append(pair)
         objections += [objection] if objection else []
     evidence = watch.summary()
-    spoiled = _foreign(evidence) if progress.enough(settings) else _disturbed(progress, objections)
-    redone = dict(Counter(word for word, _ in objections))
-    return _launch(pairs[True] or pairs[False], first=first, redone=redone, spoiled=spoiled, evidence=evidence)
+    redone = dict(Counter(one.word for one in objections))
+    counted, spoiled = pairs[True] or pairs[False], _foreign(evidence)
+    if not progress.enough(settings):
+        if side := _of_one_side(objections):
+            counted, redone = pairs[True] + pairs[False], {f"kept: of {side} alone": len(objections)}
+        else:
+            spoiled = _disturbed(progress, objections)
+    return _launch(counted, first=first, redone=redone, spoiled=spoiled, evidence=evidence)
+
+
+def _of_one_side(objections: Sequence[Objection]) -> str:
+    """The side that nearly all objections are of; empty where chance or a neighbour hit both."""
+    counts = Counter(one.sides for one in objections)
+    side, count = counts.most_common(1)[0]
+    return side if len(side) == 1 and count >= ONE_SIDED * len(objections) else ""
 
 
 def _launch(pairs: Sequence[Pair], **told: Any) -> Launch:
@@ -153,7 +176,7 @@ def _launch(pairs: Sequence[Pair], **told: Any) -> Launch:
     )
 
 
-def _turn(a: Side, b: Side, calls: int, watch: Watch, *, reverse: bool) -> tuple[Pair, tuple[str, str] | None]:
+def _turn(a: Side, b: Side, calls: int, watch: Watch, *, reverse: bool) -> tuple[Pair, Objection | None]:
     """One pair of blocks, b's first if reversed, and why they may not be compared."""
     seen: dict[str, tuple[tuple[float, ...], Sight]] = {}
     for name, side in (("b", b), ("a", a)) if reverse else (("a", a), ("b", b)):
@@ -187,9 +210,9 @@ def _warm_up(a: Side, b: Side, settings: DuelSettings) -> int:
     return calls
 
 
-def _disturbed(progress: Progress, objections: Sequence[tuple[str, str]]) -> str:
+def _disturbed(progress: Progress, objections: Sequence[Objection]) -> str:
     """What kept a launch from being clean: every reason with its count and what was seen last."""
-    counts, last = Counter(word for word, _ in objections), dict(objections)
+    counts, last = Counter(one.word for one in objections), {one.word: one.words for one in objections}
     told = "; ".join(f"{count} by {word} ({last[word]})" for word, count in counts.most_common())
     return f"{progress.bad} of {progress.good + progress.bad} pairs were disturbed: {told}"
 

@@ -40,6 +40,16 @@ class Sight:
         return bool(self.waited_ms) or bool(self.switches)
 
 
+@dataclass(frozen=True)
+class Objection:
+    """Why two blocks may not be compared."""
+
+    word: str
+    words: str
+    sides: str
+    """Whose block shows it: "a", "b" or "ab"."""
+
+
 class Watch:
     """Sees every block of a launch; `gpu` is None where no GPU takes part or none can be asked.
 
@@ -68,19 +78,24 @@ class Watch:
         waited_ms = None if block.waited_s is None else waited * 1e3
         return Sight(reading, block.cpu_s / block.wall_s, waited_ms, block.switches)
 
-    def objection(self, a: Sight, b: Sight) -> tuple[str, str] | None:
-        """Why two blocks may not be compared, in a word and in a sentence; None if they may."""
+    def objection(self, a: Sight, b: Sight) -> Objection | None:
+        """Why two blocks may not be compared; None if they may."""
         first, second = a.gpu or nvml.Reading(), b.gpu or nvml.Reading()
         throttled = frozenset({*first.throttled, *second.throttled})
         if self._known is None:
             self._known = throttled
         if first.sm_mhz and second.sm_mhz and abs(first.sm_mhz / second.sm_mhz - 1) > CLOCKS_APART:
-            return "clocks", f"SM clock {first.sm_mhz:g} MHz for a, {second.sm_mhz:g} MHz for b"
+            words = f"SM clock {first.sm_mhz:g} MHz for a, {second.sm_mhz:g} MHz for b"
+            return Objection("clocks", words, "a" if first.sm_mhz < second.sm_mhz else "b")
         new = {*(throttled & SLOWDOWNS) - self._known, *frozenset(first.throttled) ^ frozenset(second.throttled)}
         if new:
-            return "throttling", f"clocks lowered by {', '.join(sorted(new))}"
+            of = [name for name, side in (("a", first), ("b", second)) if new & frozenset(side.throttled)]
+            return Objection("throttling", f"clocks lowered by {', '.join(sorted(new))}", "".join(of))
         late = [(name, side) for name, side in (("a", a), ("b", b)) if side.kept_waiting]
-        return ("waiting", "; ".join(_waited(name, side) for name, side in late)) if late else None
+        if not late:
+            return None
+        words = "; ".join(_waited(name, side) for name, side in late)
+        return Objection("waiting", words, "".join(name for name, _ in late))
 
     def summary(self) -> Evidence:
         """All that was seen, for the record; looks for other processes once more, which takes milliseconds."""
