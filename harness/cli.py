@@ -13,6 +13,7 @@ from pathlib import Path
 
 from harness import __version__
 from harness.allowed import allowing
+from harness.commands.review import add_review
 from harness.commands.values import count, day, names, positive, seconds, shard, whole
 from harness.errors import HarnessError, UsageError
 from harness.foreign import harmless_output
@@ -78,6 +79,7 @@ def parser() -> argparse.ArgumentParser:
     _add_history(commands)
     _add_debug(commands)
     _add_selftest(commands)
+    add_review(commands, _command)
     doctor = commands.add_parser("doctor", help="what this machine can run, and how to get what is missing")
     doctor.set_defaults(command=_command("doctor"))
     return top

@@ -233,9 +233,11 @@ class RunFolder:
         """The gate's decision, and where the report is."""
         if self._run is None:
             return
-        from harness.commands.results import summary_line
+        from harness.commands.results import stale_lines, summary_line
 
         terminalreporter.write_sep("=", "harness")
+        for words in stale_lines(self._run):
+            terminalreporter.write_line(words)
         terminalreporter.write_line(summary_line(self._run))
         terminalreporter.write_line(f"report: {self._folder / 'report.html'}")
 
@@ -252,13 +254,18 @@ class RunFolder:
 
     def _finished(self, records: Sequence[Record]) -> Run:
         """The run; a case that was to run and left no record makes it an interrupted one."""
+        from harness.commands.places import baselines_folder
+        from harness.commands.results import reviewed
         from harness.judge.gate import EXIT_INTERRUPTED
         from harness.runner.header import finish
+        from harness.runner.recorder import Judged
 
         complete = self._cases is not None and {record.case.id for record in records}.issuperset(self._cases)
-        return finish(
-            self._header, self._environments(records), records, exit_status=None if complete else EXIT_INTERRUPTED
-        )
+        environments = self._environments(records)
+        result = finish(self._header, environments, records, exit_status=None if complete else EXIT_INTERRUPTED)
+        given, root = (folder_option(self._config, name) for name in ("baselines", "root"))
+        judged = Judged(lambda file: baselines_folder(given, root, file), environments.__getitem__)
+        return reviewed(result, judged, whole=False)
 
     def _environments(self, records: Sequence[Record]) -> Mapping[str, Environment]:
         """The environments of the records; under xdist no backend was asked for its versions here yet."""
@@ -272,7 +279,7 @@ class RunFolder:
         if not ours:
             return benchmarks
         bench, known = shared(self._config).bench(), shared(self._config).interpreters(ours)
-        places = [(record.case.backend, record.environment) for record in ours if record.status != "missing"]
+        places = [(record.case.backend, record.environment) for record in ours if record.as_judged.status != "missing"]
         for backend, name in dict.fromkeys(places):
             with suppress(WorkerFailed):  # its cases say so
                 bench.why_not(backend, known.get(name, Interpreter(name)))

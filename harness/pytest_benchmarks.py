@@ -109,7 +109,8 @@ class BenchmarkGate:
             return
         judged = self._judged(batch.environment)
         limits = {one.case.id: self._limits.get(one.benchmark.fullname, {}) for one in batch.measured}
-        self._records = records(batch, (), judged.entries, lambda case: _plan(limits[case.id]))
+        found = records(batch, (), judged.entries, lambda case: _plan(limits[case.id]))
+        self._records = [judged.acknowledged(record) for record in found]
         ids = {record.case.id for record in self._records}
         self._absent = len({id_ for one in batch.measured for id_ in judged.entries(one.case)} - ids)
 

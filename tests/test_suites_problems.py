@@ -75,7 +75,7 @@ def test_problems_of_all_files_are_told_together(tmp_path: Path) -> None:
         ("suite: s\n\tmodels: []\n", "2:1: not valid YAML: while scanning for the next token"),
         ("suite: s\nmodels: a\x00b\n", "2:10: not valid YAML: special characters are not allowed"),
         ("suite: s\nmodels:\n", "2:1: models: has no value"),
-        ("suite: s\n---\nsuite: t\n", "2:1: holds a second document; one suite a file"),
+        ("suite: s\n---\nsuite: t\n", "2:1: holds a second document; one a file"),
         (
             "suite: !!python/name:os.system s\nmodels: []\n",
             "1:8: suite: the tag 'tag:yaml.org,2002:python/name:os.system' is not",

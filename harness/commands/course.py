@@ -12,7 +12,7 @@ from harness import journal as journals
 from harness import report, store
 from harness.codec import decode
 from harness.commands.github import tell_github
-from harness.commands.results import known, summary_line, tell, write
+from harness.commands.results import known, reviewed, stale_lines, summary_line, tell, write
 from harness.errors import HarnessError, UsageError
 from harness.journal import Journal, Journaled
 from harness.judge.gate import EXIT_INTERRUPTED, EXIT_MACHINE
@@ -66,7 +66,7 @@ class Begin:
     head: Header
     ground: Ground
     baselines: Mapping[str, str | None]
-    """Files of what was accepted, by path, to their SHA-256."""
+    """Suites and files of what was accepted and acknowledged, by path, to their SHA-256."""
 
 
 def measure(job: Job, means: Means, before: Journaled, now: Begin) -> int:
@@ -93,6 +93,12 @@ def measure(job: Job, means: Means, before: Journaled, now: Begin) -> int:
     pending = Pending(job.plans, job.others, means.judged, means.settings)
     book = Book(means.journal, pending, earlier, means.bench.environment, _tell_case)
     return _measured(job, means, earlier, book)
+
+
+def started(head: Header, before: Journaled) -> str:
+    """When a run began that may be the continuation of another."""
+    data = before.begin.data() if before.begin else {}
+    return str(data.get("started", head.started))
 
 
 def _begin(job: Job, before: Journaled) -> Begin:
@@ -147,6 +153,7 @@ def _measured(job: Job, means: Means, earlier: Earlier, book: Book) -> int:
     records = sorted(book.records, key=lambda record: order.get(record.case.id, len(order)))
     result = finish(job.head, means.bench.environments(), records, job.fail_on, ended)
     result = replace(result, selftest=known(means.settings.cache, result))
+    result = reviewed(result, means.judged, whole=bool(job.scope) and ended is None)
     if ended is None:
         end = {"run": replace(result, records=()), "fail_on": job.fail_on}
         ended, error = _done(lambda: means.journal.write("end", end))
@@ -156,6 +163,8 @@ def _measured(job: Job, means: Means, earlier: Earlier, book: Book) -> int:
         if error is not None:
             raise error from failed
         raise
+    for words in stale_lines(result):
+        tell(words)
     tell(f"\n{summary_line(result)}\nreport: {job.folder / 'report.html'}")
     tell_github(result, os.environ)
     if error is not None:

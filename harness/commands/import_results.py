@@ -8,7 +8,7 @@ import sys
 
 from harness import report, store
 from harness.commands.places import baselines_folder
-from harness.commands.results import line, summary_line
+from harness.commands.results import line, reviewed, stale_lines, summary_line
 from harness.errors import UsageError
 from harness.interchange.imported import File, file_of, records
 from harness.records import DEFAULT_ENVIRONMENT, Run
@@ -33,8 +33,8 @@ def import_results(asked: argparse.Namespace) -> int:
         store.write_run(run, folder)
     store.write_run(latest, asked.output)
     report.write(latest, asked.output, earlier[-1] if earlier else None)
-    for record in latest.records:
-        print(line(record))
+    for words in (*map(line, latest.records), *stale_lines(latest)):
+        print(words)
     print(f"\n{summary_line(latest)}\nreport: {asked.output / 'report.html'}")
     return 0
 
@@ -44,6 +44,8 @@ def _run(asked: argparse.Namespace, file: File, earlier: list[File]) -> Run:
     judged = Judged(
         lambda place: baselines_folder(asked.baselines, asked.root, place),
         {DEFAULT_ENVIRONMENT: file.batch.environment}.__getitem__,
+        started=file.results.when.isoformat(),
     )
     found = records(file.batch, [one.batch for one in earlier], judged.entries)
-    return file.run(found, shlex.join(["harness", *sys.argv[1:]]))
+    run = file.run([judged.acknowledged(one) for one in found], shlex.join(["harness", *sys.argv[1:]]))
+    return reviewed(run, judged, whole=False)

@@ -13,7 +13,7 @@ from pathlib import Path
 from harness import store, suites
 from harness.commands.github import tell_github
 from harness.commands.places import baselines_folder, pythons, statuses
-from harness.commands.results import line, summary_line, write
+from harness.commands.results import line, reviewed, stale_lines, summary_line, write
 from harness.errors import UsageError
 from harness.interchange.schema import TOOL
 from harness.judge.accuracy import STRUCTURE, changed_tolerances, conditioning, unmeasured
@@ -43,8 +43,10 @@ def judge(asked: argparse.Namespace) -> int:
     if not run.records:
         raise UsageError("the run holds no case: nothing to judge")
     plans = {plan.case.id: plan for plan in _plans(asked, run)}
-    judged = Judged(lambda file: baselines_folder(asked.baselines, asked.root, file), partial(_environment, run))
-    left_out = [r.case.id for r in run.records if r.status != "missing" and r.case.id not in plans]
+    judged = Judged(
+        lambda file: baselines_folder(asked.baselines, asked.root, file), partial(_environment, run), (), run.started
+    )
+    left_out = [r.case.id for r in run.records if r.as_judged.status != "missing" and r.case.id not in plans]
     kept = [record for record in run.records if _measured(record, plans.get(record.case.id))]
     duels = {record.case.id: record.duel for record in kept if record.duel is not None}
     p = judged.p_values([plans[case] for case in duels], duels)
@@ -54,8 +56,9 @@ def judge(asked: argparse.Namespace) -> int:
         for record in kept
     ]
     records = [_again(one, judged, source / "outputs") for one in again]
-    gone = [record for record in run.records if record.status == "missing" and record.case.id not in plans]
-    if gone or len(kept) == len(plans):  # the run was made of whole suites
+    gone = [record for record in run.records if record.as_judged.status == "missing" and record.case.id not in plans]
+    whole = bool(gone) or len(kept) == len(plans)  # the run was made of whole suites
+    if whole:
         records += judged.missing(list(plans.values()))
     if not records:
         raise UsageError("the suites make none of the run's cases any more: nothing to judge")
@@ -66,9 +69,10 @@ def judge(asked: argparse.Namespace) -> int:
     result = replace(
         finish(head, run.environments, records, fail_on, interrupted), finished=run.finished, selftest=run.selftest
     )
+    result = reviewed(result, judged, whole=whole)
     write(result, folder)
-    for record in records:
-        print(line(record))
+    for words in (*map(line, records), *stale_lines(result)):
+        print(words)
     if unmeasured := [case for case in plans if case not in {record.case.id for record in kept}]:
         print(f"not in the run: {', '.join(unmeasured)}")
     if left_out:
@@ -93,7 +97,7 @@ def _environment(run: Run, name: str) -> Environment:
 
 def _measured(record: Record, plan: Plan | None) -> bool:
     """Whether the run says something about a case of the suites; a case that came back since then was not in it."""
-    return plan is not None and (record.status != "missing" or plan.excluded is not None)
+    return plan is not None and (record.as_judged.status != "missing" or plan.excluded is not None)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from harness import store, suites
 from harness.artefacts import link
 from harness.commands.github import tell_github
 from harness.commands.places import baselines_folder, pythons, statuses
-from harness.commands.results import line, summary_line, tell, write
+from harness.commands.results import line, reviewed, stale_lines, summary_line, tell, write
 from harness.commands.run import chosen
 from harness.errors import UsageError
 from harness.interchange.schema import TOOL
@@ -48,31 +48,39 @@ def merge(asked: argparse.Namespace) -> int:
     parts = [Part(path, store.read_run(path)) for path in asked.runs]
     environments = _environments(parts)
     refuse("the runs are not parts of one", _conflicts(parts), "leave runs out until the others agree")
-    found = {record.case.id: record for part in parts for record in part.run.records if record.status != "missing"}
+    measured = (one for part in parts for one in part.run.records if one.as_judged.status != "missing")
+    found = {record.case.id: record for record in measured}
     every = _plans(asked, found)
     plans = {plan.case.id: plan for plan in chosen(every, asked.expression)}
     refuse("the suites are not those of the runs", _changed(found, plans), "check out the commit of the runs")
     lacking = [plan for case, plan in plans.items() if case not in found]
     machine = next(iter(environments.values()), store.UNKNOWN)  # of an environment that no run knows
     judged = Judged(
-        lambda file: baselines_folder(asked.baselines, asked.root, file), lambda name: environments.get(name, machine)
+        lambda file: baselines_folder(asked.baselines, asked.root, file),
+        lambda name: environments.get(name, machine),
+        started=_started(parts),
     )
     records = _decided_together([found[case] for case in plans if case in found], plans, judged)
-    records += [record for record in found.values() if record.case.backend == TOOL]
+    records += [judged.acknowledged(record) for record in found.values() if record.case.backend == TOOL]
     records += judged.not_run(lacking)
     records += [] if asked.expression else judged.missing(every)
     with store.new_journal(asked.output):
         result = _whole(parts, records, environments, fail_on, complete=not lacking)
+        result = reviewed(result, judged, whole=not (asked.expression or lacking))
         for part in parts:
             _keep_outputs(part.path, asked.output)
         write(result, asked.output)
     for record in records:
         tell(line(record))
-    for words in _told(parts, found, plans, lacking):
+    for words in (*_told(parts, found, plans, lacking), *stale_lines(result)):
         tell(words)
     tell(f"\n{summary_line(result)}\nreport: {asked.output / 'report.html'}")
     tell_github(result, os.environ)
     return result.gate.exit_status
+
+
+def _started(parts: Sequence[Part]) -> str:
+    return min(part.run.started for part in parts)
 
 
 def _plans(asked: argparse.Namespace, found: Mapping[str, Record]) -> list[Plan]:
@@ -105,7 +113,7 @@ def _conflicts(parts: Sequence[Part]) -> list[str]:
     for part in parts:
         for record in part.run.records:
             path, other = first.setdefault(record.case.id, (part.path, record))
-            if other != record and "missing" not in (other.status, record.status):
+            if other != record and "missing" not in (other.as_judged.status, record.as_judged.status):
                 told.append(f"{record.case.id}: {other.status} in {path}, {record.status} in {part.path}")
     return told
 
@@ -124,7 +132,10 @@ def _decided_together(records: Sequence[Record], plans: Mapping[str, Plan], judg
     """The records; those of cases timed in turns are decided again, with the correction for all cases of the whole."""
     duels = {record.case.id: record.duel for record in records if record.duel is not None and record.duel.launches}
     p = judged.p_values([plans[case] for case in duels], duels)
-    return [_again(one, plans[one.case.id], judged, p[one.case.id]) if one.case.id in p else one for one in records]
+    return [
+        _again(one, plans[one.case.id], judged, p[one.case.id]) if one.case.id in p else judged.acknowledged(one)
+        for one in records
+    ]
 
 
 def _again(record: Record, plan: Plan, judged: Judged, p: Mapping[str, float]) -> Record:
@@ -149,7 +160,7 @@ def _whole(
     override = min(early) if early and status != EXIT_FAILED else None
     head = replace(
         header(["harness", *sys.argv[1:]], Path.cwd()),
-        started=min(run.started for run in runs),
+        started=_started(parts),
         commit=next((run.commit for run in runs if run.commit), None),
     )
     tests = [run.selftest for run in runs if run.selftest is not None]
@@ -167,7 +178,7 @@ def _told(
     for count in sorted({int(shard.partition("/")[2]) for shard in shards}):
         absent = [f"{number}/{count}" for number in range(1, count + 1) if f"{number}/{count}" not in shards]
         told += [f"shards that are not here: {', '.join(absent)}"] if absent else []
-    counted = sum(record.status != "missing" for part in parts for record in part.run.records)
+    counted = sum(record.as_judged.status != "missing" for part in parts for record in part.run.records)
     if counted > len(found):
         told.append(f"in more than one of the runs, alike: {counted - len(found)} cases")
     told += _listed("in none of the runs", [plan.case.id for plan in lacking])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from harness import report, store
@@ -11,6 +12,7 @@ from harness.judge import first_line
 from harness.judge.drift import has_drifted
 from harness.judge.gate import EXIT_INTERRUPTED, EXIT_MACHINE
 from harness.records import Record, Run, SelfTest
+from harness.runner.recorder import Judged
 
 WHY = {
     EXIT_MACHINE: " - a crash, a time-out or the machine kept cases from a verdict",
@@ -22,6 +24,17 @@ def known(cache: Path, run: Run) -> SelfTest | None:
     """What the gate was last seen to do on the run's machine class."""
     classes = {environment.fingerprint for environment in run.environments.values()}
     return store.read_selftest(store.selftest_file(cache, classes.pop())) if len(classes) == 1 else None
+
+
+def reviewed(result: Run, judged: Judged, *, whole: bool) -> Run:
+    """The run with the files that it was judged by, and acknowledgements that are of no use any more."""
+    files = judged.files([record.case for record in result.records if record.as_judged.status != "missing"])
+    return replace(result, judged_by=files, stale=judged.stale(result.records, whole=whole))
+
+
+def stale_lines(result: Run) -> list[str]:
+    """Acknowledgements that are of no use any more, a line each."""
+    return [f"note: {one.known.place}: {one.known.case} {one.words}" for one in result.stale]
 
 
 def tell(text: str) -> None:
@@ -49,6 +62,8 @@ def summary_line(result: Run) -> str:
     verdict = "passed" if result.gate.passed else f"FAILED (exit {result.gate.exit_status})"
     drifted = sum(map(has_drifted, result.records))
     words = f"; accuracy drifted in {drifted}, inside its limits" if drifted else ""
+    lapsed = sum(bool(one.acknowledgement and one.acknowledgement.refused) for one in result.records)
+    words += f"; {lapsed} blocking although acknowledged: expired, or not covered" if lapsed else ""
     words += "".join(f"; of slower cases it decides nothing: {reason}" for reason in broken(result))
     return f"gate {verdict}{WHY.get(result.gate.exit_status, '')}: {counts or 'nothing was measured'}{words}"
 

@@ -13,7 +13,7 @@ from time import time
 
 from harness import baselines, store, suites
 from harness.backends import BACKENDS
-from harness.commands.course import Begin, Job, Means, measure
+from harness.commands.course import Begin, Job, Means, measure, started
 from harness.commands.places import baselines_folder, cache_folder, pythons, root_of, statuses
 from harness.commands.tidy import size_gib, tidy, trusted
 from harness.errors import HarnessError, UsageError, did_you_mean
@@ -56,7 +56,10 @@ def run(asked: argparse.Namespace) -> int:
             settings = _on_cluster(asked, job, found, settings, bench, opened)
         require(bench, asked.require)
         judged = Judged(
-            lambda file: baselines_folder(asked.baselines, asked.root, file), bench.environment, _same_places(asked)
+            lambda file: baselines_folder(asked.baselines, asked.root, file),
+            bench.environment,
+            _same_places(asked),
+            started(head, known),
         )
         accepted = judged.files([plan.case for plan in plans])  # a damaged one is told before anything is measured
         if asked.ray is None:

@@ -4,6 +4,7 @@ Suite files become `Plan`s (one per case); a worker turns a plan into an `Outcom
 into a `Verdict`; case, outcome and verdict make a `Record`; records make a `Run`, which is `run.json`.
 """
 
+from harness.records.acknowledgements import ACKNOWLEDGED_FILE, Acknowledgement, KnownFailure, Stale
 from harness.records.duels import Admission, Contestant, Duel, Evidence, Launch
 from harness.records.outcomes import PERCENTILES, Digests, Failure, Latency, Measurement, Outcome, Quantiles, Spread
 from harness.records.plans import (
@@ -44,6 +45,7 @@ from harness.records.screens import Screened, Screening
 from harness.records.selftest import Arm, Injection, SelfTest
 
 __all__ = [
+    "ACKNOWLEDGED_FILE",
     "BLOCKING",
     "DEFAULT_ENVIRONMENT",
     "ERROR_KINDS",
@@ -52,6 +54,7 @@ __all__ = [
     "PRECISIONS",
     "SCHEMA",
     "STATUSES",
+    "Acknowledgement",
     "Admission",
     "Arm",
     "AttestationPlan",
@@ -71,6 +74,7 @@ __all__ = [
     "Injection",
     "InputSpec",
     "Interpreter",
+    "KnownFailure",
     "Latency",
     "LatencyPlan",
     "Launch",
@@ -91,6 +95,7 @@ __all__ = [
     "SelfTest",
     "Source",
     "Spread",
+    "Stale",
     "Task",
     "Verdict",
 ]

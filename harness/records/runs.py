@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from harness.records.acknowledgements import Acknowledgement, Stale
 from harness.records.duels import Admission, Duel
 from harness.records.outcomes import Digests, Failure, Latency, Measurement
 from harness.records.plans import Case
@@ -97,6 +98,16 @@ class Record:
     """Where it went when the baseline was accepted."""
     earlier: tuple[Failure, ...] = ()
     """How the attempts before the last one failed."""
+    acknowledgement: Acknowledgement | None = None
+    """What the reviewed file of known failures says about it, where it blocks."""
+
+    @property
+    def as_judged(self) -> Record:
+        """The record as if nothing were acknowledged."""
+        if self.acknowledgement is None:
+            return self
+        found = self.acknowledgement
+        return replace(self, status=found.status, headline=found.headline, acknowledgement=None)
 
 
 @dataclass(frozen=True)
@@ -147,3 +158,7 @@ class Run:
     """What the gate was last seen to do on this machine class."""
     shard: str | None = None
     """"I/N", where it is one of several parts of a run."""
+    stale: tuple[Stale, ...] = ()
+    """Acknowledgements that are of no use any more."""
+    judged_by: Mapping[str, str | None] = field(default_factory=dict)
+    """Suites, baselines and acknowledgements by path, to their SHA-256; None for a file that is not there."""

@@ -65,7 +65,7 @@ def held(plan: Plan, outcome: Outcome, judged: Judged, settings: Settings) -> He
     entry = judged.entries(plan.case).get(plan.case.id)
     asked = None if on.in_turns else screening(plan, outcome, entry, on)
     record = judged.record(plan, outcome, on, screening=asked)
-    if record.status not in TIMED:
+    if record.as_judged.status not in TIMED:
         return record
     open_ = entry is not None and asked is not None and open_question(plan, outcome, entry, asked)
     return Held(plan, outcome, on, asked, so_far=record) if on.in_turns or open_ else record
@@ -163,7 +163,7 @@ def facing(
     """As `held`, for a case that is timed in turns with the same case in another environment."""
     on = across(plan, outcome, other, theirs, settings.cache)
     record = judged.record(plan, outcome, on)
-    return Held(plan, outcome, on, so_far=record) if on.in_turns and record.status in TIMED else record
+    return Held(plan, outcome, on, so_far=record) if on.in_turns and record.as_judged.status in TIMED else record
 
 
 def decided(

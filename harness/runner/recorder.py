@@ -14,27 +14,33 @@ from harness import baselines
 from harness.baselines import Entry
 from harness.errors import HarnessError
 from harness.judge import judge, lost_support
+from harness.judge.acknowledged import acknowledged, day_of, on_machines, stale
 from harness.judge.drift import reference_of
 from harness.judge.duels import adjusted, p_values
 from harness.judge.latency import Accepted
 from harness.judge.slower import naming_layers
 from harness.records import (
+    ACKNOWLEDGED_FILE,
     DEFAULT_ENVIRONMENT,
     Admission,
     Case,
     Digests,
     Duel,
     Environment,
+    KnownFailure,
     Latency,
     Outcome,
     Plan,
     Record,
     Screening,
+    Stale,
     Verdict,
 )
 from harness.runner.digests import file_digest, plan_digest
 from harness.runner.duels import Match
 from harness.runner.footing import NO_FOOTING, Footing, contestant, footing, versus
+from harness.runner.header import timestamp
+from harness.suites import known_failures, label
 
 NAMED = ("model", "inputs", "options", "onnxruntime", "tensorrt", "tensorrt_rtx", "driver")
 """What a headline names when it changed since the baseline was accepted."""
@@ -45,13 +51,20 @@ NOT_RUN = "has an accepted baseline, but none of the runs holds it: add the part
 
 
 class Judged:
-    """Baselines of one machine class, read once a suite file, and the verdicts against them."""
+    """Baselines of one machine class, read once a suite file, and the verdicts against them and the known failures."""
 
     def __init__(
-        self, folder: Callable[[str], Path], environment: Callable[[str], Environment], rerun: Sequence[str] = ()
+        self,
+        folder: Callable[[str], Path],
+        environment: Callable[[str], Environment],
+        rerun: Sequence[str] = (),
+        started: str | None = None,
     ) -> None:
+        """`started` is when the run began (default: now): acknowledgements expire by it, however late it is judged."""
         self._folder, self._environment, self._rerun = cache(folder), environment, rerun
         self._entries: dict[tuple[Path, str], dict[str, Entry]] = {}
+        self._known = cache(known_failures)
+        self._day = day_of(started or timestamp())
 
     def entries(self, case: Case) -> dict[str, Entry]:
         """What was accepted for the suite of a case on this machine class; `folder` is that of the suite's file."""
@@ -61,17 +74,32 @@ class Judged:
         return self._entries[key]
 
     def files(self, cases: Iterable[Case]) -> dict[str, str | None]:
-        """The files of what was accepted for cases, by path, to their SHA-256; None for one that is not there.
+        """The files by which cases are judged, by path, to their SHA-256; None for one that is not there.
 
-        UsageError tells of one that is damaged.
+        These are suites, what was accepted, and what is acknowledged; UsageError tells of one that is damaged.
         """
         found: dict[str, str | None] = {}
         for case in {(case.location.file, case.suite, case.environment): case for case in cases}.values():
             self.entries(case)
+            folder = self._folder(case.location.file)
+            self._known(folder)
             machine = self._environment(case.environment).fingerprint
-            file = self._folder(case.location.file) / machine / f"{case.suite}.json"
-            found[str(file)] = file_digest(file)
+            for file in (Path(case.location.file), folder / machine / f"{case.suite}.json", folder / ACKNOWLEDGED_FILE):
+                found[label(file)] = file_digest(file)
         return found
+
+    def acknowledged(self, record: Record) -> Record:
+        """The record under the known failures of its machine class."""
+        known: list[KnownFailure] = self._known(self._folder(record.case.location.file))
+        machine = self._environment(record.environment).fingerprint
+        return acknowledged(record.as_judged, on_machines(known, [machine]), self._day)
+
+    def stale(self, records: Sequence[Record], *, whole: bool) -> tuple[Stale, ...]:
+        """The known failures that these records show to be of no use; `whole` where they are all cases of suites."""
+        folders = {self._folder(record.case.location.file) for record in records}
+        machines = {self._environment(record.environment).fingerprint for record in records}
+        known = [one for folder in sorted(folders) for one in on_machines(self._known(folder), machines)]
+        return tuple(stale(known, records, whole=whole))
 
     def _elsewhere(self, case: Case) -> str:
         """The other machine classes on which a case is accepted, in words; empty for none."""
@@ -155,7 +183,7 @@ class Judged:
         latency = outcome.latency
         if latency is not None and entry is not None:
             latency = replace(latency, baseline_digest=entry.digest())
-        return Record(
+        found = Record(
             case=plan.case,
             environment=plan.case.environment,
             status=verdict.status,
@@ -182,6 +210,7 @@ class Judged:
             baseline_profile=before,
             earlier=outcome.earlier,
         )
+        return self.acknowledged(found)
 
     def _verdict(self, plan: Plan, outcome: Outcome, entry: Entry | None, timed: Accepted) -> Verdict:
         """The judge's verdict, its headline with what slowed, where else it is accepted, and what changed since."""
@@ -215,7 +244,7 @@ class Judged:
         files = {Path(plan.case.location.file).name for plan in plans}
         one = {(plan.case.suite, self._folder(plan.case.location.file)): plan.case for plan in reversed(plans)}
         return [
-            _missing(_gone(case_id, case), GONE, entry.latency)
+            self.acknowledged(_missing(_gone(case_id, case), GONE, entry.latency))
             for _, case in sorted(one.items())
             for case_id, entry in sorted(self.entries(case).items())
             if case_id not in ids and (entry.file in files or not _beside(case, entry.file).exists())
@@ -224,7 +253,8 @@ class Judged:
     def not_run(self, plans: Sequence[Plan]) -> list[Record]:
         """A record for every accepted case among these, of which nobody knows anything."""
         found = ((plan.case, self.entries(plan.case).get(plan.case.id)) for plan in plans)
-        return [_missing(case, NOT_RUN, entry.latency) for case, entry in found if entry is not None]
+        lost = [_missing(case, NOT_RUN, entry.latency) for case, entry in found if entry is not None]
+        return [self.acknowledged(one) for one in lost]
 
 
 def outcome_of(record: Record) -> Outcome:

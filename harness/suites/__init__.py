@@ -14,6 +14,7 @@ from harness.errors import Problem, SuiteError
 from harness.metrics.plugins import require_installed
 from harness.records import Location, Plan
 from harness.suitefile import is_suite
+from harness.suites.acknowledged import acknowledge, known_failures
 from harness.suites.check import check, schema
 from harness.suites.document import parse
 from harness.suites.environments import interpreter
@@ -22,7 +23,20 @@ from harness.suites.find import label, places_of, read, suite_files
 from harness.suites.select import select
 from harness.suites.shard import share, units
 
-__all__ = ["interpreter", "is_suite", "load", "plans_of", "schema", "select", "share", "twins", "units"]
+__all__ = [
+    "acknowledge",
+    "interpreter",
+    "is_suite",
+    "known_failures",
+    "label",
+    "load",
+    "plans_of",
+    "schema",
+    "select",
+    "share",
+    "twins",
+    "units",
+]
 
 NOWHERE: Mapping[str, str] = MappingProxyType({})
 

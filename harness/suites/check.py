@@ -12,23 +12,12 @@ from pydantic import ValidationError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import ErrorDetails, core_schema
 
-from harness.errors import Problem, did_you_mean
+from harness.errors import Problem
 from harness.suites.document import Document, Key, KeyPath
 from harness.suites.entries import SuiteEntry
 from harness.suites.places import Places
+from harness.suites.words import translated
 
-_KINDS = {
-    "string_type": "text",
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "bool_type": "true or false",
-    "list_type": "a list",
-    "dict_type": "a mapping",
-    "model_type": "a mapping",
-    "model_attributes_type": "a mapping",
-}
-MAX_PROBLEMS = 1000
-"""Mistakes against the format that are told of one file."""
 _NEEDED = frozenset({"name", "source", "sha256", "shapes", "profile"})
 """Keys of a model without which its other keys cannot be checked against each other."""
 
@@ -73,7 +62,7 @@ def check(document: Document, places: Places) -> Checked:
     indices = tuple(range(len(suite.models))) if suite else ()
     if errors:
         suite, indices = _valid_part(data, errors, places)
-    found = (*document.problems, *_translated(document, errors), *_twins(document, data))
+    found = (*document.problems, *translated(document, errors, _keys_at), *_twins(document, data))
     return Checked(document, suite, indices, found)
 
 
@@ -120,55 +109,6 @@ def _twins(document: Document, data: Mapping[str, Any]) -> Iterator[Problem]:
             line, column = document.position(("models", first[name], "name"))
             message = f"duplicate model name '{name}', first at {document.label}:{line}:{column}"
             yield document.problem(("models", index, "name"), message)
-
-
-def _translated(document: Document, errors: Sequence[ErrorDetails]) -> Iterator[Problem]:
-    told = {problem.path for problem in document.problems}
-    for error in errors[:MAX_PROBLEMS]:
-        loc = error["loc"]
-        path = loc[:-1] if loc[-1:] == ("[key]",) else loc
-        at_key = path != loc or error["type"] == "extra_forbidden"
-        problem = document.problem(path, _message(error, path), at_key=at_key)
-        # the YAML told already that there is no value
-        if error["input"] is not None or problem.path not in told:
-            yield problem
-
-
-def _message(error: ErrorDetails, path: KeyPath) -> str:
-    kind, context = error["type"], error.get("ctx", {})
-    if kind == "extra_forbidden":
-        return _unknown(path)
-    if kind == "missing":
-        return f"the required key '{path[-1]}' is missing"
-    if kind == "value_error":
-        return str(context["error"])
-    if kind in ("too_short", "too_long"):
-        return _length(context, error["input"])
-    # what is left are pydantic's own sentences, such as "Input should be greater than 0"
-    text = _KINDS.get(kind) or error["msg"].removeprefix("Input should be ").replace("True", "true")
-    return f"must be {text}, not {_shown(error['input'])}"
-
-
-def _length(context: Mapping[str, Any], value: Any) -> str:
-    if context["actual_length"] == 0:
-        return "is empty"
-    if isinstance(value, dict):
-        return f"has {len(value)} keys: {context['max_length']} are the most"
-    wanted = context.get("min_length", context.get("max_length"))
-    return f"must have {wanted} items, not {context['actual_length']}"
-
-
-def _unknown(path: KeyPath) -> str:
-    name = str(path[-1])
-    return f"unknown key '{name}'{did_you_mean(name, _keys_at(path[:-1]))}"
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, dict | list):
-        return "a mapping" if isinstance(value, dict) else "a list"
-    if value is None or isinstance(value, bool):
-        return {None: "nothing", True: "true", False: "false"}[value]
-    return repr(value)[:80]
 
 
 @cache

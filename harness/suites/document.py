@@ -27,6 +27,8 @@ MAX_DEPTH = 60
 MAX_PROBLEMS = 1000
 """Mistakes of the YAML after which the rest of a file is not read."""
 
+EMPTY = "is empty; a suite needs 'suite:' and 'models:'"
+
 Key = str | int
 KeyPath = tuple[Key, ...]
 
@@ -92,9 +94,9 @@ def path_text(path: Sequence[Key]) -> str:
     return text.removeprefix(".")
 
 
-def parse(text: str, label: str) -> Document:
-    """The document in `text`; mistakes of the YAML itself are in its `problems`."""
-    builder = _Builder(label, text)
+def parse(text: str, label: str, empty: str = EMPTY) -> Document:
+    """The document in `text`; mistakes of the YAML itself are in its `problems`, `empty` for text without any data."""
+    builder = _Builder(label, text, empty)
     try:
         root = builder.document()
     except _Unreadable as failure:
@@ -110,8 +112,8 @@ class _Unreadable(Exception):
 class _Builder:
     """Builds nodes from ruamel's parser events, which is twice as fast as its composer."""
 
-    def __init__(self, label: str, text: str) -> None:
-        self.label = label
+    def __init__(self, label: str, text: str, empty: str) -> None:
+        self.label, self._empty = label, empty
         self.problems: list[Problem] = []
         self._events = self._guarded(text)
         self._anchors: dict[str, Node] = {}
@@ -123,10 +125,10 @@ class _Builder:
             if isinstance(event, DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    raise self._stop(event, "holds a second document; one suite a file")
+                    raise self._stop(event, "holds a second document; one a file")
                 root = self._node(next(self._events), ())
         if root is None or root.value is None:
-            raise _Unreadable(Problem(self.label, 1, 1, "", "is empty; a suite needs 'suite:' and 'models:'"))
+            raise _Unreadable(Problem(self.label, 1, 1, "", self._empty))
         return root
 
     def _guarded(self, text: str) -> Iterator[Any]:
@@ -214,7 +216,7 @@ class _Builder:
 
     def _refuse_tag(self, event: Any, path: KeyPath) -> None:
         if event.tag is not None:
-            self._report(event, path, f"the tag '{event.tag}' is not allowed: suites hold data only")
+            self._report(event, path, f"the tag '{event.tag}' is not allowed: files hold data only")
 
     def _report(self, event: Any, path: KeyPath, message: str) -> None:
         self.problems.append(Problem(self.label, *_place(event), path_text(path), message))

@@ -31,6 +31,7 @@ SECTIONS = Registry(
     {
         "banner": "harness.report.sections.banner:section",
         "changes": "harness.report.sections.changes:section",
+        "acknowledged": "harness.report.sections.acknowledged:section",
         "against": "harness.report.sections.against:section",
         "matrix": "harness.report.sections.matrix:section",
         "table": "harness.report.sections.table:section",

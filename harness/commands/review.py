@@ -1,0 +1,39 @@
+"""The options of the commands with which people answer for a run."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - it has no other name
+Command = Callable[[str], Callable[[argparse.Namespace], int]]
+"""Name of a file and function here to what calls it."""
+
+
+def add_review(commands: Commands, command: Command) -> None:
+    """Add acknowledge, sign, verify and bundle to the command line."""
+    _add_acknowledge(commands, command)
+
+
+def _add_acknowledge(commands: Commands, command: Command) -> None:
+    words = "let a known failure of one case through until a date, in <baselines>/acknowledged.yaml"
+    known = commands.add_parser("acknowledge", aliases=["ack"], help=words)
+    known.add_argument("case", metavar="CASE", help="a case's id, as `harness list` prints it")
+    known.add_argument("--reason", required=True, metavar="TEXT", help="why, for the reviewer")
+    known.add_argument("--issue", required=True, metavar="URL", help="where its repair is followed")
+    known.add_argument("--until", required=True, metavar="DATE", help="last day on which runs may start (YYYY-MM-DD)")
+    what = known.add_mutually_exclusive_group(required=True)
+    what.add_argument("--run", type=Path, metavar="RUN", help="accept what blocked the case in this run, no more")
+    what.add_argument("--status", default="", metavar="STATUS", help="accept this: error, failed, regressed, missing")
+    known.add_argument("--kind", default="", metavar="KIND", help="of an error: the kind that may be")
+    known.add_argument(
+        "--check", dest="checks", action="append", default=[], metavar="NAME", help="of a failed case: may fail"
+    )
+    known.add_argument("--up-to", default="", metavar="PERCENT", help="of a regressed case: a slower one blocks again")
+    known.add_argument("--machine", default="", metavar="CLASS", help="only on this class of machines (default: all)")
+    known.add_argument("--by", metavar="NAME", help="who (default: the user's name)")
+    known.add_argument("--baselines", type=Path, metavar="DIR", help="accepted results (default <root>/baselines)")
+    known.add_argument("--root", type=Path, metavar="DIR", help="folder of `baselines` (default: the repository)")
+    known.set_defaults(command=command("acknowledge"))
