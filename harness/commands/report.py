@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness import report as rendering
 from harness import store
+from harness.commands.sign import signed
 from harness.errors import HarnessError, UsageError
 from harness.journal import in_use
 from harness.records import Run
@@ -28,7 +29,7 @@ def report(asked: argparse.Namespace) -> int:
             print(f"note: {path}: the run is still going on, this is what is known so far")
         elif unfinished:
             _keep(run, path, needed=folder == path)
-        rendering.write(run, folder, against)
+        rendering.write(run, folder, against, signed(path if path.is_dir() else path.parent))
         print(f"report: {folder / 'report.html'}")
     return 0
 

@@ -15,6 +15,29 @@ Command = Callable[[str], Callable[[argparse.Namespace], int]]
 def add_review(commands: Commands, command: Command) -> None:
     """Add acknowledge, sign, verify and bundle to the command line."""
     _add_acknowledge(commands, command)
+    signing = commands.add_parser("sign", help="bind a reviewer's decision to the exact bytes of a run's run.json")
+    signing.add_argument("run", type=Path, metavar="RUN", help="a run's folder or its run.json")
+    signing.add_argument("--by", required=True, metavar="NAME", help="who decides")
+    signing.add_argument("--note", required=True, metavar="TEXT", help="on what grounds")
+    signing.add_argument("--decision", choices=("approved", "rejected"), default="approved", help="(default approved)")
+    signing.add_argument(
+        "--key", type=Path, metavar="FILE", help="SSH key to sign with; without one nothing tells who signed"
+    )
+    signing.set_defaults(command=command("sign"))
+    verifying = commands.add_parser("verify", help="whether a run or a bundle is what was signed off; exit 1 if not")
+    verifying.add_argument("run", type=Path, metavar="RUN", help="a run's folder, its run.json, or a bundle")
+    verifying.add_argument(
+        "--allowed-signers", type=Path, metavar="FILE", help="count only these keys (NAME KEYTYPE KEY a line)"
+    )
+    verifying.set_defaults(command=command("verify"))
+    bundle = commands.add_parser("bundle", help="pack a run with all that an audit asks for into one zip file")
+    bundle.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
+    bundle.add_argument("-o", dest="output", type=Path, required=True, metavar="FILE", help="file to write")
+    bundle.add_argument(
+        "--root", type=Path, default=Path(), metavar="DIR",
+        help="where the paths of suites and baselines in the run begin (default: the working folder)",
+    )  # fmt: skip
+    bundle.set_defaults(command=command("bundle"))
 
 
 def _add_acknowledge(commands: Commands, command: Command) -> None:

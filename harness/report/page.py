@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
@@ -19,11 +19,12 @@ from harness.report.comparison import Comparison
 from harness.report.rows import label, rows
 from harness.report.sections import SECTIONS, Page
 from harness.report.verdict import verdict
+from harness.signatures import Checked
 
 
-def html(run: Run, comparison: Comparison | None = None) -> str:
-    """The report of a run; with a comparison, its changes against the earlier run."""
-    page = Page(run=run, rows=rows(run.records), comparison=comparison, render=render)
+def html(run: Run, comparison: Comparison | None = None, signed: Sequence[Checked] = ()) -> str:
+    """The report of a run; with a comparison, its changes against the earlier run; with who signed it off."""
+    page = Page(run=run, rows=rows(run.records), comparison=comparison, render=render, signed=tuple(signed))
     sections = {name: data for name in SECTIONS if (data := SECTIONS.load(name)(page)) is not None}
     style, script = _asset("report.css"), _asset("report.js")
     return render(

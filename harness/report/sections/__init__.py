@@ -14,6 +14,7 @@ from harness.records import Run
 from harness.registry import Registry
 from harness.report.comparison import Comparison
 from harness.report.rows import Row
+from harness.signatures import Checked
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Page:
     rows: tuple[Row, ...]
     comparison: Comparison | None
     render: Callable[..., Markup]
+    signed: tuple[Checked, ...] = ()
 
 
 SECTIONS = Registry(
@@ -31,6 +33,7 @@ SECTIONS = Registry(
     {
         "banner": "harness.report.sections.banner:section",
         "changes": "harness.report.sections.changes:section",
+        "signoff": "harness.report.sections.signoff:section",
         "acknowledged": "harness.report.sections.acknowledged:section",
         "against": "harness.report.sections.against:section",
         "matrix": "harness.report.sections.matrix:section",
