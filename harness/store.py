@@ -229,6 +229,7 @@ def _of_a_class(environment: Environment) -> Environment:
 
 def _fault(record: Record) -> str:
     """Why a record could not be written back safely; empty where it can."""
-    if record.status not in STATUSES:
-        return f"{record.case.id}: unknown status '{record.status}'"
+    for status in (record.status, record.as_judged.status):
+        if status not in STATUSES:
+            return f"{record.case.id}: unknown status '{status}'"
     return "" if NAME.fullmatch(record.case.suite) else f"'{record.case.suite}' is no name of a suite"

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from builders import check, record
+from builders import run as make_run
 from harness import report, suites
-from harness.errors import SuiteError
+from harness.errors import SuiteError, UsageError
 from harness.judge.acknowledged import acknowledged, day_of, stale
 from harness.records import Failure, KnownFailure
 from harness.store import read_run, recovered, write_run
@@ -303,6 +304,16 @@ def test_an_acknowledged_case_is_not_accepted_as_a_baseline(folder, capsys):
     assert "not accepted: 1 acknowledged" in capsys.readouterr().out
 
 
+def test_a_run_with_an_unknown_status_behind_an_acknowledgement_is_no_run(tmp_path):
+    found = acknowledged(failed("y/cosine_min"), [KNOWN], TODAY)
+    assert found.acknowledgement
+    bad = replace(found, acknowledgement=replace(found.acknowledgement, status="fine"))
+    write_run(make_run(bad), tmp_path)
+
+    with pytest.raises(UsageError, match="unknown status 'fine'"):
+        read_run(tmp_path)
+
+
 # --- the file ----------------------------------------------------------------------------------------------------
 
 
@@ -436,9 +447,8 @@ def test_the_command_refuses_what_would_be_wrong_and_writes_nothing(folder, caps
 
 def test_foreign_words_of_the_file_are_escaped_in_the_report():
     bad = replace(KNOWN, reason="<script>alert(1)</script>", issue="javascript:alert(1)")
-    from builders import run
 
-    page = report.html(run(acknowledged(failed("y/cosine_min"), [bad], TODAY)))
+    page = report.html(make_run(acknowledged(failed("y/cosine_min"), [bad], TODAY)))
 
     assert "<script>alert(1)" not in page
     assert 'href="javascript' not in page

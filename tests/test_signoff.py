@@ -204,6 +204,24 @@ def test_only_a_finished_run_is_signed_and_a_signer_has_a_name(folder, capsys):
     assert harness(path, "verify", "nowhere") == 2
 
 
+def test_a_note_cannot_pass_for_words_of_the_harness(folder, capsys):
+    path = stored()
+    sign(path)
+    alter(path / "signatures.json", lambda data: data["signatures"][0]["statement"].update(note="x\nverified: yes"))
+    capsys.readouterr()
+
+    harness(path, "verify", path)
+
+    assert "\nverified: yes" not in capsys.readouterr().out
+
+
+def test_a_commit_that_is_none_is_not_handed_to_git(folder):
+    path = stored(run=replace(RUN, commit="--output=stolen", judged_by={"suite.yaml": "0" * 64, "a\0b": "1" * 64}))
+
+    assert harness(path, "bundle", path, "-o", "b.zip") == 2
+    assert sorted(one.name for one in Path().iterdir()) == ["run"]
+
+
 # --- keys --------------------------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 from hashlib import sha256
 from pathlib import Path
@@ -70,19 +71,19 @@ def _as_it_was(path: Path, digest: str, commit: str | None) -> bytes | None:
 def _file(path: Path) -> bytes | None:
     try:
         return path.read_bytes()
-    except OSError:
+    except (OSError, ValueError):  # a name that no file can have
         return None
 
 
 def _committed(path: Path, commit: str | None) -> bytes | None:
     """The file in a commit of the repository around it; None without any of these."""
-    if commit is None or not path.parent.is_dir():
+    if commit is None or not re.fullmatch("[0-9a-f]{7,64}", commit):
         return None
     try:
         done = subprocess.run(
             ["git", "-C", str(path.parent), "show", f"{commit}:./{path.name}"],  # noqa: S607 - git of the user's PATH
             capture_output=True, timeout=60, check=True,
         )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
+    except (OSError, ValueError, subprocess.SubprocessError):
         return None
     return done.stdout

@@ -10,6 +10,7 @@ from zipfile import is_zipfile
 from harness import bundles, store
 from harness.commands.sign import NO_KEY
 from harness.errors import UsageError
+from harness.foreign import plain
 from harness.report.format import moment
 from harness.signatures import SIGNATURES_FILE, Checked, check, gate_words, objections, read_signatures
 
@@ -28,7 +29,7 @@ def verify(asked: argparse.Namespace) -> int:
         run, signatures = (_content(folder / name) for name in (store.RUN_FILE, SIGNATURES_FILE))
         wrong = list(_signed_off(run, signatures, asked.allowed_signers))
     if wrong:
-        print(f"NOT VERIFIED: {path}: {'; '.join(wrong)}")
+        print(plain(f"NOT VERIFIED: {path}: {'; '.join(wrong)}"))
         return EXIT_DOES_NOT
     whose = "by a key of yours" if asked.allowed_signers else "by digest alone, whoever made the signatures"
     print(f"verified {whose}: {path} is what was signed, and is approved")
@@ -43,7 +44,7 @@ def _bundle(path: Path, allowed: Path | None) -> Iterator[str]:
         yield f"it is no bundle that can be relied on: {error}"
         return
     for words in opened.problems:
-        print(f"DOES NOT HOLD: {words}")
+        print(plain(f"DOES NOT HOLD: {words}"))
     print(f"{opened.files} files{'' if opened.problems else ', all as its manifest has them'}")
     if opened.problems:
         yield "its files are not what was packed"
@@ -62,7 +63,8 @@ def _signed_off(run: bytes | None, signatures: bytes | None, allowed: Path | Non
         return
     checked = check(run, found, allowed)
     for one in checked:
-        print("\n".join(_lines(one, allowed)))
+        first, *others = map(plain, _lines(one, allowed))  # a name or a note cannot pass for a line of ours
+        print("\n  ".join([first, *others]))
     yield from objections(checked, keys=allowed is not None)
 
 
@@ -76,12 +78,12 @@ def _content(path: Path) -> bytes | None:
 def _lines(one: Checked, allowed: Path | None) -> Iterator[str]:
     statement = one.signature.statement
     yield f"{statement.decision} by {statement.by}, {moment(statement.signed)}: {statement.note}"
-    yield f"  run {statement.run}, gate then {gate_words(statement.gate)}"
+    yield f"run {statement.run}, gate then {gate_words(statement.gate)}"
     for problem in one.problems:
-        yield f"  DOES NOT HOLD: {problem}"
+        yield f"DOES NOT HOLD: {problem}"
     if not one.problems:
-        yield f"  holds: run.json is byte for byte what was signed (SHA-256 {statement.sha256[:12]}…)"
-    yield f"  {_key(one, allowed)}"
+        yield f"holds: run.json is byte for byte what was signed (SHA-256 {statement.sha256[:12]}…)"
+    yield _key(one, allowed)
 
 
 def _key(one: Checked, allowed: Path | None) -> str:
