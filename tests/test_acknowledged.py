@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +15,7 @@ from builders import check, record
 from builders import run as make_run
 from harness import report, suites
 from harness.errors import SuiteError, UsageError
+from harness.journal import line
 from harness.judge.acknowledged import acknowledged, day_of, stale
 from harness.records import Failure, KnownFailure
 from harness.store import read_run, recovered, write_run
@@ -240,6 +242,17 @@ def test_a_run_is_resumed_under_the_file_as_it_is_now(folder):
     assert only("now").status == "acknowledged"
     (folder / "now/run.json").unlink()
     assert recovered(folder / "now").gate.passed
+
+
+def test_a_continued_run_began_when_it_began(folder):
+    suite = fake_suite(folder, BROKEN)
+    assert harness(folder, "run", suite, "-o", "now") == 1
+    first, *others = (folder / "now/journal.jsonl").read_bytes().splitlines(keepends=True)
+    begin = {**json.loads(first)["data"], "started": "2026-02-01T10:00:00+00:00"}
+    (folder / "now/journal.jsonl").write_bytes(b"".join([line("begin", begin), *others]))
+    write(ENTRY.format(until="2026-02-01"))
+
+    assert harness(folder, "run", suite, "-o", "now", "--resume") == 0
 
 
 def test_a_lost_case_is_acknowledged_and_judged_so_again(folder):
