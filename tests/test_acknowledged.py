@@ -440,7 +440,6 @@ def test_the_command_writes_what_blocked_in_a_run_and_no_more(folder, capsys):
     [
         (("--until", "2020-01-01", "--status", "missing"), "--until 2020-01-01: is past already"),
         (("--until", "2999-01-01", "--status", "missing"), "366 are the most"),
-        (("--until", "soon", "--status", "missing"), "--until 'soon': is no date"),
         (("--until", "{today}", "--status", "failed"), "needs the key 'checks'"),
         (("--until", "{today}", "--status", "regressed", "--up-to", "12"), "--up-to '12': is no percentage"),
         (("--until", "{today}", "--status", "missing", "--reason", " "), "--reason is empty"),

@@ -15,7 +15,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from builders import check, every_status, record, run
-from harness.records import STATUSES, Arm, Failure, Run, SelfTest
+from harness.records import STATUSES, Arm, Failure, KnownFailure, Run, SelfTest, Stale
 from harness.report import compare, html
 from harness.report.page import render
 from harness.report.rows import rows
@@ -23,7 +23,12 @@ from harness.report.sections import SECTIONS, Page
 from harness.report.sections.cases import INLINE
 from harness.report.statuses import STATUS
 from harness.report.verdict import verdict
+from harness.signatures import Checked, Signature, Statement
 
+STALE = Stale(
+    KnownFailure("s/gone/fake/fp32/static", "missing", "moved", "ABC-1", "2026-01-01", "2026-03-31"), "is gone"
+)
+SIGNED = Checked(Signature(Statement("run", "0" * 64, run().gate, "approved", "Ann", "fine", "2026-03-02", {})), ())
 TRIED = SelfTest(
     "gpu-x1", "2026-01-02T03:04:05+00:00", {}, ("s/m/b/p/z",), ("s/noisy/b/p/z",), 10,
     (Arm("unchanged", None, 5, 0, 5, 0, 10), Arm("+1%", None, 0, 0, 0, 0, 0)), 12.0, {},
@@ -109,8 +114,8 @@ def test_what_blocks_comes_first() -> None:
 
 @pytest.mark.parametrize("name", SECTIONS)
 def test_every_section_draws_every_status(name: str) -> None:
-    drawn = replace(every_status(), selftest=TRIED)
-    page = Page(drawn, rows(drawn.records), compare(run(*drawn.records[3:]), drawn), render)
+    drawn = replace(every_status(), selftest=TRIED, stale=(STALE,))
+    page = Page(drawn, rows(drawn.records), compare(run(*drawn.records[3:]), drawn), render, signed=(SIGNED,))
     data = SECTIONS.load(name)(page)
     assert render(f"{name}.html", data=data).strip()
 

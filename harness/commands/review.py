@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
+from harness.commands.values import day
+
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - it has no other name
 Command = Callable[[str], Callable[[argparse.Namespace], int]]
 """Name of a file and function here to what calls it."""
@@ -46,7 +48,9 @@ def _add_acknowledge(commands: Commands, command: Command) -> None:
     known.add_argument("case", metavar="CASE", help="a case's id, as `harness list` prints it")
     known.add_argument("--reason", required=True, metavar="TEXT", help="why, for the reviewer")
     known.add_argument("--issue", required=True, metavar="URL", help="where its repair is followed")
-    known.add_argument("--until", required=True, metavar="DATE", help="last day on which runs may start (YYYY-MM-DD)")
+    known.add_argument(
+        "--until", type=day, required=True, metavar="DATE", help="last day on which runs may start (YYYY-MM-DD)"
+    )
     what = known.add_mutually_exclusive_group(required=True)
     what.add_argument("--run", type=Path, metavar="RUN", help="accept what blocked the case in this run, no more")
     what.add_argument("--status", default="", metavar="STATUS", help="accept this: error, failed, regressed, missing")
