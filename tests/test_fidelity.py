@@ -20,8 +20,8 @@ from harness.judge.accuracy import judge_outputs
 from harness.judge.fidelity import judge_fidelity
 from harness.metrics import fidelity, slices
 from harness.metrics.compare import compare
-from harness.metrics.fidelity import added, distances, noise
-from harness.metrics.slices import Differences, Sums, differences
+from harness.metrics.fidelity import Noise, added, distances, noise
+from harness.metrics.slices import WHOLE, Differences, Sums, differences
 from harness.records import FidelityPlan, LatencyPlan, Measurement, Outcome, Source
 from harness.runner import REFUSED, twin_files
 from harness.runner.steps import Steps
@@ -371,6 +371,26 @@ def test_random_inputs_are_drawn_until_there_are_enough_samples(case, tmp_path):
     made, about = twin_files.kept(tmp_path / "twin")
     assert [len(batch["logits"]) for batch in made.outputs] == [16, 16, 16]
     assert about["inputs"]
+
+
+def test_a_kept_twin_is_the_one_that_was_made(tmp_path):
+    outputs = [{"a": RNG.normal(size=(3, 4)).astype(np.float32), "b": RNG.normal(size=5).astype(np.float32)}]
+    sizes = {"a": {WHOLE: 1, 0: 3, 1: 4}, "b": {WHOLE: 1, 0: 5}}
+    noises = {
+        name: Noise(
+            4, *({axis: RNG.random(size) for axis, size in axes.items()} for _ in range(3)), 0.5, fine=False, unit=2.0
+        )
+        for name, axes in sizes.items()
+    }
+
+    twin_files.keep(tmp_path, Twin(outputs, noises, notes=("said",)))
+    found, _ = twin_files.kept(tmp_path)
+
+    assert found.notes == ("said",)
+    np.testing.assert_equal(found.outputs, outputs)
+    np.testing.assert_equal(
+        {name: vars(one) for name, one in found.noise.items()}, {n: vars(o) for n, o in noises.items()}
+    )
 
 
 def test_a_twin_that_could_not_be_made_is_told_with_its_reason(case, tmp_path):

@@ -33,6 +33,16 @@ def test_a_run_survives_its_json_form():
     assert decode(Run, json.loads(json.dumps(encode(whole)))) == whole
 
 
+def test_a_written_run_has_one_case_a_line(tmp_path):
+    records = [record("s/m/b/p/x", "passed", measures={"build_s": float("nan")}), record("s/m/b/p/y", "skipped")]
+    text = store.write_run(run(*records), tmp_path).read_text("utf-8")
+
+    assert json.loads(text) == encode(run(*records))
+    assert [json.loads(line.strip(","))["case"]["id"] for line in text.splitlines() if line.startswith('{"case"')] == [
+        "s/m/b/p/x", "s/m/b/p/y",
+    ]  # fmt: skip
+
+
 def test_unknown_keys_in_json_are_ignored_so_newer_runs_can_be_read():
     data = encode(record("s/m/b/p/x", "passed"))
 

@@ -230,3 +230,22 @@ def test_who_waits_to_be_alone_is_not_overtaken():
     for thread in threads:
         thread.join()
     assert order == ["alone", "later"]
+
+
+def test_waiting_is_told_only_where_others_have_the_device():
+    told = threading.Event()
+
+    def take(alone: bool) -> None:
+        with device_locks(None, alone=alone, waits=told.set):
+            pass
+
+    take(alone=True)
+    with device_locks(None, alone=False):
+        take(alone=False)
+        assert not told.is_set()
+        waiting = threading.Thread(target=take, args=[True], daemon=True)
+        waiting.start()
+        assert told.wait(10)
+        assert waiting.is_alive()
+    waiting.join(10)
+    assert not waiting.is_alive()

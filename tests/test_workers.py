@@ -38,7 +38,7 @@ FAULTS = {
     "device-memory": ("load", "out-of-memory", "load", "device memory: scripted", ""),
     "device": ("infer", "device", "infer", "scripted: the device reported an error", ""),
     "sticky-device": ("build", "device", "build", "a sticky device error", ""),
-    "files": ("load", "harness", "wait", "Too many open files", ""),
+    "files": ("load", "harness", "load", "Too many open files", ""),
     "error": ("build", "build", "build", "the script says so", ""),
 }  # fmt: skip
 HARMLESS = ("giant-log", "child", "exit-hang")

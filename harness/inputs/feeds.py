@@ -60,16 +60,17 @@ def feeds(plan: Plan, info: ModelInfo, test_sets: tuple[Path, ...]) -> Feeds:
     return Feeds(batches=batches, digest=feeds_digest(batches), notes=tuple(notes))
 
 
-def further(plan: Plan, info: ModelInfo, test_sets: tuple[Path, ...], rows: int) -> tuple[dict[str, Array], ...]:
+def further(
+    plan: Plan, info: ModelInfo, test_sets: tuple[Path, ...], first: Mapping[str, Array], rows: int
+) -> tuple[dict[str, Array], ...]:
     """Batches after the first, as many as make at least `rows` rows with it, of a case whose inputs are random.
 
     None where the inputs are given, or are the same in every batch.
     """
     random = [t for t in info.inputs if plan.inputs.get(t.name, _DEFAULT).kind in (_DEFAULT.kind, *_RANDOM)]
-    given = () if _uses_sets(plan, info, test_sets) else _streamed(plan, info, {})
-    if len(given) != 1 or not random:
+    given = () if not random or _uses_sets(plan, info, test_sets) else _streamed(plan, info, {})
+    if len(given) != 1:
         return ()
-    first = _batch(plan, info, given[0], 0, {})
     size = max((len(first[tensor.name]) for tensor in random if first[tensor.name].ndim), default=1)
     return tuple(_batch(plan, info, given[0], number, {}) for number in range(1, -(-rows // max(1, size))))
 

@@ -33,6 +33,8 @@ def worst(builds: Sequence[Sequence[Measurement]]) -> tuple[Measurement, ...]:
 
 
 def _worst(ones: Sequence[tuple[int, Measurement]], builds: int) -> Measurement:
+    if len(ones) == 1:
+        return ones[0][1]
     badness = [_badness(one) for _, one in ones]
     number, one = ones[badness.index(max(badness))]
     if len(set(badness)) == 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from harness.backends.base import Session
 from harness.metrics.compare import compare
 from harness.records import Measurement, Plan
 from harness.runner import tensors, twin_files, twins
+from harness.runner.builds import variation
 from harness.runner.expected import expected_outputs, same_inputs, task_scores
 from harness.runner.invariance import Yardstick, apart, moves
 from harness.runner.prepared import Batches, Prepared, samples
@@ -39,6 +40,8 @@ class Answers:
     measures: Mapping[str, float | None]
     """Of the first inference: how long it took, and what was measured after it."""
     measured: tuple[Measurement, ...]
+    expected: Batches
+    """What the outputs were compared with."""
 
 
 def answers(
@@ -48,10 +51,11 @@ def answers(
     stages: Stage,
     folders: Folders,
     measures: Callable[[], Mapping[str, float | None]] = dict,
+    expected: Batches = (),
 ) -> Answers:
     """Infer every batch and compare the outputs with the reference, the precision twin and the labels.
 
-    `measures` is asked once the first inference is done.
+    `measures` is asked once the first inference is done; `expected` is what another build was compared with.
     """
     batches = prepared.feeds.batches
     with stages("infer"):
@@ -59,41 +63,47 @@ def answers(
         outputs = [session.infer(batches[0])]
         first = {"first_infer_ms": (perf_counter() - start) * 1e3, **measures()}
         outputs += infer_all(session, batches[1:], outputs)
-    fidelity = _fidelity(plan, session, prepared, outputs, stages, folders.twin)
+    twin = _twin(prepared, folders.twin)
+    further = _further(plan, session, prepared, stages, outputs, twin)
     with stages("compare"):
-        expected = expected_outputs(plan, prepared, folders.reference)
+        expected = expected or expected_outputs(plan, prepared, folders.reference)
         measured = compare(plan, expected, outputs, twin_files.noise_rms(folders.twin))
         measured += task_scores(plan.task, expected, outputs)
-        ties = twin_files.kept(folders.twin)[0].ties if folders.twin else {}
-        measured += tuple(against_reference(ties, expected, outputs))
-    return Answers(outputs, first, measured + fidelity)
+        measured += tuple(against_reference(twin.ties if twin else {}, expected, outputs))
+        if twin is not None:
+            measured += twins.measure(twin, [*outputs, *further][: len(twin.outputs) or None])
+    return Answers(outputs, first, measured, expected)
 
 
-def _fidelity(
-    plan: Plan, session: Session, prepared: Prepared, candidate: Batches, stages: Stage, folder: Path | None
-) -> tuple[Measurement, ...]:
-    """The distances from the precision twin, on the case's own batches and, where inputs are random, on more."""
+def _twin(prepared: Prepared, folder: Path | None) -> twins.Twin | None:
+    """The precision twin in a folder, made from the same inputs."""
     if folder is None:
-        return ()
+        return None
     twin, about = twin_files.kept(folder)
     if twin.refused is None:
         same_inputs(about, prepared, "precision twin")
+    return twin
+
+
+def _further(
+    plan: Plan, session: Session, prepared: Prepared, stages: Stage, candidate: Batches, twin: twins.Twin | None
+) -> Batches:
+    """The outputs for the batches beyond the case's own that the twin was made from, where inputs are random."""
+    if twin is None or len(twin.outputs) <= len(candidate):
+        return ()
     more = samples(plan, prepared)[len(candidate) : len(twin.outputs)]
     with stages("infer"):
-        further = infer_all(session, more, candidate[:1])
-    with stages("compare"):
-        return twins.measure(twin, [*candidate, *further][: len(twin.outputs) or None])
+        return infer_all(session, more, candidate[:1])
 
 
 def repeats(
-    plan: Plan, session: Session, prepared: Prepared, stages: Stage, folders: Folders, candidate: Batches
+    plan: Plan, session: Session, prepared: Prepared, stages: Stage, folders: Folders, first: Answers
 ) -> tuple[Measurement, ...]:
     """How far second runs of the first batch are from the first ones, of the reference and of the candidate."""
     with stages("infer"):
-        again = infer_all(session, prepared.feeds.batches[:1], candidate[-1:])[0]
+        again = infer_all(session, prepared.feeds.batches[:1], first.outputs[-1:])[0]
     with stages("compare"):
-        expected = expected_outputs(plan, prepared, folders.reference)
-        return reference_repeats(plan, folders.reference, expected) + repeatable(plan, candidate[0], again)
+        return reference_repeats(plan, folders.reference, first.expected) + repeatable(plan, first.outputs[0], again)
 
 
 def moved_rows(
@@ -116,11 +126,22 @@ def moved_rows(
     return tuple(found)
 
 
-def keep(plan: Plan, prepared: Prepared, folders: Folders, builds: list[Answers]) -> None:
-    """Write the outputs of every build and of the reference to the case's folder, if they are to be kept."""
-    if folders.keep is None:
-        return
+def together(
+    plan: Plan, stages: Stage, folders: Folders, builds: Sequence[Answers]
+) -> tuple[tuple[Measurement, ...], tuple[str, ...]]:
+    """How far several builds are from each other, in measurements and words; keeps all outputs where that is asked."""
+    if len(builds) == 1 and folders.keep is None:
+        return (), ()
+    with stages("compare"):
+        noise = twin_files.kept(folders.twin)[0].noise if folders.twin else {}
+        if folders.keep is not None:
+            _keep(plan, folders, folders.keep, builds)
+        return variation([build.outputs for build in builds], noise)
+
+
+def _keep(plan: Plan, folders: Folders, place: Path, builds: Sequence[Answers]) -> None:
+    """Write the outputs of every build and of the reference to the case's folder."""
     for number, build in enumerate(builds, 1):
-        tensors.save(folders.keep / ("candidate" if number == 1 else f"candidate-{number}"), build.outputs)
-    tensors.save(folders.keep / "reference", expected_outputs(plan, prepared, folders.reference))
-    keep_again(folders.keep, plan, folders.reference)
+        tensors.save(place / ("candidate" if number == 1 else f"candidate-{number}"), build.outputs)
+    tensors.save(place / "reference", builds[0].expected)
+    keep_again(place, plan, folders.reference)

@@ -34,5 +34,7 @@ class Prepared:
 
 def samples(plan: Plan, prepared: Prepared) -> Batches:
     """The batches of the case, and more of them where inputs are random and few."""
-    more = further(plan, prepared.info, prepared.fetched.test_sets, plan.fidelity.samples)
-    return [*prepared.feeds.batches, *more]
+    batches = prepared.feeds.batches
+    return [
+        *batches, *further(plan, prepared.info, prepared.fetched.test_sets, batches[0], plan.fidelity.samples)
+    ]  # fmt: skip

@@ -22,8 +22,7 @@ class Stages:
     @contextmanager
     def __call__(self, name: str, *, alone: bool = False) -> Iterator[None]:
         """One stage; waiting for the device counts neither as the stage nor towards its time-out."""
-        self.announce("wait")
-        with device_locks(self.gpu, alone=alone):
+        with device_locks(self.gpu, alone=alone, waits=lambda: self.announce("wait")):
             self.announce(name)
             start = perf_counter()
             try:

@@ -21,8 +21,7 @@ from harness.errors import InputError, Unsupported
 from harness.inputs.feeds import feeds
 from harness.records import Contestant, Digests, Duel, Environment, Injection, LatencyPlan, ModelFile, Outcome, Plan
 from harness.runner import builds, footprint, kept, layer_times, tensors, twin_files, twins, windows
-from harness.runner.candidate import Answers, Folders, answers, moved_rows, repeats
-from harness.runner.candidate import keep as keep_all
+from harness.runner.candidate import Answers, Folders, answers, moved_rows, repeats, together
 from harness.runner.expected import check_task, unused
 from harness.runner.invariance import moves
 from harness.runner.prepared import Prepared, samples
@@ -183,18 +182,16 @@ class Steps:
             session = backend.open(artefact, prepared.spec)
         with closing(session):
             first = answers(plan, session, prepared, stages, folders, partial(footprint.taken, since))
-            repeated = repeats(plan, session, prepared, stages, folders, first.outputs)
+            repeated = repeats(plan, session, prepared, stages, folders, first)
             repeated += moved_rows(session, prepared, stages, folders, first.outputs, bounded=backend.device == "cuda")
             timed = self._time(plan, backend, artefact, session, prepared, stages)
             unkept = self._kept(plan, artefact, prepared) if timed.latency is not None else ()
             attested = {**session.attested, "options": {**plan.options, **_loaded(plan, prepared.spec)}}
             profiled = layer_times.profile(plan, session, prepared, timed.latency, stages, gpu=backend.device == "cuda")
-        more = (self._rebuilt(plan, backend, prepared, stages, folders, n) for n in range(2, plan.builds + 1))
+        numbers = range(2, plan.builds + 1)
+        more = (self._rebuilt(plan, backend, prepared, stages, folders, first, number) for number in numbers)
         every = [first, *more]
-        with stages("compare"):
-            noise = twin_files.kept(twin)[0].noise if twin else {}
-            variation, notes = builds.variation([build.outputs for build in every], noise)
-            keep_all(plan, prepared, folders, every)
+        variation, notes = together(plan, stages, folders, every)
         return Outcome(
             measurements=builds.worst([build.measured for build in every]) + variation + repeated,
             latency=timed.latency,
@@ -220,12 +217,19 @@ class Steps:
         return ()
 
     def _rebuilt(
-        self, plan: Plan, backend: Backend, prepared: Prepared, stages: Stages, folders: Folders, number: int
+        self,
+        plan: Plan,
+        backend: Backend,
+        prepared: Prepared,
+        stages: Stages,
+        folders: Folders,
+        first: Answers,
+        number: int,
     ) -> Answers:
         """What another build of the case answers; the second is number 2."""
         session, _ = self._open(backend, prepared, stages, number)
         with closing(session):
-            return answers(plan, session, prepared, stages, folders)
+            return answers(plan, session, prepared, stages, folders, expected=first.expected)
 
     def _prepare(self, plan: Plan, stages: Stages) -> Prepared:
         cache = Cache(self._cache, plan.kept_since, self._warnings)

@@ -1,4 +1,4 @@
-"""Reference outputs on disk: one .npy a tensor, memory-mapped when read, an index with names and dtypes."""
+"""Reference outputs on disk: one .npy a tensor, mapped when read if it is large, an index with names and dtypes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Tensor = NDArray[np.generic]
+MAPPED = 1 << 20
+"""Bytes of a file from which on it is mapped: small ones are read in half the time."""
 
 
 def save(folder: Path, batches: Sequence[Mapping[str, Tensor]], **about: Any) -> None:
@@ -25,7 +27,7 @@ def save(folder: Path, batches: Sequence[Mapping[str, Tensor]], **about: Any) ->
 
 
 def load(folder: Path) -> tuple[list[dict[str, Tensor]], dict[str, Any]]:
-    """The outputs of every batch, mapped, and what the index says about them."""
+    """The outputs of every batch, and what the index says about them."""
     about = json.loads((folder / "index.json").read_text())
     batches = [{name: _load_one(folder, entry) for name, entry in outputs.items()} for outputs in about.pop("batches")]
     return batches, about
@@ -43,6 +45,7 @@ def _save_one(folder: Path, stem: str, value: Tensor) -> dict[str, Any]:
 def _load_one(folder: Path, entry: Mapping[str, Any]) -> Tensor:
     if "strings" in entry:
         return np.array(entry["strings"], dtype=object).reshape(entry["shape"])
-    raw: Tensor = np.load(folder / entry["file"], mmap_mode="r", allow_pickle=False)
+    file = folder / entry["file"]
+    raw: Tensor = np.load(file, mmap_mode="r" if file.stat().st_size >= MAPPED else None, allow_pickle=False)
     dtype = np.dtype(entry["dtype"])
     return raw if raw.dtype == dtype else raw.view(dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -10,21 +10,22 @@ from typing import Any
 import numpy as np
 
 from harness.metrics.fidelity import Noise
+from harness.metrics.slices import Array
 from harness.runner import REFUSED, tensors
 from harness.runner.ties import Ties
 from harness.runner.twins import Twin
 
 KINDS = ("spread", "drift", "floor")
+NOISE = "noise.f64"
+"""The sums of all outputs one after the other: as many small arrays in files of their own take longer to open."""
 
 
 def keep(folder: Path, made: Twin, **about: Any) -> None:
     """Write a twin to a folder; `about` is kept with it."""
     folder.mkdir(parents=True, exist_ok=True)
-    for position, one in enumerate(made.noise.values()):
-        arrays: dict[str, Any] = {
-            f"{kind}{axis}": values for kind in KINDS for axis, values in getattr(one, kind).items()
-        }
-        np.savez(folder / f"noise-{position}.npz", **arrays)
+    with (folder / NOISE).open("wb") as stream:
+        for values in (sums for one in made.noise.values() for kind in KINDS for sums in getattr(one, kind).values()):
+            stream.write(np.ascontiguousarray(values, np.float64).data)
     batches = [{name: made.steady[name][number] for name in made.steady} for number in range(len(made.outputs))]
     tensors.save(folder / "steady", batches)
     scores = [{name: ties.scores[number] for name, ties in made.ties.items()} for number in range(len(made.outputs))]
@@ -32,7 +33,10 @@ def keep(folder: Path, made: Twin, **about: Any) -> None:
     tensors.save(folder / "cut", made.cut)
     about["ties"] = {name: {"axis": ties.axis, "reach": ties.reach} for name, ties in made.ties.items()}
     about["noise"] = {
-        name: {"members": one.members, "largest": one.largest, "fine": one.fine, "unit": one.unit}
+        name: {
+            "sizes": {kind: {axis: len(sums) for axis, sums in getattr(one, kind).items()} for kind in KINDS},
+            "noise": {"members": one.members, "largest": one.largest, "fine": one.fine, "unit": one.unit},
+        }
         for name, one in made.noise.items()
     }
     tensors.save(folder, made.outputs, notes=made.notes, independent=made.independent, **about)
@@ -50,8 +54,7 @@ def _read(folder: Path, changed_ns: int) -> tuple[Twin, dict[str, Any]]:
     """The same again for all the questions that one case asks."""
     del changed_ns  # only part of the memo's key
     outputs, about = tensors.load(folder)
-    files = {name: folder / f"noise-{position}.npz" for position, name in enumerate(about["noise"])}
-    noise = {name: _noise(files[name], one) for name, one in about["noise"].items()}
+    noise = dict(_noise(np.fromfile(folder / NOISE), about["noise"]))
     masks, _ = tensors.load(folder / "steady")
     steady = {name: [batch[name] for batch in masks] for name in (masks[0] if masks else ())}
     scores, _ = tensors.load(folder / "scores")
@@ -66,12 +69,12 @@ def noise_rms(folder: Path | None) -> dict[str, float]:
     return {name: one.rms() for name, one in noise.items() if one.fine}
 
 
-def _noise(file: Path, about: Mapping[str, Any]) -> Noise:
-    with np.load(file) as arrays:
-        parts = {
-            kind: {int(name.removeprefix(kind)): arrays[name] for name in arrays.files if name.startswith(kind)}
-            for kind in KINDS
-        }
-    return Noise(
-        members=about["members"], largest=about["largest"], fine=about["fine"], unit=about.get("unit", 1.0), **parts
-    )
+def _noise(values: Array, about: Mapping[str, Any]) -> Iterator[tuple[str, Noise]]:
+    start = 0
+    for name, one in about.items():
+        sums: dict[str, Any] = {kind: {} for kind in KINDS}
+        for kind, sizes in one["sizes"].items():
+            for axis, size in sizes.items():
+                sums[kind][int(axis)] = values[start : start + size]
+                start += size
+        yield name, Noise(**one["noise"], **sums)

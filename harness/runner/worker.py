@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from harness.backends import ATTEMPT, BACKENDS
-from harness.codec import decode, encode
+from harness.codec import compact, decode, encode
 from harness.errors import CaseError
-from harness.records import Contestant, Injection, Outcome, Plan
+from harness.records import Contestant, Injection, Plan
 from harness.runner.guard import bind_to_parent, dismiss
 from harness.runner.processes import STACK_SIGNAL
 
@@ -116,7 +116,7 @@ class Worker:
         self._send({"stage": stage})
 
     def _send(self, message: Mapping[str, Any]) -> None:
-        self._channel.write(json.dumps({"id": self._id, **message}) + "\n")
+        self._channel.write(compact({"id": self._id, **message}) + "\n")
         self._channel.flush()
 
     def _failure(self, kind: str, message: str) -> dict[str, Any]:
@@ -163,8 +163,7 @@ class Worker:
     def _measure(self, plan: Any, reference: str | None, twin: str | None, keep: str | None, attempt: int) -> Any:
         os.environ[ATTEMPT] = str(attempt)
         folders = (Path(folder) if folder else None for folder in (reference, twin, keep))
-        outcome: Outcome = self._steps.measure(decode(Plan, plan), *folders)
-        return encode(outcome)
+        return self._steps.measure(decode(Plan, plan), *folders)
 
     def _time(self, plan: Any, one: Any) -> Any:
         """One more window of a case that was measured."""

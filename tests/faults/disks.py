@@ -220,7 +220,7 @@ def changed(what: str, pattern: str, suite: str = "net", check: Check = noticed)
 CACHES = (
     changed("a variant", "artefacts/*/model.onnx"),
     changed("a reference", "artefacts/*/again/../0-0.npy"),
-    changed("a precision twin", "artefacts/*/noise-0.npz"),
+    changed("a precision twin", "artefacts/*/noise.f64"),
     changed("an engine", "artefacts/*/model.engine", "rtx"),
     changed("each record of the cache", "index/*/*.json"),
     changed("the record of an engine", "index/engines/*.json", "rtx"),
