@@ -16,7 +16,7 @@ from harness.backends.base import PLAIN, Artefact, BuildSpec, Feeds
 from harness.backends.cuda import Stream, tf32_overridden, why_no_gpu
 from harness.backends.cuda_health import refuse_without_room
 from harness.backends.layers import UNKNOWN, Layer, record
-from harness.backends.onnxruntime_graph import CONVOLUTIONS, HEAVY, OPTIMISED, executed, watch
+from harness.backends.onnxruntime_graph import CONVOLUTIONS, HEAVY, OPTIMISED, executed, watch, workplace
 from harness.backends.onnxruntime_session import CudaSession, HostSession, Profiler, attested, translate
 from harness.backends.onnxruntime_trace import has_kernels, places, profiled
 from harness.errors import BuildError, CaseError, DeviceError, InputError, Unsupported
@@ -75,10 +75,10 @@ class Cpu:
         profiler = Profiler(self._why_no_profile, partial(self._profile, artefact, spec))
         if self._trace_to is not None or not spec.attest:
             return self._session(self._load(artefact.path, spec, self._trace_to), {}, profiler)
-        with TemporaryDirectory(prefix="trt-harness-") as place:
-            session = self._load(artefact.path, spec, Path(place))
-            told = {**attested(session), **self._settings(session)}
-            ran = self._ran(session, spec, Path(place), told)
+        folder = Path(workplace().name)
+        session = self._load(artefact.path, spec, folder)
+        told = {**attested(session), **self._settings(session)}
+        ran = self._ran(session, spec, folder, told)
         return self._session(session, {**told, **ran}, profiler)
 
     def _profile(self, artefact: Artefact, spec: BuildSpec, feeds: Feeds, iterations: int) -> tuple[LayerTime, ...]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from harness.backends.dtypes import NAMES, Dtypes, nodes
@@ -25,12 +27,20 @@ _WEIGHTS = "optimised.data"
 _QUANTISED = ("QLinear", "QGemm", "QAttention", "ConvInteger", "MatMulInteger")
 
 
+@cache
+def workplace() -> TemporaryDirectory[str]:
+    """A folder for `watch` while this process lives: to make and remove one takes as long as to load a small model."""
+    return TemporaryDirectory(prefix="trt-harness-")
+
+
 def watch(options: Any, folder: Path) -> None:
     """Make a session with these options write the model as it optimised it; of the weights nothing is kept.
 
     They are sent to the null device, through a link because ONNX Runtime wants a name beside the model.
     """
-    (folder / _WEIGHTS).symlink_to(os.devnull)
+    (folder / OPTIMISED).unlink(missing_ok=True)
+    if not (folder / _WEIGHTS).is_symlink():
+        (folder / _WEIGHTS).symlink_to(os.devnull)
     options.optimized_model_filepath = str(folder / OPTIMISED)
     options.add_session_config_entry("session.optimized_model_external_initializers_file_name", _WEIGHTS)
     options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")

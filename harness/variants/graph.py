@@ -12,7 +12,6 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, inliner, numpy_helper, shape_inference, version_converter
 from onnx.external_data_helper import load_external_data_for_model
-from onnxruntime.transformers.float16 import ALWAYS_FLOAT_INPUTS
 
 from harness.errors import Unsupported
 from harness.sources.inspect import load_graph, opset
@@ -74,6 +73,8 @@ def refusing(model: Any, dtype: str) -> list[str]:
 
 
 def _refuses(node: Any, dtype: str, floats: set[str], version: int) -> bool:
+    from onnxruntime.transformers.float16 import ALWAYS_FLOAT_INPUTS
+
     if node.domain not in STANDARD or not onnx.defs.has(node.op_type):
         return False
     schema = onnx.defs.get_schema(node.op_type, version)
