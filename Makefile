@@ -4,6 +4,8 @@
 # make faults   what becomes of a run when something breaks, counted over a list of injected faults
 # make quality  which defects the accuracy rule catches, which slowdowns the gate finds, and their false alarms
 
+# How many tests run beside each other
+BESIDE ?= 2
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -15,7 +17,8 @@ demo: $(VENV)/.demo
 	$(BIN)/harness run suites/digits
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(BESIDE) --dist loadscope -m "not alone"; beside=$$?; \
+	  $(BIN)/python -m pytest -m alone && exit $$beside
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator
 
@@ -17,19 +16,12 @@ pytest_plugins = ["pytester"]
 @pytest.fixture(scope="session", autouse=True)
 def _places_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Tests wait for no other user of this machine, keep nobody waiting, and leave no key in the home folder."""
-    own = {
-        "TRT_HARNESS_LOCKS": str(tmp_path_factory.mktemp("locks")),
-        "TRT_HARNESS_CACHE_KEY": str(tmp_path_factory.mktemp("state") / "cache.key"),
-    }
-    # tests that run in a job of GitHub mark no lines there and add nothing to its summary
-    github = ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE")
-    before = {name: os.environ.get(name) for name in (*own, *github)}
-    os.environ.update(own)
-    for name in github:
-        os.environ.pop(name, None)
-    yield
-    for name, value in before.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
+    with pytest.MonkeyPatch.context() as own:
+        own.setenv("TRT_HARNESS_LOCKS", str(tmp_path_factory.mktemp("locks")))
+        own.setenv("TRT_HARNESS_CACHE_KEY", str(tmp_path_factory.mktemp("state") / "cache.key"))
+        # tests that run in a job of GitHub mark no lines there and add nothing to its summary
+        for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"):
+            own.delenv(name, raising=False)
+        own.delenv("PYTHONDONTWRITEBYTECODE", raising=False)  # a thousand processes would compile everything anew
+        own.delenv("PYTEST_XDIST_WORKER", raising=False)  # a session that a test starts is no part of this one
+        yield

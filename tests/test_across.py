@@ -20,6 +20,7 @@ from harness.timing.rest import rest
 from models import conv_net
 from toy import harness
 
+pytestmark = pytest.mark.alone
 SUITE = """
 suite: versions
 environments:

@@ -138,6 +138,7 @@ def test_a_run_made_before_anything_was_accepted_fails_no_case_on_one_measuremen
     assert "slower, but measured only 1 of 3 times" in record.headline
 
 
+@pytest.mark.alone
 def test_a_real_case_whose_accepted_artefact_is_gone_is_measured_again_from_its_own(folder):
     path = suite(folder)
     assert harness(folder, "run", path, "-o", "first") == 0

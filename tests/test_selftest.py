@@ -38,6 +38,7 @@ def test_decisions_are_counted_by_what_they_say():
     assert (found.decisions, found.regressed, found.passed, found.inconclusive, found.launches) == (4, 1, 2, 1, 24)
 
 
+@pytest.mark.alone
 def test_real_sessions_are_tried_in_every_arm_and_reports_of_the_machine_tell_it(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     path = suite(tmp_path)

@@ -203,6 +203,7 @@ def test_a_profile_that_fails_says_why_and_the_case_stays_as_it_is(folder, monke
     assert record.profile.untold == "the trace is torn"
 
 
+@pytest.mark.alone
 def test_a_case_that_lost_its_optimisation_names_what_was_fused_and_so_does_judging_again(folder):
     run(folder, "first", "always", "-k", "fp32")
     accept(folder, "first")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +14,7 @@ from faults.bases import Base, make
 from faults.catalogue import FAULTS
 from faults.engine import Result, run
 
+pytestmark = pytest.mark.alone  # several at once take all processors by themselves
 WITHOUT = ", without "
 BY_NAME = {fault.name: fault for fault in FAULTS}
 PROOFS = {
@@ -67,7 +67,7 @@ def made(request, tmp_path_factory) -> Iterator[Made]:
     """Alone, this process begins with what it was asked for; beside others it does not know its share."""
     pool = ThreadPoolExecutor(AT_ONCE)
     found = Made(tmp_path_factory.mktemp("faults"), pool)
-    if "PYTEST_XDIST_WORKER" not in os.environ:
+    if not hasattr(request.config, "workerinput"):
         for item in request.session.items:
             if item.path == Path(__file__) and hasattr(item, "callspec"):
                 found.result(*item.callspec.id.split(WITHOUT))

@@ -185,6 +185,7 @@ def test_the_count_tells_which_rules_call_unchanged_code_slower(stored, tmp_path
     assert capsys.readouterr().out.strip() == (tmp_path / "table.md").read_text().strip()
 
 
+@pytest.mark.alone
 def test_a_launch_of_a_real_session_gives_windows_and_turns(tmp_path):
     path = tmp_path / "one.jsonl"
     command = [sys.executable, "-m", "quality.latency.collect", "--launches", "1", "--cells", "layers"]
