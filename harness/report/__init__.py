@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from harness.records import Run
@@ -12,6 +12,7 @@ from harness.report.comparison import Change, Comparison, compare, compare_text
 from harness.report.junit import junit
 from harness.report.page import html
 from harness.report.summary import summary
+from harness.report.trend import past
 from harness.signatures import Checked
 
 __all__ = ["Change", "Comparison", "compare", "compare_text", "csv", "html", "junit", "summary", "whole", "write"]
@@ -24,10 +25,16 @@ def whole(folder: Path) -> bool:
     return all((folder / name).exists() for name in FILES)
 
 
-def write(run: Run, folder: Path, against: Run | None = None, signed: Sequence[Checked] = ()) -> None:
-    """Write report.html, junit.xml, summary.md and cases.csv into `folder`, each whole or not at all."""
+def write(
+    run: Run, folder: Path, against: Run | None = None, signed: Sequence[Checked] = (), earlier: Iterable[Run] = ()
+) -> None:
+    """Write report.html, junit.xml, summary.md and cases.csv into `folder`, each whole or not at all.
+
+    Of `earlier` runs the page draws trends, of those on the same machine class.
+    """
     comparison = compare(against, run) if against else None
-    texts = dict(zip(FILES, (html(run, comparison, signed), junit(run), summary(run), csv(run)), strict=True))
+    page = html(run, comparison, signed, past(run, earlier))
+    texts = dict(zip(FILES, (page, junit(run), summary(run), csv(run)), strict=True))
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         _replace(folder / name, text)

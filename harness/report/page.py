@@ -16,22 +16,30 @@ from harness.foreign import visible
 from harness.records import Run
 from harness.report import format as form
 from harness.report.comparison import Comparison
+from harness.report.payload import payload
 from harness.report.rows import label, rows
 from harness.report.sections import SECTIONS, Page
+from harness.report.trend import Past
 from harness.report.verdict import verdict
 from harness.signatures import Checked
 
+SCRIPTS = ("dom", "data", "filter", "charts", "table", "case", "compare", "page")
+"""In the order in which they stand in the page, as one script."""
 
-def html(run: Run, comparison: Comparison | None = None, signed: Sequence[Checked] = ()) -> str:
-    """The report of a run; with a comparison, its changes against the earlier run; with who signed it off."""
+
+def html(
+    run: Run, comparison: Comparison | None = None, signed: Sequence[Checked] = (), past: Past | None = None
+) -> str:
+    """The report of a run; with a comparison, its changes; with who signed it off; with a past, trends."""
     page = Page(run=run, rows=rows(run.records), comparison=comparison, render=render, signed=tuple(signed))
     sections = {name: data for name in SECTIONS if (data := SECTIONS.load(name)(page)) is not None}
-    style, script = _asset("report.css"), _asset("report.js")
+    style, script = _asset("report.css"), Markup("\n").join(_asset(f"{name}.js") for name in SCRIPTS)
     return render(
         "page.html",
         run=run,
         verdict=verdict(run),
         sections=sections,
+        payload=payload(run, page.rows, past or Past()),
         style=style,
         script=script,
         policy=_policy(style, script),
@@ -71,7 +79,7 @@ _FILTERS: Mapping[str, object] = {
     "moment": form.moment,
     "value_text": form.value_text,
     "label": label,
-    "link": lambda id_: "#" + quote(id_, safe="/"),
+    "link": lambda id_: "#case=" + quote(id_, safe="/:", errors="replace"),
 }
 
 

@@ -1,0 +1,210 @@
+"""The cases of a run as they travel in the page: deflated JSON in base64, details apart so that few are unpacked.
+
+The index holds one short row a case, enough to filter, sort and draw tables; details stand in chunks of `CHUNK` cases
+in the order of the index. Numbers have as many digits as are ever shown, which does more than the compression.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from harness.codec import encode
+from harness.records import Check, Failure, Latency, Measurement, Quantiles, Record, Run
+from harness.report.format import excerpt
+from harness.report.layers import layers
+from harness.report.rows import Row, label, on_clock
+from harness.report.statuses import STATUS
+from harness.report.trend import Past, Point
+
+CHUNK = 100
+"""Cases whose details are unpacked together: a few milliseconds of work for one that is opened."""
+LARGE = 2000
+"""Of runs with more cases, those that passed travel without what decided nothing: run.json has it."""
+UNLOGGED = frozenset({"passed", "improved", "new", "skipped"})
+"""Statuses whose cases travel without a log."""
+QUIET = ("passed", "", "")
+"""What most points of a trend say."""
+DIGEST = 12
+"""Characters of a digest that are shown."""
+
+ROW = (
+    *("id", "suite", "model", "backend", "precision", "shape", "tags", "status", "headline", "environment"),
+    *("clock", "p50_ms", "low_ms", "high_ms", "baseline_ms", "ratio", "check"),
+)
+CHECK = tuple(field.name for field in fields(Check))
+MEASUREMENT = tuple(field.name for field in fields(Measurement))
+
+
+@dataclass(frozen=True)
+class Payload:
+    """The packed index and the packed details."""
+
+    index: str
+    chunks: tuple[str, ...]
+
+
+def payload(run: Run, rows: Sequence[Row], past: Past) -> Payload:
+    """Everything about the cases that the page's script draws from."""
+    large = len(rows) > LARGE
+    index = {
+        "run": {name: getattr(run, name) for name in ("schema", "id", "started", "finished", "commit", "command")},
+        "statuses": [[one.name, one.glyph, one.tone, one.meaning, one.blocks] for one in STATUS.values()],
+        "environments": encode(run.environments),
+        "fields": {"rows": ROW, "checks": CHECK, "measurements": MEASUREMENT},
+        "past": [[one.id, one.started, one.commit] for one in past.runs],
+        "chunk": CHUNK,
+        "rows": [_row(row) for row in rows],
+    }
+    details = [_detail(row.record, past, light=large and row.record.status == "passed") for row in rows]
+    chunks = (details[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
+    return Payload(_packed(index), tuple(_packed(chunk) for chunk in chunks))
+
+
+def _packed(value: Any) -> str:
+    text = json.dumps(value, separators=(",", ":"))
+    return b64encode(zlib.compress(text.encode(), 6)).decode()
+
+
+def _row(row: Row) -> list[Any]:
+    record, case = row.record, row.record.case
+    now, check = on_clock(record.latency, row.clock), row.worst
+    low, high = now.ci95_ms if now else (None, None)
+    return [
+        *(case.id, case.suite, case.model, case.runs_on, case.precision, case.shape, case.tags),
+        *(row.status.rank, record.headline, record.environment, row.clock),
+        *(short(value, 5) for value in (row.p50_ms, low, high, row.baseline_p50_ms)),
+        # a ratio of rounded times would differ from the headline's
+        None if row.ratio is None else round(row.ratio, 5),
+        [label(check), short(check.value), short(check.limit), check.ok] if check else None,
+    ]
+
+
+def _detail(record: Record, past: Past, *, light: bool) -> dict[str, Any]:
+    """A record nearly in the form of run.json, tables as rows of values, without what is empty."""
+    case = record.case
+    shown = {
+        "checks": [_check(one) for one in record.checks],
+        "latency": _latency(record.latency, light=light),
+        "baseline": _latency(record.baseline, light=light),
+        "measures": _short(record.measures),
+        "attested": _attested(record.attested),
+        "digests": {name: digest[:DIGEST] for name, digest in vars(record.digests).items() if digest},
+        "error": _error(record, record.error),
+        "earlier": [_error(record, one) for one in record.earlier],
+        "attempts": record.attempts,
+        "reproduce": record.reproduce,
+        "reference": record.reference,
+        "notes": record.notes,
+        "location": f"{case.location.file}:{case.location.line}",
+        "launches": _launches(record),
+        "screening": _screening(record),
+        "why_stored": record.why_stored,
+        "layers": layers(record),
+        "past": _past(past.of(case.id)),
+        "light": light,
+    }
+    if not light:
+        shown["stages"] = _short(record.stages)
+        shown["measurements"] = [
+            [one.output, one.metric, short(one.value), _short(one.settings), one.detail] for one in record.measurements
+        ]
+    return {name: value for name, value in shown.items() if value}
+
+
+def _check(one: Check) -> list[Any]:
+    numbers = short(one.value), short(one.limit), short(one.baseline)
+    return [one.name, one.question, one.output, one.metric, *numbers, one.ok, one.reason]
+
+
+def _latency(latency: Latency | None, *, light: bool) -> dict[str, Any] | None:
+    if latency is None:
+        return None
+    clocks = {clock: getattr(latency, clock) for clock in ("host", "gpu")}
+    kept = {
+        clock: _quantiles(found)
+        for clock, found in clocks.items()
+        if found and (not light or clock == latency.decided_on)
+    }
+    return {**kept, "decided_on": latency.decided_on, "settings": dict(latency.settings)}
+
+
+def _quantiles(found: Quantiles) -> dict[str, Any]:
+    spread = found.spread
+    return {
+        **{name: short(getattr(found, name)) for name in ("p10_ms", "p50_ms", "p90_ms", "p99_ms", "mean_ms")},
+        "ci95_ms": [short(ms) for ms in found.ci95_ms],
+        "samples": found.samples,
+        "spread": spread and {name: short(getattr(spread, name)) for name in ("q1_ms", "q3_ms", "max_ms")},
+    }
+
+
+def _error(record: Record, error: Failure | None) -> dict[str, str] | None:
+    if error is None:
+        return None
+    log = "" if record.status in UNLOGGED else excerpt(error.log)
+    return {"kind": error.kind, "stage": error.stage, "message": error.message, "log": log}
+
+
+def _launches(record: Record) -> dict[str, Any] | None:
+    """Launches in turns: the relative change of each, and why it is no evidence where it is none."""
+    duel = record.duel
+    if duel is None:
+        return None
+    dots = [[short(math.expm1(one.log_ratio)), one.spoiled or ""] for one in duel.launches]
+    return {"dots": dots, "against": duel.against, "failures": duel.failures}
+
+
+def _screening(record: Record) -> dict[str, Any] | None:
+    found = record.screening
+    if found is None:
+        return None
+    sides = {"history": found.history, "now": found.now}
+    times = {name: [short(one.value_ms) for one in values] for name, values in sides.items()}
+    return {"quantile": found.quantile, "failures": found.failures, "broken": found.broken, **times}
+
+
+def _past(points: Sequence[Point | None]) -> dict[str, Any] | None:
+    """Times as ten thousandths beside the first; None without one. What is to say of single points stands apart."""
+    base = next((point[0] for point in points if point and point[0]), None)
+    if base is None:
+        return None
+    return {
+        "base_ms": base,
+        "steps": [round((point[0] / base - 1) * 1e4) if point and point[0] else None for point in points],
+        "words": {at: point[1:] for at, point in enumerate(points) if point and (point[1:] != QUIET or not point[0])},
+    }
+
+
+def _attested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What was attested, layers counted in words; the single ones stand with their times, and in run.json."""
+    counted = {
+        name: ", ".join(
+            f"{group.get('count')} {group.get('kind')} {group.get('compute')} (stores {group.get('storage')})"
+            for group in values[name]
+            if isinstance(group, Mapping)
+        )
+        for name in ("layers", "network")
+        if isinstance(values.get(name), list) and values[name]
+    }
+    return (
+        encode({name: value for name, value in values.items() if name not in ("rows", "layers", "network")}) | counted
+    )  # type: ignore[no-any-return]
+
+
+def _short(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {str(name): short(value) if type(value) is float else encode(value) for name, value in values.items()}
+
+
+def short(value: float | None, digits: int = 4) -> float | None:
+    """So many significant digits; shares just below 1 keep nine decimals, which tell them apart."""
+    if value is None or type(value) is int:
+        return value
+    if not math.isfinite(value):
+        return None
+    return round(value, 9) if 0.9 <= abs(value) < 1 else float(f"{value:.{digits}g}")
