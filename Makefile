@@ -11,14 +11,19 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: demo test lint bench quality faults clean
+.PHONY: demo test lint chromium bench quality faults clean
 
 demo: $(VENV)/.demo
 	$(BIN)/harness run suites/digits
 
-test: lint
+test: lint chromium
 	$(BIN)/python -m pytest -n $(BESIDE) --dist loadscope -m "not alone"; beside=$$?; \
 	  $(BIN)/python -m pytest -m alone && exit $$beside
+
+# The tests of the report in a browser are skipped where there is none, and say so.
+chromium:
+	command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } || true
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -52,4 +57,5 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.test: $(BIN)/python pyproject.toml constraints.txt
 	$(INSTALL) '.[cpu,rtx,history,ray,test,dev]'
+	$(INSTALL) '.[browser]' || echo "playwright cannot be had here: tests in a browser are skipped"
 	touch $@ $(VENV)/.demo

@@ -192,9 +192,8 @@ def _attested(values: Mapping[str, Any]) -> dict[str, Any]:
         for name in ("layers", "network")
         if isinstance(values.get(name), list) and values[name]
     }
-    return (
-        encode({name: value for name, value in values.items() if name not in ("rows", "layers", "network")}) | counted
-    )  # type: ignore[no-any-return]
+    others = {name: encode(value) for name, value in values.items() if name not in ("rows", "layers", "network")}
+    return others | counted
 
 
 def _short(values: Mapping[str, Any]) -> dict[str, Any]:

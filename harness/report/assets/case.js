@@ -6,7 +6,7 @@ const head = (...names) => h("thead", {}, h("tr", {}, names.map((name) => {
   const [text, right, title] = Array.isArray(name) ? name : [name];
   return h("th", { scope: "col", class: right && "n", title }, text);
 })));
-const block = (title, ...children) => children.flat().some(Boolean) && h("section", { class: "block" }, h("h3", {}, title), children);
+const block = (title, ...children) => children.flat().some(Boolean) && h("section", { class: "block" }, h("h2", {}, title), children);
 const facts = (values) => {
   const found = Object.entries(values ?? {});
   return found.length > 0 && h("dl", { class: "facts" }, found.map(([name, value]) => {
@@ -138,7 +138,7 @@ async function caseView(row, state, around) {
     h("nav", { class: "steps", "aria-label": "Cases" }, h("a", { class: "button", href: address({ ...state, case: "" }), id: "back" }, "← All cases"),
       h("span", { class: "quiet" }, around.at >= 0 && `${around.at + 1} of ${around.count}`), step(around.previous, "Previous", "k"), step(around.next, "Next", "j")),
     h("header", { class: `case-head ${row.status.tone}` },
-      h("div", { class: "line" }, badge(row.status), h("h2", { class: "id", tabindex: -1, id: "case-title" }, row.id),
+      h("div", { class: "line" }, badge(row.status), h("h1", { class: "id", tabindex: -1, id: "case-title" }, row.id),
         h("button", { type: "button", class: "copy", "aria-label": "Copy the id", click: (event) => copy(row.id, event.target) }, "Copy id"),
         h("button", { type: "button", class: "copy", "aria-label": "Copy a link to this case", click: (event) => copy(location.href.split("#")[0] + address({ case: row.id }), event.target) }, "Copy link")),
       h("p", { class: "lead" }, row.headline),

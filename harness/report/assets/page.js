@@ -1,6 +1,7 @@
 // The address is the state: #q=filter&sort=column&case=id. Everything on the page is drawn from it.
 "use strict";
 
+const TITLE = document.title;
 const KEYS = ["q", "sort", "all", "case"];
 let state = { q: "", sort: "", all: "", case: "" };
 let shown = [], table = null, place = 0;
@@ -36,7 +37,7 @@ function drawOverview() {
   shown = sorted(ROWS.filter(fits), state.sort);
   byId("cases-table").tHead.replaceChildren(tableHead(state, (sort) => go({ sort })));
   table = paged(byId("cases-table").tBodies[0], byId("more"), shown, (row) => tableRow(row, state));
-  byId("shown").textContent = shown.length === ROWS.length ? `${ROWS.length} cases` : `${shown.length} of ${ROWS.length}`;
+  byId("shown").textContent = shown.length === ROWS.length ? `${ROWS.length} ${ROWS.length === 1 ? "case" : "cases"}` : `${shown.length} of ${ROWS.length}`;
   byId("none").hidden = shown.length > 0;
   for (const chip of document.querySelectorAll("[data-token]")) {
     const [field, value] = chip.dataset.token.split(/:(.*)/s);
@@ -63,7 +64,7 @@ async function drawCase() {
   view.hidden = !row;
   byId("unknown").hidden = !id || Boolean(row);
   byId("unknown-id").textContent = visible(id);
-  document.title = row ? `${row.status.glyph} ${visible(row.id)}` : document.querySelector("h1").textContent;
+  document.title = row ? `${row.status.glyph} ${visible(row.id)}` : TITLE;
   if (!row) {
     view.replaceChildren();
     if (back) scrollTo(0, place);

@@ -1,9 +1,9 @@
-// The table of cases: a hundred rows at a time, drawn again on every key press; the matrix; and the CSV of what is shown.
+// The table of cases: sixty rows at a time, drawn again on every key press; the matrix; and the CSV of what is shown.
 "use strict";
 
-const PAGE = 100;
+const PAGE = 60;
 const PRINTED = 2000;
-const LINES = 60;
+const LINES = 40;
 
 const reading = (row) => row.place;
 const COLUMNS = [

@@ -1,4 +1,4 @@
-"""The table of all cases, which the page's script fills a hundred rows at a time."""
+"""The table of all cases, which the page's script fills as they are seen."""
 
 from __future__ import annotations
 
