@@ -156,6 +156,9 @@ def _add_result_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     report = commands.add_parser("report", help="write the report of a run again")
     report.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder or its run.json")
     report.add_argument("--against", type=Path, metavar="RUN", help="show what changed since this run")
+    report.add_argument(
+        "--history", type=Path, metavar="DIR", help="a folder of earlier runs' folders, of which trends are drawn"
+    )
     report.add_argument("-o", dest="output", type=Path, metavar="DIR", help="where to write (default: into the run)")
     report.set_defaults(command=_command("report"))
     comment = commands.add_parser("comment", help="write the comment on a pull request that tells of a run")

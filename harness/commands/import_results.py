@@ -32,7 +32,7 @@ def import_results(asked: argparse.Namespace) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         store.write_run(run, folder)
     store.write_run(latest, asked.output)
-    report.write(latest, asked.output, earlier[-1] if earlier else None)
+    report.write(latest, asked.output, earlier[-1] if earlier else None, earlier=earlier)
     for words in (*map(line, latest.records), *stale_lines(latest)):
         print(words)
     print(f"\n{summary_line(latest)}\nreport: {asked.output / 'report.html'}")

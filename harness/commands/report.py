@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from harness import report as rendering
@@ -19,6 +20,7 @@ def report(asked: argparse.Namespace) -> int:
     if asked.output and len(asked.runs) > 1:
         raise UsageError("-o takes one run: name one RUN, or leave -o out")
     against = store.read_run(asked.against) if asked.against else None
+    earlier = list(_runs(asked.history)) if asked.history else []
     for path in asked.runs:
         folder = asked.output or (path if path.is_dir() else path.parent)
         unfinished = path.is_dir() and not (path / store.RUN_FILE).exists()
@@ -29,9 +31,21 @@ def report(asked: argparse.Namespace) -> int:
             print(f"note: {path}: the run is still going on, this is what is known so far")
         elif unfinished:
             _keep(run, path, needed=folder == path)
-        rendering.write(run, folder, against, signed(path if path.is_dir() else path.parent))
+        by = signed(path if path.is_dir() else path.parent)
+        rendering.write(run, folder, against, by, earlier)
         print(f"report: {folder / 'report.html'}")
     return 0
+
+
+def _runs(folder: Path) -> Iterator[Run]:
+    """The finished runs in the folders of one folder; what cannot be read is told and left out."""
+    if not folder.is_dir():
+        raise UsageError(f"--history {folder}: no such folder; name the one that holds the folders of earlier runs")
+    for path in sorted(folder.glob(f"*/{store.RUN_FILE}")):
+        try:
+            yield store.read_run(path)
+        except HarnessError as error:
+            print(f"note: left out of the trends: {error}", file=sys.stderr)
 
 
 def _keep(run: Run, folder: Path, *, needed: bool) -> None:

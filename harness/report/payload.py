@@ -78,8 +78,8 @@ def _row(row: Row) -> list[Any]:
     return [
         *(case.id, case.suite, case.model, case.runs_on, case.precision, case.shape, case.tags),
         *(row.status.rank, record.headline, record.environment, row.clock),
-        *(short(value, 5) for value in (row.p50_ms, low, high, row.baseline_p50_ms)),
-        # a ratio of rounded times would differ from the headline's
+        # what was rounded to five digits may end otherwise when it is rounded to four, as in headlines
+        *(short(row.p50_ms, 7), short(low, 5), short(high, 5), short(row.baseline_p50_ms, 7)),
         None if row.ratio is None else round(row.ratio, 5),
         [label(check), short(check.value), short(check.limit), check.ok] if check else None,
     ]

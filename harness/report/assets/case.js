@@ -94,15 +94,19 @@ function layersBlock(found) {
   if (!found) return null;
   if (found.untold) return block("Layers", h("p", { class: "quiet" }, `Layers were not profiled: ${found.untold}`));
   const most = Math.max(...found.rows.map((layer) => Math.max(layer[3], layer[4] ?? 0)));
+  const told = found.rows.some((layer) => layer[2]);
   const line = ([nodes, kind, ran, ms, before, was]) => h("tr", {},
     h("th", { scope: "row" }, nodes, was && h("div", { class: "quiet small" }, "≠ was fused: ", was)),
-    h("td", {}, kind), h("td", {}, ran), h("td", { class: "bars" }, bar(ms, most, before)),
+    h("td", {}, kind), told && h("td", {}, ran), h("td", { class: "bars" }, bar(ms, most, before)),
     h("td", { class: "n" }, digits(ms)), h("td", { class: "n" }, found.total_ms ? `${Math.round((100 * ms) / found.total_ms)} %` : ""),
     h("td", { class: "n" }, before !== null ? digits(before) : found.baseline_ms ? "not there" : ""),
     h("td", { class: "n" }, before ? change(ms / before) : ""));
+  const table = (rows) => region("Layers", h("table", { class: "layers" },
+    head(["what was fused", false, "the nodes of the file that one layer computes"], "kind", ...(told ? ["precision"] : []), ["time", false, "thin bar: the baseline's"], ["ms", true], ["share", true], ["baseline, ms", true], ["change", true]), h("tbody", {}, rows.map(line))));
   const count = found.count > found.rows.length ? `The ${found.rows.length} slowest of ${found.count} layers` : `All ${found.count} layers`;
   return block("Layers", h("p", { class: "quiet" }, `${count}: ${milliseconds(found.total_ms)} together${found.baseline_ms ? `, ${milliseconds(found.baseline_ms)} in the baseline` : ""}; median of ${found.iterations} profiled inferences on the ${found.clock}.`),
-    region("Layers", h("table", { class: "layers" }, head(["what was fused", false, "the nodes of the file that one layer computes"], "kind", "precision", ["time", false, "thin bar: the baseline's"], ["ms", true], ["share", true], ["baseline, ms", true], ["change", true]), h("tbody", {}, found.rows.map(line)))));
+    table(found.rows.slice(0, 12)),
+    found.rows.length > 12 && h("details", { class: "more" }, h("summary", {}, `${found.rows.length - 12} more layers`), table(found.rows.slice(12))));
 }
 
 function outputsBlock(record) {
