@@ -3,33 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from opening import WIDE, Open, Opened
 
 from harness.records import Run
 from harness.report import html
-
-WIDE, NARROW = {"width": 1600, "height": 1000}, {"width": 390, "height": 844}
-
-
-@dataclass
-class Opened:
-    """A page in the browser, and all that went wrong or left it."""
-
-    page: Any
-    requests: list[str] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-
-    def texts(self, selector: str) -> list[str]:
-        return [text.strip() for text in self.page.locator(selector).all_text_contents()]
-
-    @property
-    def fragment(self) -> str:
-        return str(self.page.evaluate("decodeURIComponent(location.hash)"))
 
 
 @pytest.fixture(scope="session")
@@ -42,9 +24,6 @@ def chromium() -> Iterator[Any]:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield browser
         browser.close()
-
-
-Open = Callable[..., Opened]
 
 
 @pytest.fixture

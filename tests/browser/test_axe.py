@@ -6,10 +6,9 @@ import json
 from importlib.resources import files
 
 import pytest
-from test_page import drop, rich
+from opening import NARROW, WIDE, Open, drop, rich
 
 from builders import every_status
-from conftest import NARROW, WIDE, Open
 from harness.codec import encode
 
 

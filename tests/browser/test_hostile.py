@@ -6,10 +6,9 @@ import json
 from dataclasses import replace
 
 import pytest
-from test_page import drop, rich
+from opening import NARROW, Open, drop, rich
 
 from builders import check, environment, record, run
-from conftest import NARROW, Open
 from harness.codec import encode
 from harness.records import Failure, LayerTime, Measurement, Profile, Run
 

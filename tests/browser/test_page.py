@@ -7,27 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from opening import NARROW, WIDE, Open, drop, rich
 
 from builders import check, environment, every_status, latency, record, run
-from conftest import NARROW, WIDE, Open
 from harness.codec import encode
-from harness.records import STATUSES, Failure, LayerTime, Profile, Run
+from harness.records import STATUSES
 from harness.report import html
 from harness.report.trend import past
 
 REGRESSED = "vision/model-regressed/tensorrt/fp16/n-64"
-
-
-def rich() -> Run:
-    """One case with everything that a page of a case can show."""
-    layers = (LayerTime("conv", "Conv", 2.0, 0.8, ("conv", "relu")), LayerTime("fc", "Gemm", 0.5, 0.2, ("fc",)))
-    now = Profile(layers, 2.5, 20, "gpu")
-    one = record(
-        "s/rich/tensorrt/fp16/n-1", "regressed", profile=now, baseline_profile=replace(now, total_ms=2.0),
-        checks=(check(), check("max_abs", 0.2, 0.1, ok=False, reason="0.2 > 0.1; worst element [3]")),
-        notes=("a note",), error=Failure("crash", "infer", "it broke", "the log"),
-    )  # fmt: skip
-    return run(one, record("s/plain/tensorrt/fp16/n-1"), record("s/plain/onnxruntime-cpu/fp32/n-1", "failed"))
 
 
 def test_it_opens_from_disk_with_what_blocks_first_and_asks_nothing_of_anybody(opened: Open) -> None:
@@ -176,18 +164,6 @@ def test_what_is_no_run_is_refused_by_name(opened: Open, text: str, told: str) -
     drop(page.page, text)
     page.page.locator("#told", has_text="✗").wait_for()
     assert told in page.texts("#told")[0]
-
-
-def drop(page, text: str) -> None:
-    """Drop a file on the page, as from a file manager."""
-    page.evaluate(
-        """(text) => {
-          const data = new DataTransfer();
-          data.items.add(new File([text], "run.json", { type: "application/json" }));
-          document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
-        }""",
-        text,
-    )
 
 
 def test_the_filtered_rows_are_a_table_for_spreadsheets_without_formulas(opened: Open) -> None:
