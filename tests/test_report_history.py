@@ -10,7 +10,7 @@ import pytest
 from builders import record, run
 from harness import store
 from harness.cli import main
-from test_report_html import details, index
+from pages import details, index
 
 
 def test_trends_are_drawn_of_the_runs_in_a_folder_and_damaged_ones_are_told(

@@ -6,10 +6,8 @@ import json
 import re
 import subprocess
 import sys
-import zlib
 from dataclasses import replace
 from html.parser import HTMLParser
-from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -26,6 +24,7 @@ from harness.report.statuses import STATUS
 from harness.report.trend import past
 from harness.report.verdict import verdict
 from harness.signatures import Checked, Signature, Statement
+from pages import details, index, index_rows
 
 STALE = Stale(
     KnownFailure("s/gone/fake/fp32/static", "missing", "moved", "ABC-1", "2026-01-01", "2026-03-31"), "is gone"
@@ -69,24 +68,6 @@ class Browser(HTMLParser):
 
 def script_of(text: str) -> str:
     return re.findall(r"<script>(.*?)</script>", text, re.DOTALL)[0]
-
-
-def unpacked(text: str, id_: str) -> Any:
-    found = re.findall(rf'id="{id_}">(.*?)</script>', text)[0]
-    return json.loads(zlib.decompress(base64.b64decode(found)))
-
-
-def index(text: str) -> dict[str, Any]:
-    return unpacked(text, "index")
-
-
-def index_rows(text: str) -> list[dict[str, Any]]:
-    found = index(text)
-    return [dict(zip(found["fields"]["rows"], values, strict=True)) for values in found["rows"]]
-
-
-def details(text: str) -> list[list[dict[str, Any]]]:
-    return [unpacked(text, f"chunk-{at}") for at in range(text.count('id="chunk-'))]
 
 
 def hostile_run(text: str) -> Run:
