@@ -435,12 +435,23 @@ def test_the_command_writes_what_blocked_in_a_run_and_no_more(folder, capsys):
     assert harness(folder, "judge", "now") == 0
 
 
+def test_a_named_check_is_of_a_case_that_failed(folder):
+    fake_suite(folder, BROKEN)
+    asked = ("--reason", "known", "--issue", "ABC-7", "--until", f"{date.today()}", "--check", "y/cosine_min")
+
+    assert harness(folder, "ack", CASE, *asked) == 0
+
+    (found,) = suites.known_failures(folder / "baselines")
+    assert (found.status, found.checks) == ("failed", ("y/cosine_min",))
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         (("--until", "2020-01-01", "--status", "missing"), "--until 2020-01-01: is past already"),
         (("--until", "2999-01-01", "--status", "missing"), "366 are the most"),
         (("--until", "{today}", "--status", "failed"), "needs the key 'checks'"),
+        (("--until", "{today}"), "say what may be: --check NAME, --status STATUS, or --run RUN"),
         (("--until", "{today}", "--status", "regressed", "--up-to", "12"), "--up-to '12': is no percentage"),
         (("--until", "{today}", "--status", "missing", "--reason", " "), "--reason is empty"),
         (("--until", "{today}", "--run", "now"), "is new in now, which blocks nothing"),

@@ -20,7 +20,7 @@ def acknowledge(asked: argparse.Namespace) -> int:
     """Add or renew one entry; nothing is judged."""
     entry = KnownFailure(
         case=asked.case,
-        status=asked.status or "",
+        status=asked.status or ("failed" if asked.checks and not asked.run else ""),
         reason=_said(asked.reason, "--reason", "why may this fail, for the reviewer"),
         issue=_said(asked.issue, "--issue", "where its repair is followed"),
         since=datetime.now(UTC).date().isoformat(),
@@ -33,6 +33,8 @@ def acknowledge(asked: argparse.Namespace) -> int:
     )
     if entry.until < entry.since:
         raise UsageError(f"--until {entry.until}: is past already; today is {entry.since}")
+    if not (asked.run or entry.status):
+        raise UsageError("say what may be: --check NAME, --status STATUS, or --run RUN for what blocked in a run")
     if asked.run:
         entry = _of_run(entry, _record(asked.run, asked.case))
     folder = baselines_folder(asked.baselines, asked.root, "suite.yaml")

@@ -51,12 +51,12 @@ def _add_acknowledge(commands: Commands, command: Command) -> None:
     known.add_argument(
         "--until", type=day, required=True, metavar="DATE", help="last day on which runs may start (YYYY-MM-DD)"
     )
-    what = known.add_mutually_exclusive_group(required=True)
+    what = known.add_mutually_exclusive_group()
     what.add_argument("--run", type=Path, metavar="RUN", help="accept what blocked the case in this run, no more")
     what.add_argument("--status", default="", metavar="STATUS", help="accept this: error, failed, regressed, missing")
     known.add_argument("--kind", default="", metavar="KIND", help="of an error: the kind that may be")
     known.add_argument(
-        "--check", dest="checks", action="append", default=[], metavar="NAME", help="of a failed case: may fail"
+        "--check", dest="checks", action="append", default=[], metavar="NAME", help="may fail (status failed)"
     )
     known.add_argument("--up-to", default="", metavar="PERCENT", help="of a regressed case: a slower one blocks again")
     known.add_argument("--machine", default="", metavar="CLASS", help="only on this class of machines (default: all)")
