@@ -18,7 +18,7 @@ from harness.commands.results import line, reviewed, stale_lines, summary_line, 
 from harness.commands.run import chosen
 from harness.errors import UsageError
 from harness.interchange.schema import TOOL
-from harness.judge.gate import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_MACHINE, gate
+from harness.judge.gate import EXIT_FAILED, EXIT_INTERRUPTED, ended_early, gate
 from harness.records import Environment, Plan, Record, Run
 from harness.runner.digests import plan_digest
 from harness.runner.ground import MOST_TOLD, other_machine, refuse
@@ -36,10 +36,7 @@ class Part:
     @property
     def ended_early(self) -> int | None:
         """The exit status of a run that did not come to its end: interrupted, or the machine failed."""
-        status = self.run.gate.exit_status
-        early = status == EXIT_INTERRUPTED
-        early |= status == EXIT_MACHINE and gate(self.run.records).exit_status != EXIT_MACHINE
-        return status if early else None
+        return self.run.gate.exit_status if ended_early(self.run) else None
 
 
 def merge(asked: argparse.Namespace) -> int:

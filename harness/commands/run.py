@@ -14,9 +14,11 @@ from time import time
 from harness import baselines, store, suites
 from harness.backends import BACKENDS
 from harness.commands.course import Begin, Job, Means, measure, started
+from harness.commands.history_add import check, remember
 from harness.commands.places import baselines_folder, cache_folder, pythons, root_of, statuses
 from harness.commands.tidy import size_gib, tidy, trusted
 from harness.errors import HarnessError, UsageError, did_you_mean
+from harness.history import places as stores
 from harness.journal import Journaled
 from harness.records import Plan
 from harness.runner.bench import Bench
@@ -36,6 +38,7 @@ def run(asked: argparse.Namespace) -> int:
     check_names(asked.require)
     if asked.ray_accelerator and asked.ray is None:
         raise UsageError("--ray-accelerator: chooses among the nodes of a cluster: give it with --ray")
+    kept = _store(asked)
     every = loaded(asked)
     plans = _part(asked, chosen(every, asked.expression))
     head = header(["harness", *sys.argv[1:]], Path(plans[0].case.location.file).absolute().parent)
@@ -65,9 +68,19 @@ def run(asked: argparse.Namespace) -> int:
         if asked.ray is None:
             settings = spread_over(settings, asked.jobs, bench.environment(), plans)
         means = Means(settings, bench, judged, journal, _seconds(asked, plans))
+        if kept:
+            opened.callback(remember, kept, folder)
         status = measure(job, means, known, Begin(head, found, accepted))
     tidy(cache, places)
     return status
+
+
+def _store(asked: argparse.Namespace) -> str | None:
+    """Where the run is to be remembered; what is wrong with that is told before anything is measured."""
+    url = stores.named(asked.store)
+    if url:
+        check()
+    return url
 
 
 def _settings(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from harness.records import BLOCKING, GATE_ERROR_KINDS, STATUSES, Gate, Record
+from harness.records import BLOCKING, GATE_ERROR_KINDS, STATUSES, Gate, Record, Run
 
 EXIT_PASSED, EXIT_FAILED, EXIT_USAGE, EXIT_MACHINE, EXIT_NAMED, EXIT_INTERRUPTED = 0, 1, 2, 3, 4, 130
 
@@ -16,6 +16,12 @@ def gate(records: Sequence[Record], fail_on: Sequence[str] = ()) -> Gate:
     ordered = {status: counts[status] for status in STATUSES if counts[status]}
     status = _exit_status(records, fail_on)
     return Gate(status == EXIT_PASSED, status, ordered)
+
+
+def ended_early(run: Run) -> bool:
+    """Whether a run did not come to its end: it was interrupted, or the machine failed before its last case."""
+    status = run.gate.exit_status
+    return status == EXIT_INTERRUPTED or (status == EXIT_MACHINE and gate(run.records).exit_status != EXIT_MACHINE)
 
 
 def _exit_status(records: Sequence[Record], fail_on: Sequence[str]) -> int:
