@@ -14,6 +14,7 @@ from pathlib import Path
 from harness import __version__
 from harness.allowed import allowing
 from harness.commands.review import add_review
+from harness.commands.stores import add_store, add_stores, in_words
 from harness.commands.values import count, day, names, positive, seconds, shard, whole
 from harness.errors import HarnessError, UsageError
 from harness.foreign import harmless_output
@@ -23,14 +24,9 @@ EXIT_USAGE, EXIT_MACHINE, EXIT_INTERRUPTED = 2, 3, 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return its exit status; errors meant for users show no traceback."""
-    asked = parser().parse_args(_in_words(sys.argv[1:] if arguments is None else list(arguments)))
+    asked = parser().parse_args(in_words(sys.argv[1:] if arguments is None else list(arguments)))
     with harmless_output():
         return _status(asked)
-
-
-def _in_words(arguments: list[str]) -> list[str]:
-    """`history add` is a command of two words; a suite of that name is `./add`."""
-    return ["history add", *arguments[2:]] if arguments[:2] == ["history", "add"] else arguments
 
 
 def _status(asked: argparse.Namespace) -> int:
@@ -142,7 +138,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     run.add_argument("--shard", type=shard, metavar="I/N", help="only part I of N, the same on every machine")
     run.add_argument("--resume", action="store_true", help="go on with the run in -o where it was interrupted")
     run.add_argument("--keep-outputs", action="store_true", help="keep outputs, so that `judge` can apply any limit")
-    _add_store(run, "the run is added at its end; default: HARNESS_STORE, else nowhere")
+    add_store(run, "the run is added at its end; default: HARNESS_STORE, else nowhere")
     _add_trust(run)
     run.set_defaults(command=_command("run"))
 
@@ -236,11 +232,7 @@ def _add_history(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     trends.add_argument("--json", type=Path, metavar="FILE", help="write the trends here as well")
     _add_baselines(trends)
     trends.set_defaults(command=_command("history"))
-    add = commands.add_parser("history add", help="keep runs in a store, for the dashboard")
-    add.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder or its run.json")
-    _add_store(add, "default: HARNESS_STORE, else <root>/reports/history.sqlite")
-    _add_root(add)
-    add.set_defaults(command=_command("history_add"))
+    add_stores(commands, _command)
 
 
 def _add_debug(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -329,7 +321,3 @@ def _add_trust(command: argparse.ArgumentParser) -> None:
 
 def _add_baselines(command: argparse.ArgumentParser) -> None:
     command.add_argument("--baselines", type=Path, metavar="DIR", help="accepted results (default <root>/baselines)")
-
-
-def _add_store(command: argparse.ArgumentParser, unless: str) -> None:
-    command.add_argument("--store", metavar="URL", help=f"a file, or postgresql://USER@HOST/DATABASE ({unless})")

@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("sqlalchemy")
 
 from sqlalchemy import func, insert, inspect, select
+from sqlalchemy.exc import OperationalError
 
 from builders import environment, record
 from harness.errors import HarnessError, UsageError
@@ -21,7 +22,7 @@ from harness.history.database import opened, writing
 from harness.records import Digests, Gate
 from stores import CASE, MACHINE, nightly, timed
 
-WRITERS, EACH = 8, 6
+WRITERS, EACH = 8, 4
 INTERRUPTED = Gate(passed=False, exit_status=130, counts={"passed": 1})
 
 
@@ -188,6 +189,24 @@ def test_a_run_without_a_time_is_refused(url):
         added(url, nightly(0, started="yesterday"))
 
 
+def test_new_cases_are_added_in_one_order_so_that_writers_never_wait_for_each_other_in_a_ring(url):
+    added(url, nightly(0, *(record(f"vision/{name}/tensorrt/fp16/n-1") for name in "cabd")))
+
+    with connected(url) as (_, connection):
+        found = connection.scalars(select(tables.series.c.case_id).order_by(tables.series.c.key))
+        assert [one.split("/")[1] for one in found] == list("abcd")
+
+
+def test_who_writes_a_file_has_it_from_the_beginning(tmp_path, monkeypatch):
+    """Else two that upgrade it at once read the same version, and one of them fails."""
+    monkeypatch.setattr(database, "BUSY_MS", 20)
+    with opened(places.url(str(tmp_path / "s.sqlite")), make=True) as engine, writing(engine):
+        with pytest.raises(OperationalError, match="locked"), writing(engine):
+            pass
+        with engine.connect() as reader:  # and readers do not wait
+            assert reading.runs(reader) == []
+
+
 WRITER = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -195,31 +214,41 @@ from builders import record
 from harness.history import adding
 from harness.history.database import opened
 from stores import nightly
-number = int(sys.argv[3])
-records = [record(f"vision/m{i}/tensorrt/fp16/n-1") for i in range(20)]
-for day in range(number * 100, number * 100 + int(sys.argv[4])):
-    with opened(sys.argv[2], make=True) as engine:
-        adding.add(engine, nightly(day, *records[:: 1 if number % 2 else -1]), str(day))
-        adding.add(engine, nightly(0x900 + day % 100, *records), "of all")
+url, number, rounds = sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+print("ready", flush=True)
+sys.stdin.readline()  # all begin at once
+for one in range(rounds):
+    records = [record(f"vision/m{one}-{i}/tensorrt/fp16/n-1") for i in range(20)]
+    with opened(url, make=True) as engine:
+        adding.add(engine, nightly(number * 100 + one, *records[:: 1 if number % 2 else -1]), "own")
+        adding.add(engine, nightly(0x900 + one, *records), "of all")
 """
 
 
 @pytest.mark.alone  # eight processes at once
 def test_eight_concurrent_writers_make_one_store_and_lose_nothing(url):
-    """Each adds runs of its own, and the same runs as the others, into a store that none has made before."""
+    """Each adds runs of its own, and the same runs as the others, into a store that none has made before.
+
+    Each round has new cases, which the writers know in different orders.
+    """
     tests = str(Path(__file__).parent)
     writers = [
         subprocess.Popen(
-            [sys.executable, "-c", WRITER, tests, url, str(number), str(EACH)], stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", WRITER, tests, url, str(number), str(EACH)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         for number in range(WRITERS)
-    ]
+    ]  # fmt: skip
+    assert [writer.stdout.readline() for writer in writers] == ["ready\n"] * WRITERS
+    for writer in writers:
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
     errors = [(writer.communicate()[1], writer.returncode) for writer in writers]
     assert errors == [("", 0)] * WRITERS
 
     with connected(url) as (_, connection):
         assert len(reading.runs(connection)) == WRITERS * EACH + EACH
-        assert len(reading.series(connection)) == 20
+        assert len(reading.series(connection)) == EACH * 20
         assert connection.scalar(select(func.count()).select_from(tables.results)) == (WRITERS + 1) * EACH * 20
         assert connection.scalar(select(func.count()).select_from(tables.version)) == len(steps.STEPS)
 

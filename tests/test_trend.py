@@ -6,6 +6,7 @@ import json
 import random
 import sys
 
+import numpy as np
 import pytest
 
 from harness.baselines import read, write
@@ -53,6 +54,19 @@ def test_a_single_slow_run_and_steps_within_the_margin_are_no_change():
     assert change_points(series(*[1.0] * 8, *[1.015] * 8), MARGIN) == ()
     assert change_points(noisy(*[1.0] * 25), MARGIN) == ()
     assert change_points(series(1.0, 1.0, 2.0), MARGIN) == ()
+
+
+def test_the_cost_of_a_stretch_is_that_of_the_library_in_whatever_order_it_is_asked():
+    ruptures = pytest.importorskip("ruptures")
+    from harness.judge.absolute_cost import AbsoluteCost
+
+    rng = random.Random(5)
+    signal = np.array([[rng.choice((1.0, 2.5, rng.random()))] for _ in range(17)])
+    ours, theirs = AbsoluteCost().fit(signal), ruptures.costs.CostL1().fit(signal)
+    stretches = [(start, end) for start in range(16) for end in range(start + 2, 18)]
+    rng.shuffle(stretches)
+
+    assert [ours.error(*one) for one in stretches] == pytest.approx([float(theirs.error(*one)) for one in stretches])
 
 
 def test_slow_creep_is_found_although_no_step_is():

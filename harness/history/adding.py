@@ -105,6 +105,8 @@ def _results(connection: Connection, run: Run, key: int, started_s: int) -> list
             "headline": plain(record.headline, HEADLINE),
             **_times(record.latency),
             "footing": _footing(record, run.environments[record.environment]),
+            "rmse_rel": _error(record),
+            "material": _short([record.digests.model, record.digests.inputs, record.reference]),
         }
         for place, record in sorted(of_case.items())
     ]
@@ -127,6 +129,14 @@ def _times(latency: Latency | None) -> dict[str, Any]:
 def _time(value_ms: float | None) -> float | None:
     """A time; None for what is none."""
     return value_ms if value_ms is not None and 0 < value_ms < math.inf else None
+
+
+def _error(record: Record) -> float | None:
+    """The largest relative error of its outputs; None where there is none, or one is not known."""
+    found = [one.value for one in record.measurements if one.metric == "rmse_rel"]
+    if not found or any(value is None or not 0 <= value < math.inf for value in found):
+        return None
+    return max(value for value in found if value is not None)
 
 
 def _footing(record: Record, environment: Environment) -> str:

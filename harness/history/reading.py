@@ -45,6 +45,10 @@ class Result:
     """Names how it was timed: times with another one are never compared."""
     footing: str
     """Names what the case was made of: model, variant, inputs, options, versions."""
+    rmse_rel: float | None = None
+    """The largest relative error of its outputs; None in runs that were added before it was kept."""
+    material: str | None = None
+    """Names the model, the inputs and the reference: errors with another one are never compared."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ def trend(connection: Connection, key: int, *, last: int | None = None, until_s:
     found, run = tables.results.c, tables.runs.c
     query = select(
         run.id, found.started_s, run.commit_id, run.ended, found.environment, found.status, found.headline, found.clock,
-        found.p50_ms, found.p10_ms, found.canary_ms, found.method, found.footing,
+        found.p50_ms, found.p10_ms, found.canary_ms, found.method, found.footing, found.rmse_rel, found.material,
     ).join(tables.runs, run.key == found.run)  # fmt: skip
     query = query.where(found.series == key)
     if until_s is not None:

@@ -70,6 +70,10 @@ STEPS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE INDEX harness_results_run ON harness_results (run)",
     ),
+    (
+        "ALTER TABLE harness_results ADD COLUMN rmse_rel DOUBLE PRECISION",
+        "ALTER TABLE harness_results ADD COLUMN material TEXT",
+    ),
 )
 
 

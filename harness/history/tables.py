@@ -59,5 +59,8 @@ results = Table(
     Column("canary_ms", Float),
     Column("method", Text),
     Column("footing", Text, nullable=False),
+    Column("rmse_rel", Float),
+    Column("material", Text),
 )
-"""`method` names how the case was timed, `footing` what it was made of: results with other ones are not alike."""
+"""`method` names how the case was timed, `footing` what it was made of, `material` what its errors were measured on:
+results with other ones are not alike."""

@@ -106,13 +106,15 @@ def change_points(series: Sequence[Point], margin: float) -> tuple[ChangePoint, 
         return None
     import numpy as np
 
+    from harness.judge.absolute_cost import AbsoluteCost
+
     values = [math.log(point.value) for point in series for _ in range(point.runs)]
-    if len(values) < 2 * SIDE:
+    if len(values) < 2 * SIDE or max(values) - min(values) < math.log1p(margin):  # then no two medians differ by it
         return ()
     steps = sorted(abs(b - a) for a, b in pairwise(values))
     noise = stats.median(steps) * 1.4826 / math.sqrt(2)  # of one value, from differences of two
     penalty = max(SIDE * math.log1p(margin), 2 * noise * math.log(len(values)))
-    search = ruptures.Pelt(model="l1", min_size=SIDE, jump=1).fit(np.array(values).reshape(-1, 1))
+    search = ruptures.Pelt(custom_cost=AbsoluteCost(), min_size=SIDE, jump=1).fit(np.array(values).reshape(-1, 1))
     ends = _merged(values, [0, *search.predict(pen=penalty)], math.log1p(margin))
     starts = list(accumulate((point.runs for point in series), initial=0))
     return tuple(
