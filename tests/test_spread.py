@@ -12,12 +12,16 @@ from pathlib import Path
 import pytest
 
 from harness import suites
-from harness.records import Duel, Environment, Failure, Gpu
-from harness.runner import spread
+from harness.errors import HarnessError
+from harness.records import Contestant, Duel, Environment, Failure, Gpu, Outcome, Screening
+from harness.runner import duels as duels_module
+from harness.runner import screen, spread
 from harness.runner.bench import Bench
 from harness.runner.client import Halt, WorkerFailed, WorkerProcess
 from harness.runner.duels import Match
+from harness.runner.health import SickDevice
 from harness.runner.lock import device_locks
+from harness.runner.remote import Member, RemoteSeat
 from harness.runner.settings import Settings
 from harness.runner.shared import Once
 from harness.runner.spread import run, spread_duels, spread_over, together
@@ -160,6 +164,73 @@ def test_the_first_error_ends_the_workers_of_all(tmp_path):
     with pytest.raises(WorkerFailed, match="the run is ending"):
         worker.request("backend", name="fake")
     worker.close()
+
+
+def test_what_the_end_of_a_run_brings_about_in_the_first_seat_does_not_hide_why_it_ended(tmp_path):
+    settings = Settings(tmp_path / "cache", jobs=2)
+
+    def full() -> None:
+        raise HarnessError("the disk is full")
+
+    def killed() -> None:
+        while not settings.halt.called:
+            time.sleep(0.001)
+        raise SickDevice("the device is sick")
+
+    with pytest.raises(HarnessError, match="the disk is full"):
+        together([killed, full], settings)
+
+
+def test_an_interrupt_of_the_first_seat_is_why_a_run_ended(tmp_path):
+    settings = Settings(tmp_path / "cache", jobs=2)
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    def killed() -> None:
+        while not settings.halt.called:
+            time.sleep(0.001)
+        raise SickDevice("the device is sick")
+
+    with pytest.raises(KeyboardInterrupt):
+        together([interrupted, killed], settings)
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_launches_that_the_end_of_a_run_killed_are_not_told_and_count_as_none(plans, tmp_path, away):
+    settings, told = Settings(tmp_path / "cache"), []
+    seat = RemoteSeat([Member(None, "node-1")], 0, settings.halt) if away else None
+    side = Contestant("0" * 64, {})
+    matches = [Match(plan, side, side, None, "itself") for plan in plans]
+    make = duels_module.launch
+
+    def ending(*arguments):
+        settings.halt.call()  # another seat ends the run while this one is about to ask its worker
+        return make(*arguments)
+
+    for launch in (ending, make):  # then it has ended before the launch
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(duels_module, "launch", launch)
+            found = duels_module.duels(matches, replace(settings, elsewhere=seat), tell=lambda *one: told.append(one))
+        assert told == []
+        assert [(duel.launches, duel.failures) for duel in found] == [((), ())] * len(matches)
+
+
+def test_measurements_that_the_end_of_a_run_killed_are_not_told_and_count_as_none(plans, tmp_path, monkeypatch):
+    settings, told = Settings(tmp_path / "cache"), []
+    once_more = screen.once_more
+    monkeypatch.setattr(screen, "_wanted", lambda _: True)
+
+    def ending(*arguments):
+        settings.halt.call()
+        return once_more(*arguments)
+
+    monkeypatch.setattr(screen, "once_more", ending)
+    asked = Screening("p10", (), (), "host")
+    cases = [(plan, Outcome(), None, asked) for plan in plans]
+
+    assert screen.measured(cases, settings, lambda *one: told.append(one)) == [asked] * len(cases)
+    assert told == []
 
 
 def test_workers_that_are_made_after_the_end_do_not_start(tmp_path):

@@ -60,22 +60,30 @@ def duels(
     """The launches of each match: every launch is one process for all cases that still want one.
 
     Which side's session is made first alternates from launch to launch. A worker that is lost costs that launch of its
-    case. `earlier` are launches of each match that were made before; `tell` is called for each that is made now. Raises
-    SickDevice where the device is to blame.
+    case. `earlier` are launches of each match that were made before; `tell` is called for each that is made now. Of a
+    run that is ending nothing more is told: what was killed is no launch that failed. Raises SickDevice where the
+    device is to blame.
     """
     found = [Duel((), "host", {}, match.against) for match in matches]
     for at, known in enumerate(earlier):
         found[at] = reduce(_joined, known, found[at])
     with scratch() as folder:
         number = max((len(duel.launches) + len(duel.failures) for duel in found), default=0)
-        while short := [at for at, match in enumerate(matches) if _lacks(match, found[at], more)]:
+        while not settings.halt.called and (short := _short(matches, found, more)):
             short.sort(key=lambda at: _sides(matches[at]))
             launched = launch([matches[at] for at in short], settings, folder / str(number), "ab"[number % 2])
             for at, duel in zip(short, launched, strict=True):
+                if settings.halt.called:
+                    return found
                 tell(matches[at], duel)
                 found[at] = _joined(found[at], duel)
             number += 1
     return found
+
+
+def _short(matches: Sequence[Match], found: Sequence[Duel], more: Wanted) -> list[int]:
+    """The places of matches that still want a launch."""
+    return [at for at, match in enumerate(matches) if _lacks(match, found[at], more)]
 
 
 def _lacks(match: Match, duel: Duel, more: Wanted) -> bool:

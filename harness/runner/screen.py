@@ -63,7 +63,7 @@ def measured(
 ) -> list[Screening]:
     """The screening of each case after every measurement that it needs; each of them is in a fresh process.
 
-    `done` is called after each.
+    `done` is called after each, and not for what the end of the run killed.
     """
     found = list(cases)
     with scratch() as folder:
@@ -71,6 +71,8 @@ def measured(
             short = sorted((_counted(one), at) for at, one in enumerate(found) if _wanted(one))
             again = once_more([found[at] for _, at in short], settings, folder / str(number))
             for (_, at), asked in zip(short, again, strict=True):
+                if settings.halt.called:
+                    return [one[3] for one in found]
                 found[at] = (*found[at][:3], asked)
                 done(found[at][0], asked)
     return [one[3] for one in found]

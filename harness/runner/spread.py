@@ -82,28 +82,30 @@ def _drain(work: queue.SimpleQueue[T], serve: Callable[[T], None], settings: Set
 
 
 def together(tasks: Sequence[Callable[[], None]], settings: Settings) -> None:
-    """Do all at once, the first in this thread; the first error ends the workers of all and is raised."""
+    """Do all at once, the first in this thread; the first error ends the workers of all and is raised.
+
+    What others raise after it comes of workers that were ended.
+    """
     failures: list[BaseException] = []
 
     def caught(task: Callable[[], None]) -> None:
         try:
             task()
-        except BaseException as error:
+        except BaseException as error:  # Ctrl-C too
             failures.append(error)
             settings.halt.call()
+
+    def here() -> None:
+        tasks[0]()
+        for thread in threads:
+            thread.join()
 
     threads = [threading.Thread(target=caught, args=(task,)) for task in tasks[1:]]
     for thread in threads:
         thread.start()
-    try:
-        tasks[0]()
-        for thread in threads:
-            thread.join()
-    except BaseException:  # Ctrl-C too
-        settings.halt.call()
-        for thread in threads:
-            thread.join()
-        raise
+    caught(here)
+    for thread in threads:
+        thread.join()
     if failures:
         raise failures[0]
 
