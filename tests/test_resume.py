@@ -143,6 +143,20 @@ def test_a_damaged_entry_in_the_middle_is_measured_again(folder, capsys):
     assert same(read_run(folder / "out"), whole)
 
 
+def test_without_a_sound_line_about_the_machine_nothing_is_continued(folder, capsys):
+    suite = fake_suite(folder)
+    harness(folder, "run", suite, "-o", "out")
+    killed_after(folder / "out", 4)
+    path = folder / "out/journal.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"kind":"environment"', b'"kind":"environs"', 1))
+    before = path.read_bytes()
+
+    assert harness(folder, "run", suite, "-o", "out", "--resume") == 2
+
+    assert "the line about the machine of environment 'default' is damaged" in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
 def test_a_folder_that_is_not_there_or_empty_starts_anew(folder):
     suite = fake_suite(folder)
     (folder / "empty").mkdir()

@@ -123,6 +123,12 @@ def _refuse_other_ground(job: Job, bench: Bench, before: Journaled, then: Ground
         with suppress(WorkerFailed):  # its cases say so
             bench.why_not(backend, interpreter)
     machines = environments_of(before)
+    known = before.measured.keys() | before.undecided.keys() | before.records.keys()
+    for name in {plan.case.environment for plan in job.measured if plan.case.id in known} - machines.keys():
+        raise UsageError(
+            f"{job.folder}: --resume: the line about the machine of environment '{name}' is damaged, so nothing tells "
+            "whether this is the same one: choose another folder with -o"
+        )
     here = {name: bench.environment(name) for name in machines}
     refuse(what, [*other_machine(machines, here), *lost(machines, here)], advice)
 
