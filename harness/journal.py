@@ -21,6 +21,7 @@ from typing import Any, Self, TypeVar
 from zlib import crc32
 
 from harness.codec import compact, decode, parsed
+from harness.disk import settle
 from harness.errors import HarnessError, UsageError
 from harness.records import Record
 
@@ -94,6 +95,9 @@ class Journal:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            if not self.begun:  # else a power failure may leave synced lines without a name
+                settle(folder)
+                settle(folder.parent)
         except OSError as error:
             words = f"{folder}: the output folder cannot be written: {error.strerror}; choose one with -o"
             raise UsageError(words) from error

@@ -7,12 +7,12 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from harness import disk
 from harness.codec import compact, decode, encode, parsed
 from harness.errors import HarnessError, UsageError
 from harness.journal import JOURNAL_FILE, Journal, Journaled, Line, read
@@ -76,16 +76,9 @@ def read_journal(folder: Path) -> list[Record]:
 def write_run(run: Run, folder: Path) -> Path:
     """Write `run.json` atomically; returns its path; HarnessError when the disk does not take it."""
     path = folder / RUN_FILE
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8") as stream:
-            stream.write(_text(run))
-            stream.flush()
-            os.fsync(stream.fileno())  # else a power failure may leave the new name with nothing in it
-        temporary.replace(path)
+        disk.write({path: _text(run)})
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise HarnessError(f"{path}: cannot be written: {error.strerror}") from error
     return path
 
@@ -239,4 +232,7 @@ def _fault(record: Record) -> str:
     for status in (record.status, record.as_judged.status):
         if status not in STATUSES:
             return f"{record.case.id}: unknown status '{status}'"
+    quantiles = (record.latency.host, record.latency.gpu) if record.latency else ()
+    if any(one is not None and not one.sound for one in quantiles):
+        return f"{record.case.id}: its latency holds what is no time"
     return "" if NAME.fullmatch(record.case.suite) else f"'{record.case.suite}' is no name of a suite"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,6 +59,12 @@ class Quantiles:
     """What slow moments of the machine do not reach; None in runs that are older than its recording."""
     spread: Spread | None = None
     """None in runs that are older than its recording, and in baselines, which do without it."""
+
+    @property
+    def sound(self) -> bool:
+        """Whether its times are such as can be measured."""
+        found = (self.p10_ms, self.p50_ms, self.p90_ms, self.p99_ms, self.mean_ms, *self.ci95_ms)
+        return all(0 <= ms < math.inf for ms in found if ms is not None)
 
 
 @dataclass(frozen=True)
