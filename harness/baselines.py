@@ -6,6 +6,7 @@ import fcntl
 import json
 import math
 import os
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -15,18 +16,19 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from harness import disk
 from harness.codec import decode, encode, parsed
 from harness.errors import HarnessError, UsageError
 from harness.judge.drift import Accuracy, values_of
 from harness.judge.latency import decided, incomparable
 from harness.judge.launches import LOOKS
 from harness.judge.screen import KEPT
-from harness.records import Admission, Digests, Latency, Profile, Quantiles, Record
+from harness.records import Admission, Digests, Latency, Profile, Record
 from harness.records.profiles import BASELINE, shortened
 
 SCHEMA = "harness.baseline/1"
 ACCEPTABLE = frozenset({"passed", "new", "improved", "regressed", "inconclusive"})
-"""Statuses whose measurements can be accepted; accepting a missing case removes it."""
+"""Statuses whose measurements can be accepted."""
 DIGITS = 5
 PASTS = 30
 """Artefacts of the past that an entry remembers, so that small losses can be summed."""
@@ -66,6 +68,8 @@ class Entry:
     """The same of what was accepted before it: of each the run in the middle, and how many there were."""
     seconds: float | None = None
     """What all stages of the case took together; None in entries that are older than its recording."""
+    timed: str | None = None
+    """The run of `latency` where this run was not timed and the artefact is another since then."""
 
     @property
     def errors(self) -> Accuracy:
@@ -83,14 +87,22 @@ def read(folder: Path, fingerprint: str, suite: str) -> dict[str, Entry]:
     if not path.exists():
         return {}
     try:
-        data = parsed(path.read_text(encoding="utf-8"))
-        if data.get("schema") != SCHEMA:
-            raise ValueError(f"schema is {data.get('schema')!r}, expected {SCHEMA!r}")
-        if (data["fingerprint"], data["suite"]) != (fingerprint, suite):
-            raise ValueError(f"it says that it is of {data['fingerprint']}, suite {data['suite']}")
-        return {_case_of(suite, case): _sound(case, decode(Entry, entry)) for case, entry in data["cases"].items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        return _entries(path.read_text(encoding="utf-8"), fingerprint, suite)
+    except (OSError, *WRONG) as error:
         raise UsageError(f"{path}: not a baseline: {error}; restore it from version control") from error
+
+
+WRONG = (ValueError, TypeError, KeyError, AttributeError)
+"""What a text that is no baseline raises."""
+
+
+def _entries(text: str, fingerprint: str, suite: str) -> dict[str, Entry]:
+    data = parsed(text)
+    if data.get("schema") != SCHEMA:
+        raise ValueError(f"schema is {data.get('schema')!r}, expected {SCHEMA!r}")
+    if (data["fingerprint"], data["suite"]) != (fingerprint, suite):
+        raise ValueError(f"it says that it is of {data['fingerprint']}, suite {data['suite']}")
+    return {_case_of(suite, case): _sound(case, decode(Entry, entry)) for case, entry in data["cases"].items()}
 
 
 def seconds(folder: Path, suite: str) -> dict[str, float]:
@@ -121,7 +133,7 @@ def _sound(case: str, entry: Entry) -> Entry:
     if one is not None and not (0 <= one.sd < 1 and one.launches >= LOOKS[0] and 0 <= one.mde < math.inf):
         raise ValueError(f"{case}: no launches differ like that: {one}")
     for quantiles in (entry.latency.host, entry.latency.gpu) if entry.latency else ():
-        if quantiles is not None and any(not 0 <= ms < math.inf for ms in _times_ms(quantiles)):
+        if quantiles is not None and not quantiles.sound:
             raise ValueError(f"{case}: its latency holds what is no time: {quantiles}")
     if entry.seconds is not None and not 0 <= entry.seconds < math.inf:
         raise ValueError(f"{case}: took {entry.seconds} seconds, which is no time")
@@ -135,21 +147,37 @@ def _sound(case: str, entry: Entry) -> Entry:
     return entry
 
 
-def _times_ms(quantiles: Quantiles) -> list[float]:
-    found = (quantiles.p10_ms, quantiles.p50_ms, quantiles.p90_ms, quantiles.p99_ms, quantiles.mean_ms)
-    return [ms for ms in (*found, *quantiles.ci95_ms) if ms is not None]
+Place = tuple[Path, str, str]
+"""Of a baseline: folder, machine class, suite."""
 
 
 def write(folder: Path, fingerprint: str, suite: str, entries: Mapping[str, Entry]) -> Path:
-    """Write a suite's baseline atomically; returns its path."""
-    path = folder / fingerprint / f"{suite}.json"
+    """Write one suite's baseline as `write_all` does; returns its path."""
+    (path,) = write_all({(folder, fingerprint, suite): entries})
+    return path
+
+
+def write_all(files: Mapping[Place, Mapping[str, Entry]]) -> list[Path]:
+    """Write baselines, all of them or none; their paths. UsageError for an entry that could not be read again."""
+    paths = [folder / fingerprint / f"{suite}.json" for folder, fingerprint, suite in files]
+    texts = dict(zip(paths, (_text(place, entries) for place, entries in files.items()), strict=True))
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        disk.settle(path.parent.parent)
+    disk.write(texts)
+    return paths
+
+
+def _text(place: Place, entries: Mapping[str, Entry]) -> str:
+    _, fingerprint, suite = place
     lines = [f"  {json.dumps(case)}: {_line(entries[case])}" for case in sorted(entries)]
     head = f'{{\n"schema": "{SCHEMA}",\n"fingerprint": {json.dumps(fingerprint)},\n"suite": {json.dumps(suite)},\n'
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(head + '"cases": {\n' + ",\n".join(lines) + "\n}\n}\n", encoding="utf-8")
-    temporary.replace(path)
-    return path
+    text = head + '"cases": {\n' + ",\n".join(lines) + "\n}\n}\n"
+    try:
+        _entries(text, fingerprint, suite)
+    except WRONG as error:
+        raise UsageError(f"cannot be a baseline: {error}; nothing was written") from error
+    return text
 
 
 @contextmanager
@@ -172,35 +200,57 @@ def accept(
     admissions: Mapping[str, Admission | None] = MappingProxyType({}),
     unchanged: Collection[str] = (),
 ) -> dict[str, Entry]:
-    """The entries after accepting these records: measured ones replace, missing ones are removed, others stay.
+    """The entries after accepting these records: measured ones replace, others stay.
 
-    `unchanged` are the cases whose artefact, options, inputs and versions are the accepted ones: a run more of them.
+    Removed is what the suite does not make any more; what no part of a run holds stays. `unchanged` are the cases whose
+    artefact, options, inputs and versions are the accepted ones: a run more of them.
     """
     changed = dict(entries)
     for record in records:
-        case = record.case.id
+        case, same = record.case.id, record.case.id in unchanged
         if record.status == "missing":
-            changed.pop(case, None)
+            if not record.not_run:
+                changed.pop(case, None)
             continue
-        history, past = _grown(record.latency, about["run"], changed.get(case), unchanged=case in unchanged)
-        changed[case] = _entry(record, about, admissions.get(case), history, past)
+        before = changed.get(case)
+        history, past = _grown(record.latency, about["run"], before, unchanged=same)
+        entry = replace(_entry(record, about), admission=admissions.get(case), history=history, past=past)
+        changed[case] = entry if before is None or entry.latency else _timed_before(entry, before, unchanged=same)
     return changed
+
+
+def acceptable(record: Record) -> bool:
+    """Whether accepting a record changes what is accepted."""
+    return record.status in ACCEPTABLE or (record.status == "missing" and not record.not_run)
+
+
+def _timed_before(entry: Entry, before: Entry, *, unchanged: bool) -> Entry:
+    """An entry of a run without times, with those that are known."""
+    if unchanged:
+        return replace(entry, latency=before.latency, timed=before.timed, admission=before.admission)
+    return replace(entry, latency=before.latency, timed=before.timed or before.run if before.latency else None)
 
 
 def _grown(
     latency: Latency | None, run: str, before: Entry | None, *, unchanged: bool
 ) -> tuple[tuple[Ran, ...], tuple[Earlier, ...]]:
     """The runs of the accepted artefact with one more, and the artefacts before it."""
-    if latency is None or not (p10_ms := decided(latency).p10_ms):
-        return (), ()
-    now = (run, p10_ms, latency.canary_ms or None)
-    if before is None or before.latency is None or incomparable(latency, before.latency):
-        return (now,), ()
-    if not unchanged:
-        return (now,), (*before.past, *_middle(before.history))[-PASTS:]
+    p10_ms = decided(latency).p10_ms if latency else None
+    now = [(run, p10_ms, latency.canary_ms or None)] if latency and p10_ms else []
+    if before is None:
+        return tuple(now), ()
+    theirs = before.latency
+    if not unchanged or (latency and theirs and (before.timed or incomparable(latency, theirs))):
+        return tuple(now), (*before.past, *_middle(before.history))[-PASTS:]
     if run in {one[0] for one in before.history}:  # it is accepted a second time
         return before.history, before.past
-    return (*before.history, now)[-KEPT:], before.past
+    later = [one for one in before.history if now and _began(one[0]) > _began(run) > ""]
+    return (*before.history[: len(before.history) - len(later)], *now, *later)[-KEPT:], before.past
+
+
+def _began(run: str) -> str:
+    """When a run began, as its id tells it; empty where it does not."""
+    return run[:15] if re.match(r"\d{8}-\d{6}", run) else ""
 
 
 def _middle(runs: Sequence[Ran]) -> tuple[Earlier, ...]:
@@ -212,13 +262,7 @@ def _middle(runs: Sequence[Ran]) -> tuple[Earlier, ...]:
     return ((*ordered[(len(ordered) - 1) // 2], len(runs)),)
 
 
-def _entry(
-    record: Record,
-    about: Mapping[str, Any],
-    admission: Admission | None,
-    history: tuple[Ran, ...],
-    past: tuple[Earlier, ...],
-) -> Entry:
+def _entry(record: Record, about: Mapping[str, Any]) -> Entry:
     return Entry(
         record.latency and _bare(record.latency),
         values_of(record.measurements),
@@ -227,10 +271,7 @@ def _entry(
         file=Path(record.case.location.file).name,
         options=record.attested.get("options"),
         reference=record.reference,
-        admission=admission,
         profile=shortened(record.profile, BASELINE) if record.profile and record.profile.layers else None,
-        history=history,
-        past=past,
         seconds=math.fsum(record.stages.values()) if record.stages else None,
         **about,
     )

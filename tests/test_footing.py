@@ -45,6 +45,17 @@ def test_what_sessions_are_made_from_beside_the_artefact_is_seen_and_not_timed_i
     assert not on(backend, {}, {key: ["b"]}).same
 
 
+def test_what_was_accepted_without_a_time_is_not_passed_as_the_same():
+    entry = Entry(LATENCY, {}, DIGESTS, VERSIONS, "r", None, "2026-01-01", "me", "why", options={}, timed="earlier")
+    outcome = Outcome(latency=LATENCY, digests=DIGESTS, attested={"options": {}})
+
+    found = footing(replace(plan(), case=replace(plan().case, backend="tensorrt")), outcome, entry, HERE, None)
+
+    assert not found.same
+    assert not found.in_turns
+    assert found.why_stored == "the accepted artefact was not timed; the time is that of run earlier"
+
+
 def test_another_tensorrt_below_onnxruntime_is_another_version():
     found = on("onnxruntime-tensorrt", {}, {}, {**VERSIONS, "libnvinfer": "101200"})
 

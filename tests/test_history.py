@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -85,16 +86,67 @@ def test_the_latest_20_runs_are_kept_and_a_case_stays_one_line(folder, monkeypat
     assert len(json.loads(f"{{{line.rstrip(',')}}}")[CASE]["history"]) == 20
 
 
-def test_times_measured_in_another_way_forget_what_was_before(folder):
-    ran(folder, "a")
-    accept(folder, "a")
-    ran(folder, "b")
-    file = folder / "b" / "run.json"
-    run = json.loads(file.read_text())
+def edited(folder: Path, name: str, change: Callable[[dict], None], **changes: str) -> None:
+    """Change every record of a run, and what the run says about itself."""
+    file = folder / name / "run.json"
+    run = json.loads(file.read_text()) | changes
     for record in run["records"]:
-        record["latency"]["settings"]["flush_l2"] = True
+        change(record)
     file.write_text(json.dumps(run))
+
+
+def untimed(record: dict) -> None:
+    record["latency"] = None
+
+
+def test_times_measured_in_another_way_start_anew_and_the_old_ones_are_remembered(folder):
+    first = ran(folder, "a")
+    accept(folder, "a")
+    now = ran(folder, "b")
+    edited(folder, "b", lambda record: record["latency"]["settings"].update(flush_l2=True))
 
     entry = accept(folder, "b")
 
-    assert (len(entry.history), entry.past) == (1, ())
+    assert (entry.history, entry.past) == (((now, 1.0, 0.5),), ((first, 1.0, 0.5, 1),))
+
+
+def test_accepting_a_run_without_times_forgets_none(folder):
+    first = ran(folder, "a")
+    before = accept(folder, "a")
+    ran(folder, "b")
+    edited(folder, "b", untimed)
+
+    entry = accept(folder, "b")
+
+    assert (entry.history, entry.past, entry.latency, entry.timed) == (before.history, (), before.latency, None)
+    third = ran(folder, "c", 1.01)
+    assert [one[0] for one in accept(folder, "c").history] == [first, third]
+
+
+def test_times_of_before_an_artefact_that_was_accepted_without_any_are_told_to_be_others(folder):
+    first = ran(folder, "a")
+    before = accept(folder, "a")
+    ran(folder, "b", operator="Neg")
+    edited(folder, "b", untimed)
+
+    entry = accept(folder, "b")
+
+    assert (entry.history, entry.past) == ((), ((first, 1.0, 0.5, 1),))
+    assert (entry.latency, entry.timed) == (before.latency, first)
+    third = ran(folder, "c", 1.01)
+    entry = accept(folder, "c")
+    assert (entry.history, entry.past) == (((third, 1.01, 0.5),), ((first, 1.0, 0.5, 1),))
+    assert (entry.latency.host.p10_ms, entry.timed) == (1.01, None)
+
+
+def test_an_older_run_that_is_accepted_later_stands_where_it_belongs(folder):
+    ids = []
+    for day in (1, 2, 3):
+        ran(folder, f"d{day}")
+        ids.append(f"2026030{day}-000000-aaaa")
+        edited(folder, f"d{day}", lambda _: None, id=ids[-1], started=f"2026-03-0{day}T00:00:00+00:00")
+
+    accept(folder, "d1", "d3")
+    entry = accept(folder, "d2")
+
+    assert [one[0] for one in entry.history] == ids

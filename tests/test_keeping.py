@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -112,6 +115,67 @@ def test_accepting_a_missing_case_removes_it():
     before = baselines.accept({}, [record("s/m/b/p/old", "passed")], ABOUT)
 
     assert baselines.accept(before, [record("s/m/b/p/old", "missing")], ABOUT) == {}
+
+
+def test_accepting_a_case_that_no_part_of_the_run_holds_leaves_it_alone():
+    before = baselines.accept({}, [record("s/m/b/p/old", "passed")], ABOUT)
+
+    assert baselines.accept(before, [record("s/m/b/p/old", "missing", not_run=True)], ABOUT) == before
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        replace(record("s/m/b/p/x", "passed"), case=replace(record("s/m/b/p/x", "passed").case, id="zzz")),
+        record("s/m/b/p/x", "passed", latency=replace(LATENCY, host=replace(TIMES, p50_ms=-1.0))),
+        record("s/m/b/p/x", "passed", latency=replace(LATENCY, canary_ms=-1.0)),
+    ],
+)
+def test_what_could_not_be_read_again_is_never_written_and_neither_is_what_comes_with_it(tmp_path, wrong):
+    good = baselines.accept({}, [record("s/m/b/p/old", "passed")], ABOUT)
+    path = baselines.write(tmp_path, "gpu-x1", "s", good)
+    before = path.read_bytes()
+
+    with pytest.raises(UsageError, match=f"cannot be a baseline: .*{wrong.case.id}.*; nothing was written"):
+        baselines.write_all(
+            {(tmp_path, "new", "s"): good, (tmp_path, "gpu-x1", "s"): baselines.accept({}, [wrong], ABOUT)}
+        )
+
+    assert [one for one in tmp_path.rglob("*") if one.is_file()] == [path]
+    assert path.read_bytes() == before
+
+
+def test_a_run_whose_times_nobody_measured_is_refused_by_file_name(tmp_path):
+    wrong = replace(LATENCY, gpu=replace(TIMES, p99_ms=-1.0))
+    store.write_run(run(record("s/m/b/p/x", "passed", latency=wrong)), tmp_path)
+
+    with pytest.raises(UsageError, match=r"run\.json: not a run: s/m/b/p/x: its latency holds what is no time"):
+        store.read_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "write"),
+    [
+        ("out/run.json", lambda folder: store.write_run(run(record("s/m/b/p/x", "passed")), folder / "out")),
+        ("out/journal.jsonl", lambda folder: store.Journal(folder / "out").close()),
+        ("gpu-x1/s.json", lambda folder: baselines.write(folder, "gpu-x1", "s", {})),
+    ],
+)
+def test_the_name_of_a_file_is_on_disk_and_what_it_holds_before_it(tmp_path, monkeypatch, file, write):
+    path, synced = tmp_path / file, []
+    path.parent.mkdir()
+
+    def fsync(handle: int) -> None:
+        synced.append((Path(f"/proc/self/fd/{handle}").resolve(), path.exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write(tmp_path)
+
+    assert (path.parent, True) in synced
+    if path.suffix == ".json":
+        (first, named), *_ = [one for one in synced if one[0].suffix == ".tmp"]
+        assert (first.parent, named) == (path.parent, False)
+    assert list(path.parent.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"schema": "x"}', '{"schema": "harness.baseline/1", "cases": {"a": {}}}'])

@@ -390,6 +390,67 @@ def test_accepting_where_the_suite_cannot_be_found_is_refused(folder, monkeypatc
     assert not list(elsewhere.iterdir())
 
 
+def test_a_run_never_says_by_itself_that_baselines_outside_of_the_working_folders_root_are_written(
+    folder, monkeypatch, capsys
+):
+    here = folder / "here"
+    here.mkdir()
+    (here / "pyproject.toml").touch()
+    monkeypatch.chdir(here)
+    harness(folder, "run", fake_suite(folder / "elsewhere"), "-o", "out")
+    capsys.readouterr()
+
+    assert harness(folder, "accept", "out", "--reason", "x") == 2
+
+    told = capsys.readouterr().err
+    assert f"lies outside of {here}" in told
+    assert told.count("\n") == 1
+    assert not list(folder.rglob("toy.json"))
+    assert harness(folder, "accept", "out", "--reason", "x", "--root", folder / "elsewhere") == 0
+    assert list(folder.rglob("toy.json"))
+
+
+def test_a_run_is_accepted_as_a_whole_or_not_at_all(folder, capsys):
+    suites = [fake_suite(folder / name, suite=name) for name in ("a", "b")]
+    harness(folder, "run", *suites, "-o", "first")
+    harness(folder, "accept", "first", "--reason", "a start")
+    (first,) = (folder / "a/baselines").glob("*/a.json")
+    (second,) = (folder / "b/baselines").glob("*/b.json")
+    harness(folder, "run", *suites, "-o", "second")
+    before = first.read_bytes()
+    second.write_text("damaged")
+
+    assert harness(folder, "accept", "second", "--reason", "a step") == 2
+
+    assert first.read_bytes() == before
+    assert "not a baseline" in capsys.readouterr().err
+
+
+def test_roots_whose_baselines_are_links_to_one_folder_are_accepted_together(folder):
+    suites = [fake_suite(folder / name, suite=name) for name in ("a", "b")]
+    (folder / "shared").mkdir()
+    for name in ("a", "b"):
+        (folder / name / "baselines").symlink_to(folder / "shared")
+    harness(folder, "run", *suites, "-o", "first")
+
+    assert harness(folder, "accept", "first", "--reason", "a start") == 0
+
+    assert {path.name for path in folder.glob("shared/*/*.json")} == {"a.json", "b.json"}
+
+
+def test_a_reader_that_goes_away_does_not_keep_a_part_of_a_run_from_being_accepted(folder, monkeypatch):
+    suites = [fake_suite(folder / name, suite=name) for name in ("a", "b")]
+    harness(folder, "run", *suites, "-o", "first")
+
+    def gone(*_: object, **__: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("builtins.print", gone)
+    harness(folder, "accept", "first", "--reason", "a start")
+
+    assert {path.name for path in folder.glob("*/baselines/*/*.json")} == {"a.json", "b.json"}
+
+
 @pytest.mark.parametrize(
     ("change", "by"),
     [("seed: 7", "seed: 8"), ("precision: fp32}", "precision: fp16}"), ("[{n: 1}, ", "[{n: 2}, "), ("{n: 1}, ", "")],

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from duelling import ring
+from harness.baselines import read
 from harness.records import Plan
 from harness.store import read_run, write_run
 from harness.suites.shard import share
@@ -148,6 +149,25 @@ def test_a_merge_that_lacks_a_part_never_passes_and_says_what_is_not_there(folde
     assert harness(folder, "merge", *names[:2], "-o", "accepted") == 1
     statuses = {one.case.id: one.status for one in read_run(folder / "accepted").records}
     assert {case for case, status in statuses.items() if status == "missing"} == lacking
+
+
+def test_accepting_a_merge_that_lacks_a_part_keeps_what_was_accepted_of_that_part(folder, capsys):
+    suite = fake_suite(folder, "cases: [{latency_ms: [1.0, 1.01]}]", "fp32, fp16")
+    harness(folder, "run", suite, "-o", "first")
+    harness(folder, "accept", "first", "--reason", "a start")
+    names = parts(folder, suite, 2)
+    lacking = {one.case.id for one in read_run(folder / names[1]).records}
+    assert harness(folder, "merge", names[0], "-o", "half") == 1
+    capsys.readouterr()
+
+    assert harness(folder, "accept", "half", "--reason", "what there is") == 0
+
+    told = capsys.readouterr().out
+    assert f"not accepted: {len(lacking)} missing" in told
+    assert set(told.partition("no part of the run holds it: ")[2].strip().split(", ")) == lacking
+    (file,) = (folder / "baselines").glob("*/toy.json")
+    assert len(read(folder / "baselines", file.parent.name, "toy")) == 4
+    assert harness(folder, "accept", "half", "--reason", "nothing", "-k", " or ".join(lacking)) == 2
 
 
 def test_a_part_that_was_killed_is_joined_as_far_as_it_came_and_named(folder, capsys):

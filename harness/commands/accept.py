@@ -5,37 +5,59 @@ from __future__ import annotations
 import argparse
 import getpass
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness import baselines, store, suites
-from harness.baselines import ACCEPTABLE, Entry
+from harness.baselines import Entry, Place
 from harness.commands.admitted import admitted
 from harness.commands.places import baselines_folder, cache_folder
 from harness.commands.tidy import tidy
 from harness.errors import UsageError
 from harness.judge.drift import accuracy_of, between
-from harness.records import Environment, Record, Run
+from harness.records import Admission, Environment, Record, Run
 from harness.runner.footing import unchanged
+from harness.suitefile import root_above
 
 CANARY = "canary"
 
 
+@dataclass(frozen=True)
+class Part:
+    """Records of a run that go into one baseline file."""
+
+    run: Run
+    environment: Environment
+    place: Place
+    records: Sequence[Record]
+
+
 def accept(asked: argparse.Namespace) -> int:
-    """Write the baseline files of the runs' machine classes, oldest run first; cases not named stay as they are."""
+    """Write the baseline files of the runs' machine classes, oldest run first; cases not named stay as they are.
+
+    Nothing is written before everything is known to be right.
+    """
     if not asked.reason.strip():
         raise UsageError("--reason is empty: tell the reviewer why this is right")
     runs = sorted(map(store.read_run, asked.runs), key=lambda run: run.started)
-    good = [_acceptable(run, asked.expression) for run in runs]
-    for number, (run, records) in enumerate(zip(runs, good, strict=True)):
-        later = {record.case.id for some in good[number + 1 :] for record in some}
-        for (environment, suite), group in _by_file(records).items():
-            _write(asked, run, run.environments[environment], suite, group, later)
-        left = [record for record in suites.select(run.records, asked.expression) if record not in records]
-        if left:
-            print(f"not accepted: {_counts(left)}")
-    files = {record.case.location.file for records in good for record in records}
-    tidy(cache_folder(asked.artefacts), {baselines_folder(asked.baselines, asked.root, file) for file in files})
+    parts = [part for run in runs for part in _parts(asked, run, _acceptable(run, asked.expression))]
+    admissions = _admitted(asked, parts)
+    folders = sorted({part.place[0] for part in parts})
+    with ExitStack() as held:  # admission took minutes, in which others may have accepted cases
+        for folder in folders:
+            held.enter_context(baselines.alone(folder))
+        before = _read(parts)
+        states = _states(asked, parts, admissions, before)
+        paths = baselines.write_all(states[-1])
+    written = dict(zip(states[-1], paths, strict=True))
+    for part, then in zip(parts, states, strict=False):
+        print(f"accepted {_counts(part.records)} into {written[part.place]}")
+        _tell_drift(then[part.place], part.records)
+    for run in runs:
+        _tell_left(suites.select(run.records, asked.expression))
+    tidy(cache_folder(asked.artefacts), set(folders))
     return 0
 
 
@@ -44,7 +66,7 @@ def _acceptable(run: Run, expression: str) -> list[Record]:
     records = suites.select(run.records, expression)
     if not records:
         raise UsageError(f"no case of run {run.id} matches -k '{expression}'")
-    good = [record for record in records if record.status in ACCEPTABLE or record.status == "missing"]
+    good = [record for record in records if baselines.acceptable(record)]
     if not good:
         raise UsageError(
             f"nothing of run {run.id} can be accepted: {_counts(records)}; failed and unmeasured cases cannot be a "
@@ -53,38 +75,85 @@ def _acceptable(run: Run, expression: str) -> list[Record]:
     return good
 
 
-def _write(
+def _parts(asked: argparse.Namespace, run: Run, records: Sequence[Record]) -> list[Part]:
+    found: dict[tuple[str, Place], list[Record]] = {}
+    for record in records:
+        folder, environment = _folder(asked, record.case.location.file), run.environments[record.environment]
+        place = folder, environment.fingerprint, record.case.suite
+        found.setdefault((record.environment, place), []).append(record)
+    return [Part(run, run.environments[name], place, some) for (name, place), some in found.items()]
+
+
+def _folder(asked: argparse.Namespace, file: str) -> Path:
+    """Where what is accepted of a suite file goes; UsageError where a run alone says that, and nobody here."""
+    if not (asked.baselines or asked.root):
+        if not Path(file).exists():
+            raise UsageError(
+                f"{file}: is not here, so the baselines of its root cannot be found: "
+                "work in the folder of the run, or name --baselines"
+            )
+        here = root_above(Path.cwd())
+        if not Path(file).parent.resolve().is_relative_to(here):
+            raise UsageError(
+                f"{file}: lies outside of {here}, and what a run names is not written to by itself: "
+                "work in the root of the suite, or name --baselines or --root"
+            )
+    return baselines_folder(asked.baselines, asked.root, file).resolve()  # links to one folder are one folder
+
+
+def _admitted(asked: argparse.Namespace, parts: Sequence[Part]) -> list[Mapping[str, Admission | None]]:
+    """The admissions of each part, as its cases are accepted after those of the parts before it."""
+    found: list[Mapping[str, Admission | None]] = []
+    entries = _read(parts)
+    for number, part in enumerate(parts, start=1):
+        later = {one.case.id for other in parts[number:] if other.place == part.place for one in other.records}
+        before = entries[part.place]
+        found.append(admitted(asked, part.environment, part.records, before, later))
+        entries[part.place] = _with(asked, part, found[-1], before)
+    return found
+
+
+def _read(parts: Sequence[Part]) -> dict[Place, Mapping[str, Entry]]:
+    return {place: baselines.read(*place) for place in {part.place: None for part in parts}}
+
+
+def _states(
     asked: argparse.Namespace,
-    run: Run,
-    environment: Environment,
-    suite: str,
-    group: Sequence[Record],
-    later: Collection[str],
-) -> None:
-    file = group[0].case.location.file
-    if not (asked.baselines or asked.root or Path(file).exists()):
-        raise UsageError(
-            f"{file}: is not here, so the baselines of its root cannot be found: "
-            "work in the folder of the run, or name --baselines"
-        )
-    folder = baselines_folder(asked.baselines, asked.root, file)
+    parts: Sequence[Part],
+    admissions: Sequence[Mapping[str, Admission | None]],
+    before: Mapping[Place, Mapping[str, Entry]],
+) -> list[Mapping[Place, Mapping[str, Entry]]]:
+    """All baselines before each part, and after the last one."""
+    found = [before]
+    for part, some in zip(parts, admissions, strict=True):
+        now = found[-1]
+        found.append({**now, part.place: _with(asked, part, some, now[part.place])})
+    return found
+
+
+def _with(
+    asked: argparse.Namespace, part: Part, admissions: Mapping[str, Admission | None], before: Mapping[str, Entry]
+) -> dict[str, Entry]:
+    """What is accepted of a suite once a part is."""
     about = {
-        "versions": environment.versions,
-        "run": run.id,
-        "commit": run.commit,
-        "date": run.finished,
+        "versions": part.environment.versions,
+        "run": part.run.id,
+        "commit": part.run.commit,
+        "date": part.run.finished,
         "by": asked.by or getpass.getuser(),
         "reason": asked.reason,
     }
-    before = baselines.read(folder, environment.fingerprint, suite)
-    admissions = admitted(asked, environment, group, before, later)
-    with baselines.alone(folder):  # admission took minutes, in which others may have accepted cases
-        now = baselines.read(folder, environment.fingerprint, suite)
-        more = [one.case.id for one in group if one.case.id in now and _once_more(one, now, environment)]
-        entries = baselines.accept(now, group, about, admissions, more)
-        path = baselines.write(folder, environment.fingerprint, suite, entries)
-    print(f"accepted {_counts(group)} into {path}")
-    _tell_drift(before, group)
+    more = [one.case.id for one in part.records if one.case.id in before and _once_more(one, before, part.environment)]
+    return baselines.accept(before, part.records, about, admissions, more)
+
+
+def _tell_left(records: Sequence[Record]) -> None:
+    """What is not accepted of a run, and what of that keeps its baseline although it is missing."""
+    left = [record for record in records if not baselines.acceptable(record)]
+    if left:
+        print(f"not accepted: {_counts(left)}")
+    if kept := [record.case.id for record in left if record.not_run]:
+        print(f"kept as accepted before, because no part of the run holds it: {', '.join(kept)}")
 
 
 def _once_more(record: Record, before: Mapping[str, Entry], environment: Environment) -> bool:
@@ -101,13 +170,6 @@ def _tell_drift(before: Mapping[str, Entry], records: Sequence[Record]) -> None:
         found = between(entry.errors, accuracy_of(record), record.case.precision) if entry else []
         for drift in found:
             print(f"accepted with drifted accuracy: {record.case.id} {drift.words()}")
-
-
-def _by_file(records: Sequence[Record]) -> dict[tuple[str, str], list[Record]]:
-    found: dict[tuple[str, str], list[Record]] = {}
-    for record in records:
-        found.setdefault((record.environment, record.case.suite), []).append(record)
-    return found
 
 
 def _counts(records: Sequence[Record]) -> str:

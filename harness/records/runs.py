@@ -100,6 +100,8 @@ class Record:
     """How the attempts before the last one failed."""
     acknowledgement: Acknowledgement | None = None
     """What the reviewed file of known failures says about it, where it blocks."""
+    not_run: bool = False
+    """Of a missing case: the suite makes it, but no part of the run holds it."""
 
     @property
     def as_judged(self) -> Record:

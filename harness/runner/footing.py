@@ -66,6 +66,8 @@ def _footing(plan: Plan, outcome: Outcome, entry: Entry, environment: Environmen
     if then is None or now is None:
         return Footing(why_stored="the accepted entry does not tell its artefact")
     if then == now and entry.digests.inputs == outcome.digests.inputs:
+        if entry.timed is not None:
+            return Footing(why_stored=f"the accepted artefact was not timed; the time is that of run {entry.timed}")
         return Footing(same=True)
     if entry.digests.inputs != outcome.digests.inputs:
         return Footing(why_stored="the inputs are others than those accepted")

@@ -254,7 +254,7 @@ class Judged:
         """A record for every accepted case among these, of which nobody knows anything."""
         found = ((plan.case, self.entries(plan.case).get(plan.case.id)) for plan in plans)
         lost = [_missing(case, NOT_RUN, entry.latency) for case, entry in found if entry is not None]
-        return [self.acknowledged(one) for one in lost]
+        return [self.acknowledged(replace(one, not_run=True)) for one in lost]
 
 
 def outcome_of(record: Record) -> Outcome:
