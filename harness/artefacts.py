@@ -86,7 +86,13 @@ def _fill(made: Path, whole: Path, put: Put) -> None:
 
 
 def link(made: Path, target: Path) -> bool:
-    """A second name for a file that nobody writes to any more; a copy (False) where the file system has no such."""
+    """A second name for a file that nobody writes to any more; a copy (False) where the file system has no such.
+
+    What has that name already is replaced, never written to: it may be a second name as well.
+    """
+    if target.exists() and target.samefile(made):
+        return True
+    target.unlink(missing_ok=True)
     try:
         os.link(made, target)
     except OSError:

@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from harness import store, suites
@@ -32,6 +33,16 @@ class Part:
 
     path: Path
     run: Run
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are."""
+        return self.path if self.path.is_dir() else self.path.parent
+
+    @cached_property
+    def measured(self) -> frozenset[str]:
+        """The ids of the cases that it tells something about."""
+        return frozenset(record.case.id for record in self.run.records if record.as_judged.status != "missing")
 
     @property
     def ended_early(self) -> int | None:
@@ -64,8 +75,8 @@ def merge(asked: argparse.Namespace) -> int:
     with store.new_journal(asked.output):
         result = _whole(parts, records, environments, fail_on, complete=not lacking)
         result = reviewed(result, judged, whole=not (asked.expression or lacking))
-        for part in parts:
-            _keep_outputs(part.path, asked.output)
+        for case in plans:
+            _keep_outputs(case, parts, asked.output)
         write(result, asked.output)
     for record in records:
         tell(line(record))
@@ -188,8 +199,16 @@ def _listed(what: str, cases: Sequence[str]) -> list[str]:
     return [f"{what}: {', '.join(cases[:MOST_TOLD])}{more}"] if cases else []
 
 
-def _keep_outputs(path: Path, folder: Path) -> None:
-    """The kept outputs of a part, so that `judge` can apply other limits; as links where the disk has such."""
-    kept = (path if path.is_dir() else path.parent) / "outputs"
-    if kept.is_dir():
-        shutil.copytree(kept, folder / "outputs", copy_function=lambda a, b: link(Path(a), Path(b)), dirs_exist_ok=True)
+def _keep_outputs(case: str, parts: Sequence[Part], folder: Path) -> None:
+    """The kept outputs of a case, so that `judge` can apply other limits; as links where the disk has such.
+
+    They are of one part, and one that measured the case: what else lies there may be torn.
+    """
+    target = folder / "outputs" / case
+    shutil.rmtree(target, ignore_errors=True)  # left by a merge that was cut short
+    for kept in (part.folder / "outputs" / case for part in parts if case in part.measured):
+        if kept.is_dir():
+            for file in (file for file in sorted(kept.rglob("*")) if file.is_file()):
+                (target / file.relative_to(kept)).parent.mkdir(parents=True, exist_ok=True)
+                link(file, target / file.relative_to(kept))
+            return
