@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from harness import store, suites
+from harness import journal, store, suites
 from harness.commands.github import tell_github
 from harness.commands.places import baselines_folder, pythons, statuses
 from harness.commands.results import line, reviewed, stale_lines, summary_line, write
 from harness.errors import UsageError
 from harness.interchange.schema import TOOL
 from harness.judge.accuracy import STRUCTURE, changed_tolerances, conditioning, unmeasured
-from harness.judge.gate import EXIT_INTERRUPTED
+from harness.judge.gate import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_MACHINE, ended_early, gate
 from harness.judge.stability import AGAIN
 from harness.metrics import METRICS
 from harness.metrics.compare import compare
@@ -27,7 +27,7 @@ from harness.runner.bench import excluded
 from harness.runner.builds import worst
 from harness.runner.digests import plan_digest
 from harness.runner.header import finish, header
-from harness.runner.recorder import Judged, outcome_of
+from harness.runner.recorder import NOT_RUN, Judged, outcome_of
 from harness.runner.repeats import compared_again
 from harness.runner.screen import of_this_job, screening
 
@@ -39,7 +39,7 @@ def judge(asked: argparse.Namespace) -> int:
     """Write the run as judged now to -o (default `<RUN>-judged`) and return the gate's exit status."""
     fail_on = statuses(asked.fail_on)
     run = store.read_run(asked.run)
-    source = asked.run if asked.run.is_dir() else asked.run.parent
+    source = (asked.run if asked.run.is_dir() else asked.run.parent).resolve()
     if not run.records:
         raise UsageError("the run holds no case: nothing to judge")
     plans = {plan.case.id: plan for plan in _plans(asked, run)}
@@ -62,19 +62,21 @@ def judge(asked: argparse.Namespace) -> int:
         records += judged.missing(list(plans.values()))
     if not records:
         raise UsageError("the suites make none of the run's cases any more: nothing to judge")
-    folder = asked.output or source.with_name(f"{source.resolve().name}-judged")
+    absent = [plan for case, plan in plans.items() if case not in {record.case.id for record in kept}]
+    lacking = [plan for plan in absent if plan.case.id in _in_no_part(run)]
+    records += judged.not_run(lacking)
+    folder = asked.output or source.parent / f"{source.name}-judged"
     store.new_journal(folder).close()
-    head = replace(header(["harness", *sys.argv[1:]], Path.cwd()), id=run.id, started=run.started, commit=run.commit)
-    interrupted = EXIT_INTERRUPTED if run.gate.exit_status == EXIT_INTERRUPTED else None
-    result = replace(
-        finish(head, run.environments, records, fail_on, interrupted), finished=run.finished, selftest=run.selftest
-    )
+    head = header(["harness", *sys.argv[1:]], Path.cwd())
+    head = replace(head, id=run.id, started=run.started, commit=run.commit, shard=run.shard)
+    result = finish(head, run.environments, records, fail_on, _early(run, source, records, lacking))
+    result = replace(result, finished=run.finished, selftest=run.selftest)
     result = reviewed(result, judged, whole=whole)
     write(result, folder)
     for words in (*map(line, records), *stale_lines(result)):
         print(words)
-    if unmeasured := [case for case in plans if case not in {record.case.id for record in kept}]:
-        print(f"not in the run: {', '.join(unmeasured)}")
+    if absent:
+        print(f"not in the run: {', '.join(plan.case.id for plan in absent)}")
     if left_out:
         print(f"left out, because the suites no longer make them: {', '.join(left_out)}")
     print(f"\n{summary_line(result)}\nreport: {folder / 'report.html'}")
@@ -88,6 +90,27 @@ def _plans(asked: argparse.Namespace, run: Run) -> list[Plan]:
         raise UsageError(f"the run holds nothing but results of {TOOL}, which no suite makes: import or run them again")
     files = asked.suite or sorted({Path(case.location.file) for case in made})
     return suites.load(files, asked.root, pythons(asked.environments))
+
+
+def _early(run: Run, folder: Path, records: Sequence[Record], lacking: Sequence[Plan]) -> int | None:
+    """The exit status of a run that did not come to its end or lacks cases: what it has never passes."""
+    if ended_early(run):
+        return run.gate.exit_status
+    if run.gate.exit_status == EXIT_MACHINE and _was_cut(folder):  # cases crashed as well, which may count no more
+        return EXIT_MACHINE
+    return EXIT_INTERRUPTED if lacking and gate(records).exit_status != EXIT_FAILED else None
+
+
+def _was_cut(folder: Path) -> bool:
+    """Whether the journal tells what was to be measured, and not that it was."""
+    known = journal.read(folder)
+    return known.begin is not None and bool(known.begin.data().get("cases")) and known.end is None
+
+
+def _in_no_part(run: Run) -> set[str]:
+    """The cases of which a merged run says that no part measured them."""
+    found = (record.as_judged for record in run.records)
+    return {one.case.id for one in found if one.status == "missing" and one.headline == NOT_RUN}
 
 
 def _environment(run: Run, name: str) -> Environment:
