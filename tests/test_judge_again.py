@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -70,4 +69,4 @@ def test_a_run_is_judged_from_wherever_it_is_named(folder, monkeypatch, where, n
 
     assert harness(folder, "judge", named, "--suite", folder / "toy.yaml") == 0
 
-    assert os.listdir(folder / "out-judged")
+    assert (folder / "out-judged/report.html").exists()

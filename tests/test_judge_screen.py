@@ -205,3 +205,11 @@ def test_unchanged_code_raises_no_alarm_and_five_percent_are_found():
     assert "regressed" not in clean
     assert clean.count("passed") >= 995  # one in a thousand is three standard deviations faster
     assert slow.count("regressed") > 900
+
+
+def test_a_case_that_was_measured_more_often_decides_no_more_on_its_job():
+    noisy = Screening("p10", HISTORY, tuple(Screened(1.3, 0.6) for _ in range(TIMES)), "host")
+    quiet = [("cpu", PLAN, screening(0.0)) for _ in range(2)]
+
+    assert broken_jobs([("cpu", PLAN, noisy), *quiet]) == {}
+    assert broken_jobs([("cpu", PLAN, noisy), ("cpu", PLAN, noisy), quiet[0]])

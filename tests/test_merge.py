@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from harness.artefacts import link
-from harness.store import read_run
+from harness.records import Contestant, Duel, Launch
+from harness.store import read_run, write_run
+from test_resume import same
 from toy import fake_suite, harness
 
 ONE, THREE = "toy/small/fake/fp32/n-1", "toy/small/fake/fp32/n-3"
@@ -91,3 +95,65 @@ def test_a_link_replaces_what_has_its_name_and_writes_to_no_file(tmp_path):
     assert link(made, target)  # again changes nothing
 
     assert (made.read_text(), target.read_text(), first.read_text()) == ("new", "new", "of another")
+
+
+def accept(folder: Path, suite: Path, runs: int = 1) -> None:
+    """Accept a run, as that many runs of other ids."""
+    harness(folder, "run", suite, "-o", "first")
+    run = json.loads((folder / "first/run.json").read_text())
+    names = [f"accepted-{number}" for number in range(runs)]
+    for name in names:
+        (folder / name).mkdir()
+        (folder / name / "run.json").write_text(json.dumps({**run, "id": f"{run['id']}-{name}"}))
+    assert harness(folder, "accept", *names, "--reason", "a start") == 0
+
+
+def test_the_canaries_of_all_parts_tell_whether_the_job_may_be_trusted(folder):
+    suite = fake_suite(folder, "cases: [{latency_ms: 1.0, canary_ms: 0.5}]\n", "fp32, fp16")
+    accept(folder, suite, 5)
+    slow = "{match: '*/fp32/n-1', latency_ms: 1.2, canary_ms: 0.5}"
+    script = (
+        f"cases: [{slow}, {{match: '*/fp16/*', latency_ms: 1.2, canary_ms: 0.6}}, {{latency_ms: 1.0, canary_ms: 0.5}}]\n"
+    )
+    (folder / "script.yaml").write_text(script)
+    whole = harness(folder, "run", suite, "-o", "whole")
+    shards(folder, script=script, precisions="fp32, fp16")
+    alone = statuses(folder / "part-1") | statuses(folder / "part-2")
+
+    assert harness(folder, "merge", "part-1", "part-2", "-o", "merged") == whole == 0
+
+    assert alone[ONE] == "regressed"
+    assert statuses(folder / "merged")[ONE] == "inconclusive"
+    assert same(read_run(folder / "merged"), read_run(folder / "whole"))
+
+
+def test_launches_against_what_is_accepted_no_more_decide_nothing_in_a_merged_run(folder):
+    suite = fake_suite(folder)
+    accept(folder, suite)
+    harness(folder, "run", suite, "-o", "part")
+    run = read_run(folder / "part")
+    launches = tuple(Launch(0.0, 0.0, 1.0, 1.0, 50, 500, side) for side in "ab")
+    sides = (Contestant("c" * 64, {}), Contestant("b" * 64, {}))
+    fought = replace(run.records[0], duel=Duel(launches, "host", {}, "then", a=sides[0], b=sides[1]), headline="equal")
+    write_run(replace(run, records=(fought, *run.records[1:])), folder / "part")
+
+    assert harness(folder, "merge", "part", "-o", "merged") == harness(folder, "judge", "part")
+
+    merged, judged = (read_run(folder / name).records[0] for name in ("merged", "part-judged"))
+    assert (merged.status, merged.headline) == (judged.status, judged.headline)
+    assert merged.headline != "equal"
+
+
+def test_an_excluded_case_that_was_accepted_is_missing_for_that_reason_when_parts_are_merged(folder):
+    suite = fake_suite(folder)
+    accept(folder, suite)
+    text = suite.read_text().replace("n: 3}]}", "n: 3}], exclude: [{backend: fake, shape: {n: 3}, reason: slow}]}")
+    suite.write_text(text)
+    harness(folder, "run", suite, "-o", "whole")
+    for number in (1, 2):
+        harness(folder, "run", suite, "-o", f"part-{number}", "--shard", f"{number}/2")
+
+    assert harness(folder, "merge", "part-1", "part-2", "-o", "merged") == 1
+
+    assert same(read_run(folder / "merged"), read_run(folder / "whole"))
+    assert "excluded by the suite: slow" in read_run(folder / "merged").records[1].headline

@@ -14,6 +14,7 @@ from harness import journal, store, suites
 from harness.commands.github import tell_github
 from harness.commands.places import baselines_folder, pythons, statuses
 from harness.commands.results import line, reviewed, stale_lines, summary_line, write
+from harness.commands.together import screenings
 from harness.errors import UsageError
 from harness.interchange.schema import TOOL
 from harness.judge.accuracy import STRUCTURE, changed_tolerances, conditioning, unmeasured
@@ -29,7 +30,6 @@ from harness.runner.digests import plan_digest
 from harness.runner.header import finish, header
 from harness.runner.recorder import NOT_RUN, Judged, outcome_of
 from harness.runner.repeats import compared_again
-from harness.runner.screen import of_this_job, screening
 
 COMPARED = frozenset((*STRUCTURE, *METRICS, "tolerance_ratio", "mismatch_share", "mismatches"))
 """What comparing candidate and reference measures; the rest of a record does not change with limits."""
@@ -50,10 +50,9 @@ def judge(asked: argparse.Namespace) -> int:
     kept = [record for record in run.records if _measured(record, plans.get(record.case.id))]
     duels = {record.case.id: record.duel for record in kept if record.duel is not None}
     p = judged.p_values([plans[case] for case in duels], duels)
-    screenings = _screenings(kept, plans, judged)
+    screened = screenings(kept, plans, judged)
     again = [
-        Again(record, plans[record.case.id], p.get(record.case.id, {}), screenings.get(record.case.id))
-        for record in kept
+        Again(record, plans[record.case.id], p.get(record.case.id, {}), screened.get(record.case.id)) for record in kept
     ]
     records = [_again(one, judged, source / "outputs") for one in again]
     gone = [record for record in run.records if record.as_judged.status == "missing" and record.case.id not in plans]
@@ -131,20 +130,6 @@ class Again:
     plan: Plan
     p: Mapping[str, float]
     screening: Screening | None
-
-
-def _screenings(records: Sequence[Record], plans: Mapping[str, Plan], judged: Judged) -> dict[str, Screening]:
-    """What was not timed in turns, against the accepted runs as they are now."""
-    found = []
-    for record in records:
-        if record.duel is not None and record.duel.launches:
-            continue
-        plan, outcome = plans[record.case.id], outcome_of(record)
-        entry, on = judged.entries(plan.case).get(plan.case.id), judged.footing(plan, outcome)
-        again, failures = (record.screening.again, record.screening.failures) if record.screening else ((), ())
-        asked = screening(plan, outcome, entry, on, again, failures)
-        found += [(plan, asked)] if asked is not None else []
-    return of_this_job(found)
 
 
 def _again(one: Again, judged: Judged, outputs: Path) -> Record:

@@ -17,10 +17,11 @@ from harness.commands.github import tell_github
 from harness.commands.places import baselines_folder, pythons, statuses
 from harness.commands.results import line, reviewed, stale_lines, summary_line, tell, write
 from harness.commands.run import chosen
+from harness.commands.together import screenings
 from harness.errors import UsageError
 from harness.interchange.schema import TOOL
 from harness.judge.gate import EXIT_FAILED, EXIT_INTERRUPTED, ended_early, gate
-from harness.records import Environment, Plan, Record, Run
+from harness.records import Environment, Plan, Record, Run, Screening
 from harness.runner.digests import plan_digest
 from harness.runner.ground import MOST_TOLD, other_machine, refuse
 from harness.runner.header import finish, header
@@ -56,10 +57,10 @@ def merge(asked: argparse.Namespace) -> int:
     parts = [Part(path, store.read_run(path)) for path in asked.runs]
     environments = _environments(parts)
     refuse("the runs are not parts of one", _conflicts(parts), "leave runs out until the others agree")
-    measured = (one for part in parts for one in part.run.records if one.as_judged.status != "missing")
-    found = {record.case.id: record for record in measured}
-    every = _plans(asked, found)
+    every = _plans(asked, parts)
     plans = {plan.case.id: plan for plan in chosen(every, asked.expression)}
+    said = _found(parts, every)
+    found = {record.case.id: record for record in said}
     refuse("the suites are not those of the runs", _changed(found, plans), "check out the commit of the runs")
     lacking = [plan for case, plan in plans.items() if case not in found]
     machine = next(iter(environments.values()), store.UNKNOWN)  # of an environment that no run knows
@@ -80,7 +81,7 @@ def merge(asked: argparse.Namespace) -> int:
         write(result, asked.output)
     for record in records:
         tell(line(record))
-    for words in (*_told(parts, found, plans, lacking), *stale_lines(result)):
+    for words in (*_told(parts, found, plans, lacking, len(said) - len(found)), *stale_lines(result)):
         tell(words)
     tell(f"\n{summary_line(result)}\nreport: {asked.output / 'report.html'}")
     tell_github(result, os.environ)
@@ -91,12 +92,21 @@ def _started(parts: Sequence[Part]) -> str:
     return min(part.run.started for part in parts)
 
 
-def _plans(asked: argparse.Namespace, found: Mapping[str, Record]) -> list[Plan]:
+def _plans(asked: argparse.Namespace, parts: Sequence[Part]) -> list[Plan]:
     """The plans of all suites that the runs are of."""
-    made = {Path(record.case.location.file) for record in found.values() if record.case.backend != TOOL}
+    cases = (record.case for part in parts for record in part.run.records)
+    made = {Path(case.location.file) for case in cases if case.backend != TOOL}
     if not (made or asked.suite):
         raise UsageError("the runs hold no case of a suite: name the suite files with --suite")
     return suites.load(asked.suite or sorted(made), asked.root, pythons(asked.environments))
+
+
+def _found(parts: Sequence[Part], plans: Sequence[Plan]) -> list[Record]:
+    """What the parts say about cases, what was measured last: it counts more than that an excluded case is missing."""
+    excluded = {plan.case.id for plan in plans if plan.excluded is not None}
+    every = [record for part in parts for record in part.run.records]
+    found = [record for record in every if record.as_judged.status == "missing" and record.case.id in excluded]
+    return found + [record for record in every if record.as_judged.status != "missing"]
 
 
 def _environments(parts: Sequence[Part]) -> dict[str, Environment]:
@@ -137,19 +147,26 @@ def _changed(found: Mapping[str, Record], plans: Mapping[str, Plan]) -> list[str
 
 
 def _decided_together(records: Sequence[Record], plans: Mapping[str, Plan], judged: Judged) -> list[Record]:
-    """The records; those of cases timed in turns are decided again, with the correction for all cases of the whole."""
+    """The records; where all cases of the whole count for the decision on one's speed, it is made again."""
     duels = {record.case.id: record.duel for record in records if record.duel is not None and record.duel.launches}
     p = judged.p_values([plans[case] for case in duels], duels)
-    return [
-        _again(one, plans[one.case.id], judged, p[one.case.id]) if one.case.id in p else judged.acknowledged(one)
-        for one in records
-    ]
+    screened = [record for record in records if record.screening is not None]
+    known = screenings(screened, plans, judged)
+    anew = duels.keys() | {record.case.id for record in screened}
+
+    def decided(record: Record) -> Record:
+        case = record.case.id
+        if case not in anew:
+            return judged.acknowledged(record)
+        return _again(record, plans[case], judged, p.get(case, {}), known.get(case))
+
+    return [decided(record) for record in records]
 
 
-def _again(record: Record, plan: Plan, judged: Judged, p: Mapping[str, float]) -> Record:
+def _again(record: Record, plan: Plan, judged: Judged, p: Mapping[str, float], screening: Screening | None) -> Record:
     outcome = outcome_of(record)
     on = replace(judged.footing(plan, outcome), why_stored=record.why_stored)
-    return replace(judged.record(plan, outcome, on, record.duel, p, record.screening), reproduce=record.reproduce)
+    return replace(judged.record(plan, outcome, on, record.duel, p, screening), reproduce=record.reproduce)
 
 
 def _whole(
@@ -178,7 +195,11 @@ def _whole(
 
 
 def _told(
-    parts: Sequence[Part], found: Mapping[str, Record], plans: Mapping[str, Plan], lacking: Sequence[Plan]
+    parts: Sequence[Part],
+    found: Mapping[str, Record],
+    plans: Mapping[str, Plan],
+    lacking: Sequence[Plan],
+    twice: int,
 ) -> list[str]:
     """What there is to know about how the parts fit together."""
     told = [f"{part.path}: did not end; `harness run … --resume` completes it" for part in parts if part.ended_early]
@@ -186,9 +207,8 @@ def _told(
     for count in sorted({int(shard.partition("/")[2]) for shard in shards}):
         absent = [f"{number}/{count}" for number in range(1, count + 1) if f"{number}/{count}" not in shards]
         told += [f"shards that are not here: {', '.join(absent)}"] if absent else []
-    counted = sum(record.as_judged.status != "missing" for part in parts for record in part.run.records)
-    if counted > len(found):
-        told.append(f"in more than one of the runs, alike: {counted - len(found)} cases")
+    if twice:
+        told.append(f"in more than one of the runs, alike: {twice} cases")
     told += _listed("in none of the runs", [plan.case.id for plan in lacking])
     left = [case for case, record in found.items() if case not in plans and record.case.backend != TOOL]
     return told + _listed("left out, because the suites do not make them or -k does not select them", left)

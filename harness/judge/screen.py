@@ -82,14 +82,15 @@ def doubtful(plan: LatencyPlan, screening: Screening) -> bool:
 def broken_jobs(cases: Sequence[tuple[str, LatencyPlan, Screening]]) -> dict[str, str]:
     """What `broken_job` says of each group of cases that share a canary, by the name of the group; only where it does.
 
-    An earlier run's canary is the median over the cases; the latest runs of all of them count as one run.
+    An earlier run's canary is the median over the cases; the latest runs of all of them count as one run. Of this job
+    each case has one canary, the median of its measurements: one that was measured more often counts no more.
     """
     found: dict[str, str] = {}
     for group in sorted({name for name, _, _ in cases}):
         some = [(plan, one) for name, plan, one in cases if name == group and enough(one)]
         earlier = [_canaries(reversed(_history(one))) for _, one in some]
         runs = [[canary for case in earlier for canary in case[at : at + 1]] for at in reversed(range(KEPT))]
-        now = [canary for _, one in some for canary in _canaries(one.now)]
+        now = [stats.median(sorted(here)) for _, one in some if (here := _canaries(one.now))]
         slower = [suspicious(plan, one) for plan, one in some]
         if why := broken_job([stats.median(sorted(run)) for run in runs if run], now, slower):
             found[group] = why
