@@ -259,7 +259,9 @@ def _add_debug(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _add_selftest(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     test = commands.add_parser(
-        "selftest", help="the gate's own false alarms and power on this machine; exit 1 if it alarms on unchanged code"
+        "selftest",
+        help="the gate's own false alarms and power on this machine; exit 1 if it alarms on unchanged code, or finds "
+        "no slowdown",
     )
     _add_suites(test)
     test.add_argument(

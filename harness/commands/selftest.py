@@ -12,7 +12,7 @@ from harness.commands.run import chosen, loaded
 from harness.errors import HarnessError, UsageError
 from harness.judge.gate import EXIT_FAILED, EXIT_PASSED
 from harness.judge.launches import LOOKS
-from harness.judge.selftest import UNCHANGED
+from harness.judge.selftest import LARGEST, UNCHANGED
 from harness.records import Arm, SelfTest
 from harness.runner.bench import Bench
 from harness.runner.header import timestamp
@@ -21,7 +21,7 @@ from harness.runner.settings import Settings
 
 
 def selftest(asked: argparse.Namespace) -> int:
-    """Print the counts, keep them for the reports of this machine class, and return 1 on a false alarm."""
+    """Print the counts, keep them for this machine class's reports; 1 on a false alarm, or where nothing is found."""
     if asked.launches < LOOKS[-1]:
         words = f"the gate fails no case on fewer than {LOOKS[-1]} launches, so {asked.launches} would test nothing"
         raise UsageError(f"--launches: {words}: give {LOOKS[-1]} or more")
@@ -85,5 +85,11 @@ def _status(told: SelfTest) -> int:
         return EXIT_FAILED
     if unchanged.regressed:
         print(f"the gate calls unchanged code slower in {unchanged.regressed} of {unchanged.decisions} decisions")
+        return EXIT_FAILED
+    largest: Arm = next(arm for arm in told.arms if arm.name == LARGEST)
+    if not largest.regressed:
+        print(
+            f"the gate finds no slowdown of {largest.name[1:]}: it calls none of {largest.decisions} decisions slower"
+        )
         return EXIT_FAILED
     return EXIT_PASSED

@@ -9,7 +9,7 @@ from dataclasses import replace
 from harness.judge.duels import judge_duel, p_values, wanted
 from harness.records import Admission, Arm, Duel, Injection, LatencyPlan
 
-UNCHANGED = "unchanged"
+UNCHANGED, LARGEST = "unchanged", "+10%"
 ARMS: Mapping[str, Injection | None] = {
     UNCHANGED: None,
     **{f"+{share:.0%}": Injection("slow", share) for share in (0.01, 0.02, 0.03, 0.05, 0.10)},
