@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from harness.errors import HarnessError
@@ -70,3 +72,84 @@ def test_a_run_is_judged_from_wherever_it_is_named(folder, monkeypatch, where, n
     assert harness(folder, "judge", named, "--suite", folder / "toy.yaml") == 0
 
     assert (folder / "out-judged/report.html").exists()
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory) -> Path:
+    """A folder with a suite and the run `out` with its outputs; the suite has limits that need these."""
+    folder = tmp_path_factory.mktemp("kept")
+    suite = fake_suite(folder)
+    harness(folder, "run", suite, "-o", folder / "out", "--keep-outputs")
+    suite.write_text(suite.read_text().replace("n: 3}]}", "n: 3}], accuracy: {atol: 0, rtol: 1.0e-6}}"))
+    return folder
+
+
+def header(shape: tuple[int, ...]) -> bytes:
+    """The beginning of a .npy file that claims that shape."""
+    words = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + len(words).to_bytes(2, "little") + words.encode()
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "cannot be read as .npy"),
+        (b"\x93NUMPY\x01\x00", "cannot be read as .npy"),
+        (header((1, 4)), "more than the file holds"),
+        (header((1 << 60,)), "more than the file holds"),
+        (b"PK\x03\x04", "cannot be read as .npy"),
+        (None, "there is no such file"),
+    ],
+)
+def test_a_damaged_kept_tensor_is_refused_with_case_and_file(kept, capsys, data, words):
+    file = kept / "out/outputs" / CASE / "candidate/0-0.npy"
+    before = file.read_bytes()
+    try:
+        file.unlink() if data is None else file.write_bytes(data)
+        assert harness(kept, "judge", kept / "out", "--suite", kept / "toy.yaml") == 2
+    finally:
+        file.write_bytes(before)
+
+    told = capsys.readouterr().err
+    assert words in told
+    assert f"harness: {CASE}: its kept outputs cannot be judged: {file}" in told
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        "",
+        "[]",
+        '{"batches": 3}',
+        '{"batches": [{"y": {}}]}',
+        '{"batches": [{"y": {"file": "../../../elsewhere.npy", "dtype": "float32"}}]}',
+        '{"batches": [{"y": {"file": "/etc/hostname", "dtype": "float32"}}]}',
+        '{"batches": [{"y": {"file": "7-7.npy", "dtype": "float32"}}]}',
+        '{"batches": [{"y": {"file": 7, "dtype": "float32"}}]}',
+        '{"batches": [{"y": {"file": "0-0.npy", "dtype": "O"}}]}',
+        '{"batches": [{"y": {"file": "0-0.npy", "dtype": "nonsense"}}]}',
+        '{"batches": [{"y": {"strings": [], "shape": [5]}}]}',
+    ],
+)
+def test_an_index_of_kept_outputs_names_nothing_but_tensors_beside_it(kept, capsys, index):
+    file = kept / "out/outputs" / CASE / "reference/index.json"
+    elsewhere = file.parent / "../../../elsewhere.npy"
+    np.save(elsewhere, np.zeros((1, 4), np.float32))
+    link = file.parent / "7-7.npy"
+    link.unlink(missing_ok=True)
+    link.symlink_to(elsewhere)
+    before = file.read_text()
+    try:
+        file.write_text(index)
+        assert harness(kept, "judge", kept / "out", "--suite", kept / "toy.yaml") == 2
+    finally:
+        file.write_text(before)
+
+    assert f"{file}: is no index of tensors" in capsys.readouterr().err
+
+
+def test_kept_outputs_that_are_sound_are_judged(kept):
+    found = json.loads((kept / "out/outputs" / CASE / "reference/index.json").read_text())
+    assert list(found["batches"][0]) == ["y"]
+
+    assert harness(kept, "judge", kept / "out", "--suite", kept / "toy.yaml") == 0

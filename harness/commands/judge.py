@@ -15,7 +15,7 @@ from harness.commands.github import tell_github
 from harness.commands.places import baselines_folder, pythons, statuses
 from harness.commands.results import line, reviewed, stale_lines, summary_line, write
 from harness.commands.together import screenings
-from harness.errors import UsageError
+from harness.errors import CaseError, UsageError
 from harness.interchange.schema import TOOL
 from harness.judge.accuracy import STRUCTURE, changed_tolerances, conditioning, unmeasured
 from harness.judge.gate import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_MACHINE, ended_early, gate
@@ -160,13 +160,13 @@ def _measurements(record: Record, plan: Plan, outputs: Path) -> tuple[Measuremen
             f"{record.case.id}: the limits of {names} changed to what was not measured, and no outputs were "
             "kept: run again with --keep-outputs, or leave atol, rtol, rule and exact as they were"
         )
-    expected = tensors.load(outputs / "reference")[0]
-    others = sorted(outputs.glob("candidate-*"), key=lambda folder: int(folder.name.rpartition("-")[2]))
-    again = tensors.load(outputs / "again")[0] if (outputs / "again").is_dir() else []
+    case = record.case.id
+    expected = _kept(case, outputs / "reference")
+    others = [folder for folder in outputs.glob("candidate-*") if folder.name.rpartition("-")[2].isdecimal()]
+    others.sort(key=lambda folder: int(folder.name.rpartition("-")[2]))
+    again = _kept(case, outputs / "again") if (outputs / "again").is_dir() else []
     noise = conditioning(record.measurements)
-    found = worst(
-        [compare(plan, expected, tensors.load(build)[0], noise) for build in (outputs / "candidate", *others)]
-    )
+    found = worst([compare(plan, expected, _kept(case, build), noise) for build in (outputs / "candidate", *others)])
     replaced = {(m.output, m.metric) for m in found}
     kept = [
         m
@@ -174,3 +174,13 @@ def _measurements(record: Record, plan: Plan, outputs: Path) -> tuple[Measuremen
         if not (m.metric in COMPARED or m.metric.startswith(AGAIN) or (m.output, m.metric) in replaced)
     ]
     return (*found, *compared_again(plan, expected, again), *kept)
+
+
+def _kept(case: str, folder: Path) -> list[dict[str, tensors.Tensor]]:
+    """Kept outputs, batch by batch; UsageError where they are damaged, or not what a run writes."""
+    from harness.inputs.files import read_array  # brings onnx, which only this needs here
+
+    try:
+        return tensors.load(folder, read_array)[0]
+    except CaseError as error:
+        raise UsageError(f"{case}: its kept outputs cannot be judged: {error}") from error

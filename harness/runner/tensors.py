@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,12 @@ import ml_dtypes  # noqa: F401 - registers bfloat16 and its like with NumPy
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.codec import parsed
+from harness.errors import InputError
+
 Tensor = NDArray[np.generic]
+FILE = re.compile(r"[0-9]+-[0-9]+\.npy")
+"""Names of the files; others that an index names are not read."""
 MAPPED = 1 << 20
 """Bytes of a file from which on it is mapped: small ones are read in half the time."""
 
@@ -26,10 +32,25 @@ def save(folder: Path, batches: Sequence[Mapping[str, Tensor]], **about: Any) ->
     (folder / "index.json").write_text(json.dumps({**about, "batches": index}))
 
 
-def load(folder: Path) -> tuple[list[dict[str, Tensor]], dict[str, Any]]:
-    """The outputs of every batch, and what the index says about them."""
-    about = json.loads((folder / "index.json").read_text())
-    batches = [{name: _load_one(folder, entry) for name, entry in outputs.items()} for outputs in about.pop("batches")]
+def _read(file: Path) -> Tensor:
+    raw: Tensor = np.load(file, mmap_mode="r" if file.stat().st_size >= MAPPED else None, allow_pickle=False)
+    return raw
+
+
+def load(folder: Path, read: Callable[[Path], Tensor] = _read) -> tuple[list[dict[str, Tensor]], dict[str, Any]]:
+    """The outputs of every batch, and what the index says about them; InputError where a file of them is damaged.
+
+    `read` reads one file; of files from elsewhere only `read_array` of the inputs holds what they claim in bounds.
+    """
+    index = folder / "index.json"
+    try:
+        about = parsed(index.read_text(), constants=True)
+        batches = [
+            {name: _load_one(folder, entry, read) for name, entry in outputs.items()}
+            for outputs in about.pop("batches")
+        ]
+    except (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{index}: is no index of tensors: {type(error).__name__}: {error}") from None
     return batches, about
 
 
@@ -42,10 +63,12 @@ def _save_one(folder: Path, stem: str, value: Tensor) -> dict[str, Any]:
     return {"file": f"{stem}.npy", "dtype": value.dtype.name}
 
 
-def _load_one(folder: Path, entry: Mapping[str, Any]) -> Tensor:
+def _load_one(folder: Path, entry: Mapping[str, Any], read: Callable[[Path], Tensor]) -> Tensor:
     if "strings" in entry:
         return np.array(entry["strings"], dtype=object).reshape(entry["shape"])
     file = folder / entry["file"]
-    raw: Tensor = np.load(file, mmap_mode="r" if file.stat().st_size >= MAPPED else None, allow_pickle=False)
-    dtype = np.dtype(entry["dtype"])
+    if not FILE.fullmatch(entry["file"]) or file.is_symlink():
+        raise ValueError(f"'{entry['file']}' is no tensor of this folder")
+    raw = read(file)
+    dtype = np.dtype(str(entry["dtype"]))
     return raw if raw.dtype == dtype else raw.view(dtype)
