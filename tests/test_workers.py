@@ -46,12 +46,13 @@ HARMLESS = ("giant-log", "child", "exit-hang")
 KINDS = (*FAULTS, *HARMLESS)
 
 
-def pids(mark: bytes = b"") -> set[int]:
-    """The workers and guards of this user, and what they started."""
-    found = set()
+def pids() -> set[int]:
+    """The workers and guards of this session of tests, and what they started; others may be at work beside it."""
+    found, own = set(), f"TRT_HARNESS_LOCKS={os.environ['TRT_HARNESS_LOCKS']}".encode()
     for entry in Path("/proc").iterdir():
         with suppress(OSError, ValueError):
-            if b"TRT_HARNESS_WORKER=" + mark in (entry / "environ").read_bytes():
+            told = (entry / "environ").read_bytes()
+            if b"TRT_HARNESS_WORKER=" in told and own in told.split(b"\0"):
                 found.add(int(entry.name))
     return found
 
@@ -210,7 +211,8 @@ def test_a_second_interrupt_ends_the_run_at_once(tmp_path):
         start = time.monotonic()
         process.send_signal(signal.SIGINT)
 
-        assert process.wait(timeout=30) == 130
+        # a shell shows both as 130: the second one may come when the interpreter is about to end
+        assert process.wait(timeout=30) in {130, -signal.SIGINT}
     assert time.monotonic() - start < client.EXIT_S - 1
     assert all(gone(pid) for pid in family)
 
