@@ -140,6 +140,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     run.add_argument("--keep-outputs", action="store_true", help="keep outputs, so that `judge` can apply any limit")
     add_store(run, "the run is added at its end; default: HARNESS_STORE, else nowhere")
     _add_trust(run)
+    _add_told(run)
     run.set_defaults(command=_command("run"))
 
 
@@ -176,6 +177,7 @@ def _add_result_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     _add_baselines(judge)
     _add_root(judge)
     _add_environments(judge)
+    _add_told(judge)
     judge.set_defaults(command=_command("judge"))
     compare = commands.add_parser("compare", help="what changed between two runs; exit 1 if anything is worse")
     compare.add_argument("runs", nargs=2, type=Path, metavar="RUN", help="a run's folder or its run.json")
@@ -189,6 +191,7 @@ def _add_result_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     _add_baselines(merge)
     _add_root(merge)
     _add_environments(merge)
+    _add_told(merge)
     merge.set_defaults(command=_command("merge"))
     accept = commands.add_parser("accept", help="write the baselines of runs' cases")
     accept.add_argument(
@@ -309,6 +312,16 @@ def _add_folders(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--artefacts", type=Path, metavar="DIR", help="made variants (default: the user's cache)")
     _add_baselines(command)
+
+
+def _add_told(command: argparse.ArgumentParser) -> None:
+    told = command.add_mutually_exclusive_group()
+    told.add_argument(
+        "-q", "--quiet", action="store_true", help="print what blocks, the gate and the report's path only"
+    )
+    told.add_argument(
+        "-v", "--verbose", action="store_true", help="also print skipped cases, notes, and what each stage took"
+    )
 
 
 def _add_trust(command: argparse.ArgumentParser) -> None:

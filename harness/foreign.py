@@ -49,8 +49,12 @@ class _Harmless:
 
 def tell_ci(command: str) -> None:
     """Print a line that a CI system shall take for a command: foreign parts of it must be escaped as that asks."""
-    stream = sys.stdout
-    print(command, file=stream.stream if isinstance(stream, _Harmless) else stream, flush=True)
+    print(command, file=bare(sys.stdout), flush=True)
+
+
+def bare(stream: TextIO) -> TextIO:
+    """The stream itself, for what is no foreign text: whoever writes to it makes that harmless."""
+    return stream.stream if isinstance(stream, _Harmless) else stream
 
 
 @contextlib.contextmanager

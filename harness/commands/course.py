@@ -12,7 +12,9 @@ from harness import journal as journals
 from harness import report, store
 from harness.codec import decode
 from harness.commands.github import tell_github
-from harness.commands.results import known, reviewed, stale_lines, summary_line, tell, write
+from harness.commands.progress import Progress
+from harness.commands.results import known, reviewed, stale_lines, tell, write
+from harness.commands.terminal import Terminal
 from harness.errors import HarnessError, UsageError
 from harness.journal import Journal, Journaled
 from harness.judge.gate import EXIT_INTERRUPTED, EXIT_MACHINE
@@ -57,6 +59,7 @@ class Means:
     journal: Journal
     seconds: Mapping[str, float]
     """What cases are expected to take, by their ids."""
+    terminal: Terminal
 
 
 @dataclass(frozen=True)
@@ -88,10 +91,10 @@ def measure(job: Job, means: Means, before: Journaled, now: Begin) -> int:
             return status
         store.begin_again(job.folder, before, means.journal)
         for words in before.damage:
-            tell(f"note: {words}")
-        tell(f"resumed: {len(earlier)} cases are measured already, {len(earlier.missing)} are left")
+            means.terminal.note(f"note: {words}")
+        means.terminal.note(f"resumed: {len(earlier)} cases are measured already, {len(earlier.missing)} are left")
     pending = Pending(job.plans, job.others, means.judged, means.settings)
-    book = Book(means.journal, pending, earlier, means.bench.environment, _tell_case)
+    book = Book(means.journal, pending, earlier, means.bench.environment, means.terminal.case)
     return _measured(job, means, earlier, book)
 
 
@@ -147,14 +150,11 @@ def _finished(job: Job, earlier: Earlier, before: Journaled) -> int | None:
 
 
 def _measured(job: Job, means: Means, earlier: Earlier, book: Book) -> int:
-    ended, error = _done(lambda: run_plans(earlier.missing, means.settings, means.bench, book.done, means.seconds))
-    taken = _done(book.take_up)  # also where the run ends early: what is known belongs to it
-    if ended is None:
-        ended, error = taken
-    if ended is None:
-        ended, error = _done(book.decide, lambda: _keep_missing(job, means.judged, book))
-    if ended is not None:
-        book.undecided()
+    known_before = {plan.case.id for plan in earlier.found()}
+    seats = len(means.settings.others) or means.settings.jobs
+    progress = Progress([plan.case.id for plan in job.measured], known_before, means.seconds, seats)
+    with means.terminal.live(progress, lambda: means.settings.halt.under_way):
+        ended, error = _found(job, means, earlier, book)
     order = {plan.case.id: position for position, plan in enumerate(job.measured)}
     records = sorted(book.records, key=lambda record: order.get(record.case.id, len(order)))
     result = finish(job.head, means.bench.environments(), records, job.fail_on, ended)
@@ -170,12 +170,25 @@ def _measured(job: Job, means: Means, earlier: Earlier, book: Book) -> int:
             raise error from failed
         raise
     for words in stale_lines(result):
-        tell(words)
-    tell(f"\n{summary_line(result)}\nreport: {job.folder / 'report.html'}")
+        means.terminal.note(words)
+    means.terminal.end(result, job.folder / "report.html")
     tell_github(result, os.environ)
     if error is not None:
         raise error
     return result.gate.exit_status
+
+
+def _found(job: Job, means: Means, earlier: Earlier, book: Book) -> tuple[int | None, Exception | None]:
+    """Measure and decide; the exit status and the error of a run that ended early."""
+    ended, error = _done(lambda: run_plans(earlier.missing, means.settings, means.bench, book.done, means.seconds))
+    taken = _done(book.take_up)  # also where the run ends early: what is known belongs to it
+    if ended is None:
+        ended, error = taken
+    if ended is None:
+        ended, error = _done(book.decide, lambda: _keep_missing(job, means.judged, book))
+    if ended is not None:
+        book.undecided()
+    return ended, error
 
 
 def _keep_missing(job: Job, judged: Judged, book: Book) -> None:
@@ -193,7 +206,3 @@ def _done(*steps: Callable[[], object]) -> tuple[int | None, Exception | None]:
     except Exception as error:
         return EXIT_MACHINE, error
     return None, None
-
-
-def _tell_case(status: str, case: str, words: str) -> None:
-    tell(f"{status:12s} {case}  {words}")

@@ -13,7 +13,8 @@ from pathlib import Path
 from harness import journal, store, suites
 from harness.commands.github import tell_github
 from harness.commands.places import baselines_folder, pythons, statuses
-from harness.commands.results import line, reviewed, stale_lines, summary_line, write
+from harness.commands.results import reviewed, stale_lines, write
+from harness.commands.terminal import Terminal
 from harness.commands.together import screenings
 from harness.errors import CaseError, UsageError
 from harness.interchange.schema import TOOL
@@ -72,13 +73,16 @@ def judge(asked: argparse.Namespace) -> int:
     result = replace(result, finished=run.finished, selftest=run.selftest)
     result = reviewed(result, judged, whole=whole)
     write(result, folder)
-    for words in (*map(line, records), *stale_lines(result)):
-        print(words)
+    terminal = Terminal(quiet=asked.quiet, verbose=asked.verbose)
+    for record in records:
+        terminal.record(record)
+    for words in stale_lines(result):
+        terminal.note(words)
     if absent:
-        print(f"not in the run: {', '.join(plan.case.id for plan in absent)}")
+        terminal.note(f"not in the run: {', '.join(plan.case.id for plan in absent)}")
     if left_out:
-        print(f"left out, because the suites no longer make them: {', '.join(left_out)}")
-    print(f"\n{summary_line(result)}\nreport: {folder / 'report.html'}")
+        terminal.note(f"left out, because the suites no longer make them: {', '.join(left_out)}")
+    terminal.end(result, folder / "report.html")
     tell_github(result, os.environ)
     return result.gate.exit_status
 

@@ -15,8 +15,9 @@ from harness import store, suites
 from harness.artefacts import link
 from harness.commands.github import tell_github
 from harness.commands.places import baselines_folder, pythons, statuses
-from harness.commands.results import line, reviewed, stale_lines, summary_line, tell, write
+from harness.commands.results import reviewed, stale_lines, write
 from harness.commands.run import chosen
+from harness.commands.terminal import Terminal
 from harness.commands.together import screenings
 from harness.errors import UsageError
 from harness.interchange.schema import TOOL
@@ -79,11 +80,12 @@ def merge(asked: argparse.Namespace) -> int:
         for case in plans:
             _keep_outputs(case, parts, asked.output)
         write(result, asked.output)
+    terminal = Terminal(quiet=asked.quiet, verbose=asked.verbose)
     for record in records:
-        tell(line(record))
+        terminal.record(record)
     for words in (*_told(parts, found, plans, lacking, len(said) - len(found)), *stale_lines(result)):
-        tell(words)
-    tell(f"\n{summary_line(result)}\nreport: {asked.output / 'report.html'}")
+        terminal.note(words)
+    terminal.end(result, asked.output / "report.html")
     tell_github(result, os.environ)
     return result.gate.exit_status
 

@@ -16,6 +16,7 @@ from harness.backends import BACKENDS
 from harness.commands.course import Begin, Job, Means, measure, started
 from harness.commands.history_add import check, remember
 from harness.commands.places import baselines_folder, cache_folder, pythons, root_of, statuses
+from harness.commands.terminal import Terminal
 from harness.commands.tidy import size_gib, tidy, trusted
 from harness.errors import HarnessError, UsageError, did_you_mean
 from harness.history import places as stores
@@ -39,6 +40,7 @@ def run(asked: argparse.Namespace) -> int:
     if asked.ray_accelerator and asked.ray is None:
         raise UsageError("--ray-accelerator: chooses among the nodes of a cluster: give it with --ray")
     kept = _store(asked)
+    terminal = Terminal(quiet=asked.quiet, verbose=asked.verbose)
     every = loaded(asked)
     plans = _part(asked, chosen(every, asked.expression))
     head = header(["harness", *sys.argv[1:]], Path(plans[0].case.location.file).absolute().parent)
@@ -53,7 +55,7 @@ def run(asked: argparse.Namespace) -> int:
     with ExitStack() as opened:
         journal, known = store.continued(folder) if asked.resume else (store.new_journal(folder), Journaled())
         opened.enter_context(journal)
-        opened.enter_context(interruptible())
+        opened.enter_context(interruptible(terminal.leave))
         bench = opened.enter_context(Bench(settings))
         if asked.ray is not None:
             settings = _on_cluster(asked, job, found, settings, bench, opened)
@@ -67,7 +69,7 @@ def run(asked: argparse.Namespace) -> int:
         accepted = judged.files([plan.case for plan in plans])  # a damaged one is told before anything is measured
         if asked.ray is None:
             settings = spread_over(settings, asked.jobs, bench.environment(), plans)
-        means = Means(settings, bench, judged, journal, _seconds(asked, plans))
+        means = Means(settings, bench, judged, journal, _seconds(asked, plans), terminal)
         if kept:
             opened.callback(remember, kept, folder)
         status = measure(job, means, known, Begin(head, found, accepted))

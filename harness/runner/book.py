@@ -86,9 +86,9 @@ class Book:
         pending: Pending,
         earlier: Earlier,
         environment: Callable[[str], Environment],
-        tell: Callable[[str, str, str], None],
+        tell: Callable[[str, str, str, Record | None], None],
     ) -> None:
-        """`tell` gets a status, a case's id and words."""
+        """`tell` gets a status, a case's id, words, and the record of a decided case."""
         self._journal, self._pending, self._earlier = journal, pending, earlier
         self._environment, self._tell = environment, tell
         self._environments: dict[str, Environment] = {}
@@ -108,13 +108,13 @@ class Book:
             self._journal.write("undecided", found.so_far)
         else:
             self._journal.sync()
-        return self._tell("measured", plan.case.id, found.words)
+        return self._tell("measured", plan.case.id, found.words, None)
 
     def keep(self, record: Record) -> None:
         """Keep a decided case."""
         self.records.append(record)  # first: what cannot be written to the journal is still in the run
         self._journal.append(record)
-        self._tell(record.status, record.case.id, first_line(record.headline))
+        self._tell(record.status, record.case.id, first_line(record.headline), record)
 
     def decide(self) -> None:
         """Decide what is left; it is timed again now, as far as that was not done before the interruption."""
@@ -126,7 +126,7 @@ class Book:
         """Take what is left as far as it is known, because the run ends; a continuation decides it."""
         for record in self._pending.undecided({record.case.id for record in self.records}):
             self.records.append(record)
-            self._tell(record.status, record.case.id, first_line(record.headline))
+            self._tell(record.status, record.case.id, first_line(record.headline), record)
 
     def take_up(self) -> None:
         """Go on with what was found out before the interruption."""

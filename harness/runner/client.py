@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 from time import monotonic
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from harness.codec import decode
 from harness.errors import CaseError
@@ -62,6 +62,13 @@ class Limits:
         return {} if self.gpu is None else {"CUDA_VISIBLE_DEVICES": self.gpu}
 
 
+class At(NamedTuple):
+    """What a worker does."""
+
+    case: str
+    stage: str
+
+
 class Ended(Protocol):
     """What is ended when a run ends."""
 
@@ -83,6 +90,14 @@ class Halt:
     def called(self) -> bool:
         """Whether the run is ending."""
         return self._called
+
+    @property
+    def under_way(self) -> list[At]:
+        """What the workers of this machine do now."""
+        with self._lock:
+            workers = list(self._workers)
+        found = (worker.at for worker in workers if isinstance(worker, WorkerProcess))
+        return sorted(at for at in found if at is not None)
 
     def add(self, worker: Ended) -> None:
         """One more that is to be ended."""
@@ -123,6 +138,8 @@ class WorkerProcess:
         self._killed: int | None = None
         """What the kernel had killed for memory when the process began."""
         self._stopped = False
+        self._case: str | None = None
+        """Which one is asked for now."""
         self.hello: dict[str, Any] = {}
         if limits.halt is not None:
             limits.halt.add(self)
@@ -133,8 +150,12 @@ class WorkerProcess:
         `limit_s` is what a stage may take, its start included, where that is less than for others.
         """
         limit_s = min(limit_s or self._limits.timeout_s, self._limits.timeout_s)
-        self._start(limit_s)
-        return self._ask(operation, arguments, limit_s)
+        self._case = arguments["plan"]["case"]["id"] if "plan" in arguments else None
+        try:
+            self._start(limit_s)
+            return self._ask(operation, arguments, limit_s)
+        finally:
+            self._case = None
 
     def ask(self, kind: type[R], operation: str, **arguments: Any) -> R:
         """The result of one operation as a record; raises WorkerFailed, also where it is no such record."""
@@ -145,6 +166,12 @@ class WorkerProcess:
         except WorkerFailed:
             self._end()
             raise
+
+    @property
+    def at(self) -> At | None:
+        """The case that it works on and the stage of it; None where it has nothing to do."""
+        case = self._case  # another thread may end it meanwhile
+        return None if case is None else At(case, self._stage)
 
     @property
     def alive(self) -> bool:
