@@ -152,6 +152,7 @@ def _add_suite_commands(commands: argparse._SubParsersAction[argparse.ArgumentPa
     check.set_defaults(command=_command("check"))
     listing.set_defaults(command=_command("list_cases"))
     schema = commands.add_parser("schema", help="print the JSON Schema of suite files")
+    schema.add_argument("--markdown", action="store_true", help="print a reference for readers instead")
     schema.set_defaults(command=_command("schema"))
 
 

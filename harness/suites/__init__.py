@@ -20,6 +20,7 @@ from harness.suites.document import parse
 from harness.suites.environments import interpreter
 from harness.suites.expand import expand
 from harness.suites.find import label, places_of, read, suite_files
+from harness.suites.reference import reference
 from harness.suites.select import select
 from harness.suites.shard import share, units
 
@@ -31,6 +32,7 @@ __all__ = [
     "label",
     "load",
     "plans_of",
+    "reference",
     "schema",
     "select",
     "share",
