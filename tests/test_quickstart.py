@@ -1,11 +1,13 @@
-"""The quickstart and the first suite of the README, typed as they stand there, in a folder of their own."""
+"""The quickstart, the first suite and recipes, typed as they stand in the documents, in a folder of their own."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from documents import ROOT, blocks, lines
 from harness.store import read_run
 
-README = ROOT / "README.md"
+README, RECIPES = ROOT / "README.md", ROOT / "docs" / "recipes.md"
 DEMO, *_ = lines(blocks(README, "bash", "Try it")[0])
 OWN = "A first suite for your own model"
 INIT = "harness init my_model.onnx"
@@ -62,7 +64,11 @@ def typed(line: str) -> tuple[int, list[str]]:
     """Exit status of a command line of the page, and the lines that it printed. RUN is the newest run."""
     newest = max(Path("reports").glob("*"), key=lambda one: one.stat().st_mtime, default=Path("none")).name
     done = subprocess.run(
-        ["bash", "-c", line.replace("RUN", newest)], check=False, capture_output=True, text=True, timeout=120
+        ["bash", "-c", re.sub(r"(reports/)?\bRUN\b", f"reports/{newest}", line)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     return done.returncode, [*done.stdout.splitlines(), *done.stderr.splitlines()]
 
@@ -125,3 +131,44 @@ def test_every_mistake_is_told_at_once_with_its_place(folder) -> None:
     status, said = typed(lines(blocks(README, "bash", OWN)[0])[0])
     assert status == 2
     assert [line.removeprefix("harness: ").split(" ")[0] for line in said] == ["suite.yaml:6:18:", "suite.yaml:7:5:"]
+
+
+@pytest.fixture
+def small(folder) -> Path:
+    """Another folder `suites/`, of one suite of one case."""
+    shutil.rmtree(folder / "suites")
+    (folder / "suites").mkdir()
+    suite = folder / "suites" / "small.yaml"
+    text = "suite: small\ntags: [smoke]\nmodels:\n  - name: net\n    source: ../my_model.onnx\n"
+    suite.write_text(f"{text}    {QUICK}}}\n")
+    return suite
+
+
+def test_the_gate_of_the_recipes_blocks_until_the_failure_is_acknowledged(small) -> None:
+    gate, acknowledge, judge = [line for block in blocks(RECIPES, "bash", "Gate a merge") for line in lines(block)]
+    assert typed(gate)[0] == 0
+    small.write_text(small.read_text() + "    resources: {host_mib: 0.001}\n")
+    status, said = typed(gate)
+    assert (status, statuses(report_in(said))) == (1, ["failed"])
+    until = (datetime.now(UTC) + timedelta(days=30)).date()
+    filled = {"CASE": "small/net/onnxruntime-cpu/fp32/static", "URL": "https://tracker.example/1", "DATE": f"{until}"}
+    for word, own in filled.items():
+        acknowledge = acknowledge.replace(word, own)
+    status, said = typed(acknowledge)
+    assert status == 0, said
+    status, said = typed(judge)
+    assert (status, statuses(report_in(said))) == (0, ["acknowledged"])
+
+
+def test_a_release_is_signed_and_verified_as_the_recipes_say(small, monkeypatch) -> None:
+    if not shutil.which("ssh-keygen"):
+        pytest.skip("no ssh-keygen here")
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "key"], check=True)
+    Path("signers.txt").write_text(f"ann {Path('key.pub').read_text()}")
+    for line in lines(blocks(RECIPES, "bash", "Sign a release")[0]):
+        status, said = typed(line.replace("~/.ssh/id_ed25519", "key"))
+        assert status == 0, said
+    assert said[-1].startswith("verified by a key of yours: evidence.zip ")
+    run = Path("reports/release/run.json")
+    run.write_text(run.read_text() + " ")
+    assert typed("harness verify reports/release --allowed-signers signers.txt")[0] == 1
