@@ -36,7 +36,7 @@ for _ in range(models):
     for n in range(1, shapes + 1):
         spec = BuildSpec("by-hand", path, "fp32", {}, {}, {"threads": 1}, attest=False)
         session = backend.open(Artefact(path), spec)
-        feeds = {"image": rng.normal(size=(n, 1, 28, 28)).astype(np.float32)}
+        feeds = {"image": rng.normal(size=(n, 1, 8, 8)).astype(np.float32)}
         session.infer(feeds)
         measure(session.bind(feeds), plan)
         session.close()
@@ -87,7 +87,7 @@ def test_a_run_against_one_polygraphy_command_a_case(benchmark: BenchmarkFixture
     def by_commands() -> float:
         start = perf_counter()
         for number in range(ONE_EACH):
-            shape = f"image:[{number % 10 + 1},1,28,28]"
+            shape = f"image:[{number % 10 + 1},1,8,8]"
             subprocess.run([*command, "--input-shapes", shape], check=True, capture_output=True)
         return perf_counter() - start
 
