@@ -74,7 +74,7 @@ def test_a_latency_holds_the_tenth_percentile_of_its_canary():
 
     latency, _ = loop.window(Step(lambda _: None), LatencyPlan(min_time_s=0.05, warmup_s=0), beside)
 
-    assert latency.canary_ms == 10
+    assert latency.canary_ms == pytest.approx(10, abs=1.5)  # the last hundred is cut off where the time is up
 
 
 def test_the_canary_of_the_host_takes_time():
