@@ -185,6 +185,6 @@ def _kept(case: str, folder: Path) -> list[dict[str, tensors.Tensor]]:
     from harness.inputs.files import read_array  # brings onnx, which only this needs here
 
     try:
-        return tensors.load(folder, read_array)[0]
+        return tensors.load_kept(folder, read_array)
     except CaseError as error:
         raise UsageError(f"{case}: its kept outputs cannot be judged: {error}") from error

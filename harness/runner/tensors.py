@@ -38,20 +38,24 @@ def _read(file: Path) -> Tensor:
 
 
 def load(folder: Path, read: Callable[[Path], Tensor] = _read) -> tuple[list[dict[str, Tensor]], dict[str, Any]]:
-    """The outputs of every batch, and what the index says about them; InputError where a file of them is damaged.
-
-    `read` reads one file; of files from elsewhere only `read_array` of the inputs holds what they claim in bounds.
-    """
-    index = folder / "index.json"
-    try:
-        about = parsed(index.read_text(), constants=True)
-        batches = [
-            {name: _load_one(folder, entry, read) for name, entry in outputs.items()}
-            for outputs in about.pop("batches")
-        ]
-    except (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"{index}: is no index of tensors: {type(error).__name__}: {error}") from None
+    """The outputs of every batch, and what the index says about them; any error where a file is gone or damaged."""
+    about = parsed((folder / "index.json").read_text(), constants=True)
+    batches = [
+        {name: _load_one(folder, entry, read) for name, entry in outputs.items()} for outputs in about.pop("batches")
+    ]
     return batches, about
+
+
+def load_kept(folder: Path, read: Callable[[Path], Tensor]) -> list[dict[str, Tensor]]:
+    """The outputs of every batch in a folder from elsewhere; InputError where a file of them is gone or damaged.
+
+    `read` reads one file: `read_array` of the inputs holds what it claims in bounds.
+    """
+    try:
+        return load(folder, read)[0]
+    except (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError) as error:
+        words = f"{folder / 'index.json'}: is no index of tensors: {type(error).__name__}: {error}"
+        raise InputError(words) from None
 
 
 def _save_one(folder: Path, stem: str, value: Tensor) -> dict[str, Any]:
