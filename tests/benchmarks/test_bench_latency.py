@@ -81,7 +81,7 @@ def test_what_the_gate_costs(benchmark: BenchmarkFixture, tell: Tell, tmp_path: 
         return perf_counter() - start
 
     run("first")
-    options = ["--launches", "2", "--artefacts", str(tmp_path / "cache")]
+    options = ["--launches", "2", "--root", str(tmp_path), "--artefacts", str(tmp_path / "cache")]
     assert main(["accept", str(tmp_path / "first"), "--reason", "a start", *options]) == 0
     plain_s = run("same")  # the accepted artefact itself: measured, and nothing timed in turns
     model.producer_name = "another"
