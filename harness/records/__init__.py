@@ -6,7 +6,18 @@ into a `Verdict`; case, outcome and verdict make a `Record`; records make a `Run
 
 from harness.records.acknowledgements import ACKNOWLEDGED_FILE, Acknowledgement, KnownFailure, Stale
 from harness.records.duels import Admission, Contestant, Duel, Evidence, Launch
-from harness.records.outcomes import PERCENTILES, Digests, Failure, Latency, Measurement, Outcome, Quantiles, Spread
+from harness.records.outcomes import (
+    PERCENTILES,
+    Deviations,
+    Digests,
+    Element,
+    Failure,
+    Latency,
+    Measurement,
+    Outcome,
+    Quantiles,
+    Spread,
+)
 from harness.records.plans import (
     DEFAULT_ENVIRONMENT,
     AttestationPlan,
@@ -62,9 +73,11 @@ __all__ = [
     "Case",
     "Check",
     "Contestant",
+    "Deviations",
     "Digests",
     "DriftPlan",
     "Duel",
+    "Element",
     "Environment",
     "Evidence",
     "Failure",

@@ -22,6 +22,38 @@ class Measurement:
     detail: str = ""
 
 
+@dataclass(frozen=True)
+class Element:
+    """One element of an output, numbers as text: JSON has no NaN, and no 64-bit integers everywhere."""
+
+    batch: int
+    """The batch that holds it, counted from 0."""
+    place: tuple[int, ...]
+    expected: str
+    found: str
+    error: float | None
+    """|found - expected|; None where there is no such number: NaN, infinities, labels."""
+
+
+@dataclass(frozen=True)
+class Deviations:
+    """How far the elements of one output are from the reference."""
+
+    output: str
+    size: int
+    equal: int
+    """Elements equal in both; NaN equals NaN."""
+    counts: Mapping[str, int]
+    """Power of two p to the number of elements with 2^p <= error < 2^(p + 1)."""
+    worst: tuple[Element, ...]
+    """The largest errors, the largest first."""
+
+    @property
+    def largest(self) -> float:
+        """The largest error; infinite where an element has none that is a number."""
+        return max((math.inf if one.error is None else one.error for one in self.worst), default=0.0)
+
+
 PERCENTILES: Mapping[str, float] = {"p90_ms": 0.90, "p99_ms": 0.99}
 """Quantities of a latency whose limits need many samples."""
 
@@ -118,3 +150,5 @@ class Outcome:
     """How the attempts before the last one failed."""
     profile: Profile | None = None
     """Where the time went; None where nobody asked."""
+    deviations: tuple[Deviations, ...] = ()
+    """Of every output whose elements could be compared."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.records.acknowledgements import Acknowledgement, Stale
 from harness.records.duels import Admission, Duel
-from harness.records.outcomes import Digests, Failure, Latency, Measurement
+from harness.records.outcomes import Deviations, Digests, Failure, Latency, Measurement
 from harness.records.plans import Case
 from harness.records.profiles import Profile
 from harness.records.screens import Screening
@@ -100,6 +100,8 @@ class Record:
     """How the attempts before the last one failed."""
     acknowledgement: Acknowledgement | None = None
     """What the reviewed file of known failures says about it, where it blocks."""
+    deviations: tuple[Deviations, ...] = ()
+    """How the errors of each output are distributed, and where the largest are."""
     not_run: bool = False
     """Of a missing case: the suite makes it, but no part of the run holds it."""
 

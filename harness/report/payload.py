@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from harness.codec import encode
-from harness.records import Check, Failure, Latency, Measurement, Quantiles, Record, Run
+from harness.records import Check, Deviations, Failure, Latency, Measurement, Quantiles, Record, Run
 from harness.report.format import excerpt
 from harness.report.layers import layers
 from harness.report.rows import Row, label, on_clock
@@ -39,6 +39,7 @@ ROW = (
 )
 CHECK = tuple(field.name for field in fields(Check))
 MEASUREMENT = tuple(field.name for field in fields(Measurement))
+DEVIATIONS = ("output", "size", "equal", "low", "counts", "worst")
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def payload(run: Run, rows: Sequence[Row], past: Past) -> Payload:
         "run": {name: getattr(run, name) for name in ("schema", "id", "started", "finished", "commit", "command")},
         "statuses": [[one.name, one.glyph, one.tone, one.meaning, one.blocks] for one in STATUS.values()],
         "environments": encode(run.environments),
-        "fields": {"rows": ROW, "checks": CHECK, "measurements": MEASUREMENT},
+        "fields": {"rows": ROW, "checks": CHECK, "measurements": MEASUREMENT, "deviations": DEVIATIONS},
         "past": [[one.id, one.started, one.commit] for one in past.runs],
         "chunk": CHUNK,
         "rows": [_row(row) for row in rows],
@@ -114,6 +115,7 @@ def _detail(record: Record, past: Past, *, light: bool) -> dict[str, Any]:
         shown["measurements"] = [
             [one.output, one.metric, short(one.value), _short(one.settings), one.detail] for one in record.measurements
         ]
+        shown["deviations"] = [_deviations(one) for one in record.deviations]
     return {name: value for name, value in shown.items() if value}
 
 
@@ -194,6 +196,14 @@ def _attested(values: Mapping[str, Any]) -> dict[str, Any]:
     }
     others = {name: encode(value) for name, value in values.items() if name not in ("rows", "layers", "network")}
     return others | counted
+
+
+def _deviations(found: Deviations) -> list[Any]:
+    """How many elements are off by each power of two, from the lowest to the highest that there is, and the worst."""
+    counts = {int(power): count for power, count in found.counts.items()}
+    low, high = min(counts, default=0), max(counts, default=-1)
+    worst = [[one.batch, one.place, one.expected, one.found, short(one.error)] for one in found.worst]
+    return [found.output, found.size, found.equal, low, [counts.get(at, 0) for at in range(low, high + 1)], worst]
 
 
 def _short(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from time import perf_counter
 
 from harness.backends.base import Session
 from harness.metrics.compare import compare
-from harness.records import Measurement, Plan
+from harness.metrics.deviations import deviations
+from harness.records import Deviations, Measurement, Plan
 from harness.runner import tensors, twin_files, twins
 from harness.runner.builds import variation
 from harness.runner.expected import expected_outputs, same_inputs, task_scores
@@ -42,6 +43,7 @@ class Answers:
     measured: tuple[Measurement, ...]
     expected: Batches
     """What the outputs were compared with."""
+    deviations: tuple[Deviations, ...]
 
 
 def answers(
@@ -72,7 +74,8 @@ def answers(
         measured += tuple(against_reference(twin.ties if twin else {}, expected, outputs))
         if twin is not None:
             measured += twins.measure(twin, [*outputs, *further][: len(twin.outputs) or None])
-    return Answers(outputs, first, measured, expected)
+        seen = deviations(expected, outputs)
+    return Answers(outputs, first, measured, expected, seen)
 
 
 def _twin(prepared: Prepared, folder: Path | None) -> twins.Twin | None:

@@ -198,6 +198,7 @@ class Judged:
             attempts=outcome.attempts,
             reproduce=reproduce(plan.case, self._rerun),
             measurements=outcome.measurements,
+            deviations=outcome.deviations,
             notes=outcome.notes,
             baseline=accepted,
             plan_digest=plan_digest(plan),
@@ -261,6 +262,7 @@ def outcome_of(record: Record) -> Outcome:
     """What was measured of a record."""
     return Outcome(
         measurements=record.measurements,
+        deviations=record.deviations,
         latency=record.latency,
         measures=record.measures,
         stages=record.stages,

@@ -19,6 +19,7 @@ from harness.codec import encode
 from harness.environment import describe
 from harness.errors import InputError, Unsupported
 from harness.inputs.feeds import feeds
+from harness.metrics import deviations
 from harness.records import Contestant, Digests, Duel, Environment, Injection, LatencyPlan, ModelFile, Outcome, Plan
 from harness.runner import builds, footprint, kept, layer_times, tensors, twin_files, twins, windows
 from harness.runner.candidate import Answers, Folders, answers, moved_rows, repeats, together
@@ -194,6 +195,7 @@ class Steps:
         variation, notes = together(plan, stages, folders, every)
         return Outcome(
             measurements=builds.worst([build.measured for build in every]) + variation + repeated,
+            deviations=deviations.worst([build.deviations for build in every]),
             latency=timed.latency,
             profile=profiled,
             measures={**artefact.measures, **first.measures, **timed.measures},

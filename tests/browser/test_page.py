@@ -6,15 +6,18 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from opening import NARROW, WIDE, Open, drop, rich
 
 from builders import check, environment, every_status, latency, record, run
 from harness.codec import encode
-from harness.records import STATUSES
+from harness.metrics.deviations import deviations
+from harness.records import STATUSES, Measurement
 from harness.report import html
 from harness.report.trend import past
 
+NONE = "\u2013"
 REGRESSED = "vision/model-regressed/tensorrt/fp16/n-64"
 
 
@@ -46,6 +49,24 @@ def test_the_filter_keeps_what_fits_every_token(opened: Open) -> None:
         assert [id_.split("/")[1] for id_ in page.texts("#cases-table tbody a.id")] == models
         assert page.fragment == f"#q={typed}"
         assert page.page.locator("#matrix-table tbody .cell").count() == len(models)
+
+
+def test_the_errors_of_an_output_are_drawn_and_its_worst_elements_told(opened: Open) -> None:
+    reference, candidate = np.zeros((2, 3), np.float32), np.array([[0, 1e-3, 0], [0.5, 1.5e-3, np.nan]], np.float32)
+    seen = deviations([{"logits": reference}], [{"logits": candidate}])
+    broken = replace(check(ok=False), output="logits")
+    one = replace(
+        record(status="failed", checks=(broken,)), deviations=seen, measurements=(Measurement("logits", "rmse", 1),)
+    )
+    page = opened(run(one), f"#case={one.case.id}")
+    assert page.texts(".output p") == ["4 of 6 elements differ from the reference"]
+    assert (
+        page.page.locator(".output rect title")
+        .all_text_contents()[0]
+        .startswith("2 of 6 elements are off by 0.0009766 to")
+    )
+    rows = page.page.locator(".output tbody tr").all_inner_texts()
+    assert [row.split("\t") for row in rows[:2]] == [["[1, 2]", "0", "nan", NONE], ["[1, 0]", "0", "0.5", "0.5"]]
 
 
 def test_a_backend_named_whole_is_not_one_that_holds_its_name(opened: Open) -> None:

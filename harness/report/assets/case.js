@@ -109,14 +109,30 @@ function layersBlock(found) {
     found.rows.length > 12 && h("details", { class: "more" }, h("summary", {}, `${found.rows.length - 12} more layers`), table(found.rows.slice(12))));
 }
 
+// One output: how many elements are off by how much, and which by most.
+function outputErrors(found) {
+  const off = found.size - found.equal;
+  const line = (one) => h("tr", {}, h("th", { scope: "row", class: "code" }, `${found.batches > 1 ? `batch ${one[0]} ` : ""}[${one[1].join(", ")}]`),
+    ...[one[2], one[3]].map((text) => h("td", { class: "n" }, text)), h("td", { class: "n" }, number(one[4])));
+  return h("div", { class: "output" },
+    h("h3", {}, found.output), h("p", { class: "quiet" }, off === 0 ? `all ${found.size} elements are equal to the reference` : `${off} of ${found.size} elements differ from the reference`),
+    found.counts.length > 0 && errorHistogram(found),
+    found.worst.length > 0 && h("details", { class: "more", open: found.open }, h("summary", {}, `The ${found.worst.length === off ? "" : "largest "}${found.worst.length} errors`),
+      region("Largest errors", h("table", {}, head("element", ["reference", true], ["found", true], ["error", true, "the absolute difference"]), h("tbody", {}, found.worst.map(line))))));
+}
+
 function outputsBlock(record) {
-  const outputs = Map.groupBy ? Map.groupBy(record.measurements, (one) => one.output ?? "") : record.measurements.reduce((map, one) => map.set(one.output ?? "", [...(map.get(one.output ?? "") ?? []), one]), new Map());
-  if (!outputs.size) return null;
-  const worst = [...new Set(record.measurements.map((one) => /worst element .*/.exec(one.detail)?.[0] && `${one.output}: ${/worst element .*/.exec(one.detail)[0]}`).filter(Boolean))];
-  return block("Outputs", worst.length > 0 && h("ul", { class: "notes" }, worst.map((text) => h("li", {}, text))),
-    h("details", { class: "more" }, h("summary", {}, `All ${record.measurements.length} measurements of ${[...outputs.keys()].filter(Boolean).length} outputs`),
+  if (!record.measurements.length) return null;
+  const broken = new Set(record.checks.filter((check) => !check.ok).map((check) => check.output));
+  const found = [...record.deviations].sort((a, b) => broken.has(b.output) - broken.has(a.output))
+    .map((one) => ({ ...one, open: broken.has(one.output), batches: 1 + Math.max(0, ...one.worst.map((worst) => worst[0])) }));
+  const shown = found.slice(0, 4), folded = found.slice(4);
+  const outputs = new Set(record.measurements.map((one) => one.output).filter(Boolean));
+  return block("Outputs", shown.map(outputErrors),
+    folded.length > 0 && h("details", { class: "more" }, h("summary", {}, `${folded.length} more outputs`), folded.map(outputErrors)),
+    h("details", { class: "more" }, h("summary", {}, `All ${record.measurements.length} measurements of ${outputs.size} ${outputs.size === 1 ? "output" : "outputs"}`),
       region("Measurements", h("table", {}, head("output", "metric", ["value", true], "settings", "detail"),
-        h("tbody", {}, [...outputs.values()].flat().map((one) => h("tr", {}, h("th", { scope: "row" }, one.output ?? ""), h("td", {}, one.metric), h("td", { class: "n" }, number(one.value)),
+        h("tbody", {}, record.measurements.map((one) => h("tr", {}, h("th", { scope: "row" }, one.output ?? ""), h("td", {}, one.metric), h("td", { class: "n" }, number(one.value)),
           h("td", {}, Object.keys(one.settings ?? {}).length > 0 && words(one.settings)), h("td", { class: "reason" }, one.detail))))))));
 }
 

@@ -35,6 +35,7 @@ async function detail(row) {
     ...found,
     checks: (found.checks ?? []).map((values) => zip(INDEX.fields.checks, values)),
     measurements: (found.measurements ?? []).map((values) => zip(INDEX.fields.measurements, values)),
+    deviations: (found.deviations ?? []).map((values) => zip(INDEX.fields.deviations, values)),
   };
 }
 
