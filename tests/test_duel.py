@@ -49,7 +49,7 @@ def test_a_side_against_itself_has_no_ratio_and_no_tail():
 
 
 def test_the_tail_is_the_share_of_iterations_above_one_and_a_half_medians_of_a():
-    launch = run(side(1.0), side(*[1.0] * 18, 2.0), DuelSettings(min_pairs=380, min_time_s=0.01))
+    launch = run(side(1.0), side(*[1.0] * 18, 2.0), DuelSettings(min_pairs=380, long_time_s=9.0))
 
     assert launch.log_ratio == 0
     assert launch.tail == pytest.approx(1 / 19)
@@ -81,15 +81,20 @@ def test_blocks_last_some_milliseconds(median_ms, calls):
 
 
 def test_a_launch_has_its_pairs_and_its_time():
-    by_pairs = run(side(3.0), side(3.0), DuelSettings(min_pairs=60, min_time_s=0.01))
+    by_pairs = run(side(1.0), side(1.0), DuelSettings(min_pairs=60, min_time_s=0.01))
     by_time = run(side(1.0), side(2.0), DuelSettings(min_pairs=2, min_time_s=0.4))
 
     assert by_pairs.pairs == 60
     assert 0.4 <= by_time.samples * 1e-3 < 0.41
 
 
+@pytest.mark.parametrize(("median_ms", "pairs"), [(1.9, 50), (3.0, 34), (5.0, 26), (15.0, 34), (19.0, 28), (30.0, 20)])
+def test_sides_of_some_milliseconds_have_fewer_pairs_once_their_time_is_long(median_ms, pairs):
+    assert run(side(median_ms), side(median_ms), DuelSettings(warmup_s=0.0)).pairs == pairs
+
+
 def test_slow_sides_have_fewer_pairs_but_never_fewer_than_the_fewest():
-    settings = DuelSettings(max_time_s=2.0, fewest_pairs=4, max_warmup_s=0.1)
+    settings = DuelSettings(max_time_s=2.0, fewer_pairs=100, fewest_pairs=4, max_warmup_s=0.1)
 
     assert run(side(50.0), side(50.0), settings).pairs == 20
     assert run(side(5000.0), side(5000.0), settings).pairs == 4

@@ -39,6 +39,9 @@ class DuelSettings:
     min_pairs: int = 50
     min_time_s: float = 0.2
     """Of each side: a burst of a neighbour lasts about half of this."""
+    long_time_s: float = 0.5
+    """Of each side: from then on `fewer_pairs` are enough, or slow steps would cost many times a plain window."""
+    fewer_pairs: int = 20
     block_ms: float = 1.5
     """A block lasts about this long, without its first call."""
     block_calls: tuple[int, int] = (5, 200)
@@ -115,8 +118,10 @@ class Progress:
         """Pairs in both orders equally often, and enough of them, or as many as the time allows."""
         if self.good % 2 or self.good < settings.fewest_pairs:
             return False
-        long = min(self.a_ms, self.b_ms) >= settings.min_time_s * 1e3
-        return (self.good >= settings.min_pairs and long) or self.spent_ms >= settings.max_time_s * 1e3
+        each_s = min(self.a_ms, self.b_ms) / 1e3
+        slow = each_s >= settings.long_time_s and self.good >= settings.fewer_pairs
+        plenty = each_s >= settings.min_time_s and self.good >= settings.min_pairs
+        return slow or plenty or self.spent_ms >= settings.max_time_s * 1e3
 
     def hopeless(self, settings: DuelSettings) -> bool:
         """More bad pairs than good ones for longer than a burst lasts, or twice the time gone."""
