@@ -78,13 +78,10 @@ def test_launches_beside_another_process_are_replaced_and_it_is_named(tmp_path):
     accepted(tmp_path, "first")
     suite(tmp_path, "extended", net=convolutions(64, 112, 2))
     places = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    other = subprocess.Popen([sys.executable, "-c", OTHER, "25"], stdout=subprocess.PIPE, text=True, env=places)
-    assert other.stdout is not None
-    assert other.stdout.readline() == "working\n"
-    try:
+    with subprocess.Popen([sys.executable, "-c", OTHER, "25"], stdout=subprocess.PIPE, text=True, env=places) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "working\n"
         ran(tmp_path, "beside")
-    finally:
-        other.wait()
 
     (record,) = read_run(tmp_path / "beside").records
     assert record.duel is not None
