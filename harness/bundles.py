@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
+import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from harness.codec import parsed
@@ -31,6 +33,9 @@ LARGEST_BYTES = 4 << 30
 LARGEST_READ = 1 << 30
 """Of run.json and the manifest, which are read as a whole."""
 CHUNK = 1 << 20
+_HEADER, _LENGTHS_AT, _END = 30, 26, 22
+"""Bytes: of what stands before a file, from where its lengths of name and extras are; of the end without a comment."""
+_DAMAGE = (BadZipFile, zlib.error, struct.error, NotImplementedError, RuntimeError, EOFError, OSError, ValueError)
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)
 """Of every entry: the same files make the same bundle."""
 
@@ -47,11 +52,23 @@ class Opened:
     problems: tuple[str, ...]
     run: bytes | None
     signatures: bytes | None
+    judged_by: int
+    """How many files its run names that it was judged by."""
+    unsigned: tuple[str, ...]
+    """Files of which nothing but the manifest tells, which anybody can make anew."""
 
 
 def place_of(path: str) -> str:
-    """Where a file that a run was judged by stands in a bundle."""
-    return "/".join([JUDGED_BY, *({"/": "_root", "..": "_up"}.get(part, part) for part in PurePosixPath(path).parts)])
+    """Where a file that a run was judged by stands in a bundle; what no name may hold there is written as %3A."""
+    parts = ({"/": "_root", "..": "_up"}.get(part) or _ODD.sub(_as_hex, part) for part in PurePosixPath(path).parts)
+    return "/".join([JUDGED_BY, *parts])
+
+
+_ODD = re.compile(r"^_(?=root$|up$)|[%:\\\x00-\x1f\x7f\ud800-\udfff]")
+
+
+def _as_hex(found: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in found[0].encode("utf-8", "surrogatepass"))
 
 
 def write(path: Path, files: Mapping[str, Path | bytes], about: Mapping[str, Any]) -> None:
@@ -94,9 +111,10 @@ def _chunks(content: Path | bytes) -> Iterator[bytes]:
 def read(path: Path) -> Opened:
     """Check every file of a bundle against its manifest; Refused where that is impossible or unsafe."""
     try:
-        with ZipFile(path) as archive:
+        with path.open("rb") as stream, ZipFile(stream) as archive:
+            _refuse_other_bytes(archive, stream)
             return _checked(archive)
-    except (BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except _DAMAGE as error:
         raise Refused(f"it is damaged: {error}") from error
 
 
@@ -109,26 +127,43 @@ def _checked(archive: ZipFile) -> Opened:
         if _sum(archive, entries[name]) != sums[name]:
             problems.append(f"{name}: was altered after it was packed")
     run = _content(archive, entries, RUN_FILE, LARGEST_READ)
-    if run is not None:
-        problems += _judged_otherwise(run, sums)
+    judged_by = _judged_by(run)
+    problems += _judged_otherwise(judged_by, sums)
     signatures = _content(archive, entries, SIGNATURES_FILE, LARGEST_SIGNATURES)
-    return Opened(len(entries), tuple(problems), run, signatures)
+    covered = {RUN_FILE, SIGNATURES_FILE, MANIFEST_FILE, *judged_by}
+    return Opened(
+        len(entries), tuple(problems), run, signatures, len(judged_by), tuple(sorted(entries.keys() - covered))
+    )
 
 
 def _entries(archive: ZipFile) -> dict[str, ZipInfo]:
     """The entries by name; Refused for one that would be unsafe to unpack, and for more than a bundle can be."""
     found: dict[str, ZipInfo] = {}
+    seen: set[str] = set()
     for entry in archive.infolist():
         name, kind = entry.filename, stat.S_IFMT(entry.external_attr >> 16)
         parts = name.split("/")
-        if name in found or "\\" in name or ":" in name or not all(parts) or {".", ".."} & {*parts}:
+        if name.casefold() in seen or "\\" in name or ":" in name or not all(parts) or {".", ".."} & {*parts}:
             raise Refused(f"the name '{name[:80]}' is there twice, leads elsewhere, or is a folder's")
         if kind not in (0, stat.S_IFREG) or entry.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
             raise Refused(f"'{name[:80]}' is no plain file")
         found[name] = entry
+        seen.add(name.casefold())  # they would be one file on some machines
     if len(found) > MOST_FILES or sum(entry.file_size for entry in found.values()) > LARGEST_BYTES:
         raise Refused(f"it holds more than {MOST_FILES} files or {LARGEST_BYTES >> 30} GiB")
     return found
+
+
+def _refuse_other_bytes(archive: ZipFile, stream: BinaryIO) -> None:
+    """Refused where bytes belong to no entry of the directory: other programs would find other files in them."""
+    places, place = [], 0
+    for entry in sorted(archive.infolist(), key=lambda one: one.header_offset):
+        places.append(entry.header_offset == place)
+        stream.seek(place + _LENGTHS_AT)
+        place += _HEADER + sum(struct.unpack("<2H", stream.read(4))) + entry.compress_size
+    stream.seek(-_END, os.SEEK_END)
+    if not all(places) or place != archive.start_dir or stream.read(4) != b"PK\x05\x06":
+        raise Refused("it holds more than its files: something stands before, between or behind them")
 
 
 def _sums(archive: ZipFile, entries: Mapping[str, ZipInfo]) -> dict[str, str]:
@@ -162,15 +197,17 @@ def _sum(archive: ZipFile, entry: ZipInfo) -> str:
     return digest.hexdigest()
 
 
-def _judged_otherwise(run: bytes, sums: Mapping[str, str]) -> list[str]:
-    """Files that are not those that the run says it was judged by: what signs the run vouches for these as well."""
+def _judged_by(run: bytes | None) -> dict[str, str]:
+    """What a run says it was judged by: the place of each file in a bundle, to its SHA-256."""
     try:
-        data = parsed(run.decode("utf-8"))
-        judged_by = {str(path): digest for path, digest in (data.get("judged_by") or {}).items() if digest}
+        named = parsed((run or b"{}").decode("utf-8")).get("judged_by") or {}
+        return {place_of(str(path)): str(digest) for path, digest in named.items() if digest}
     except (ValueError, AttributeError):
-        return []  # it is no run, which its signatures tell
-    return [
-        f"{place_of(path)}: is not what the run was judged by"
-        for path, digest in sorted(judged_by.items())
-        if sums.get(place_of(path)) != digest
-    ]
+        return {}  # it is no run, which its signatures tell
+
+
+def _judged_otherwise(judged_by: Mapping[str, str], sums: Mapping[str, str]) -> list[str]:
+    """Files that are not those that the run was judged by: what signs the run vouches for these as well."""
+    other = [name for name, digest in judged_by.items() if sums.get(name) != digest]
+    other += [name for name in sums if name.startswith(f"{JUDGED_BY}/") and name not in judged_by]
+    return [f"{name}: is not what the run was judged by" for name in sorted(other)]

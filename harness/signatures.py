@@ -196,4 +196,5 @@ def objections(checked: Sequence[Checked], *, keys: bool = False) -> list[str]:
     if not counted:
         return ["no allowed key signed this run"]
     last = {one.signer: one.signature.statement for one in counted}
-    return [f"{one.by} rejected this run: {one.note}" for one in last.values() if one.decision != "approved"]
+    rejected = ((name, one) for (name, _), one in last.items() if one.decision != "approved")
+    return [f"{name} rejected this run: {one.note}" for name, one in rejected]

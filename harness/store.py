@@ -29,6 +29,15 @@ def _tell(words: str) -> None:
     print(f"harness: {words}", file=sys.stderr)
 
 
+def folder_of(path: Path) -> Path:
+    """The folder of a run that is named itself or by its run.json; UsageError for another file in it."""
+    if path.is_dir():
+        return path
+    if path.name != RUN_FILE:
+        raise UsageError(f"{path}: give the folder of a run, or its {RUN_FILE}: no other file of it is signed")
+    return path.parent
+
+
 def new_journal(folder: Path) -> Journal:
     """The journal of a new run, alone in its folder; UsageError when that cannot be written or holds a run."""
     journal = Journal(folder)

@@ -191,7 +191,9 @@ def test_an_approval_of_a_run_whose_gate_failed_says_so(folder, capsys):
 
     assert "note: approved although its gate did not pass" in capsys.readouterr().out
     harness(path, "verify", path)
-    assert "gate then FAILED (exit 1): 1 failed" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "gate then FAILED (exit 1): 1 failed" in told
+    assert "note: approved although its gate did not pass" in told
 
 
 def test_only_a_finished_run_is_signed_and_a_signer_has_a_name(folder, capsys):
@@ -202,6 +204,53 @@ def test_only_a_finished_run_is_signed_and_a_signer_has_a_name(folder, capsys):
     assert sign(path, note="") == 2
     assert not (path / "signatures.json").exists()
     assert harness(path, "verify", "nowhere") == 2
+
+
+@pytest.mark.parametrize("name", ["tampered.json", "report.html", "signatures.json"])
+def test_no_other_file_of_a_run_passes_for_what_was_signed(folder, capsys, name):
+    path = stored()
+    sign(path)
+    (path / "tampered.json").write_text((path / "run.json").read_text().replace("4f1c09ab", "4f1c09ac"))
+    capsys.readouterr()
+
+    for command in ("verify", "sign", "bundle"):
+        options = {"sign": ("--by", "Bea", "--note", "x"), "bundle": ("-o", "b.zip")}.get(command, ())
+        assert harness(path, command, path / name, *options) == 2
+        assert "give the folder of a run, or its run.json" in capsys.readouterr().err
+    assert harness(path, "verify", path / "run.json") == 0
+    assert harness(path, "report", path / "tampered.json", "-o", "drawn") == 0
+    assert "Ann Miller" not in Path("drawn/report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda run: run["gate"].update(passed=True, exit_status=0),
+        lambda run: run["gate"].update(passed=True, exit_status=0, counts={"passed": 1}),
+        lambda run: run["gate"].update(counts={}),
+        lambda run: run["gate"].update(passed=True),
+    ],
+)
+def test_a_run_whose_gate_is_not_what_its_cases_make_is_signed_by_nobody(folder, capsys, change):
+    path = stored(run=make_run(record(CASE, "failed")))
+    alter(path / "run.json", change)
+
+    assert sign(path) == 2
+
+    assert "is not what its cases make (FAILED (exit 1): 1 failed)" in capsys.readouterr().err
+    assert not (path / "signatures.json").exists()
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "tomorrow", ""])
+def test_a_time_that_is_none_does_not_keep_a_signature_from_being_read(folder, capsys, time):
+    path = stored()
+    sign(path)
+    alter(path / "signatures.json", lambda data: data["signatures"][0]["statement"].update(signed=time))
+    capsys.readouterr()
+
+    assert harness(path, "verify", path) == 0  # nothing but a key vouches for the time
+    assert f"approved by Ann Miller, {time}: spec 4.2" in capsys.readouterr().out
+    assert harness(path, "report", path) == 0
 
 
 def test_a_note_cannot_pass_for_words_of_the_harness(folder, capsys):
@@ -250,6 +299,22 @@ def test_where_keys_are_asked_for_nothing_else_counts(folder, capsys):
     assert "which allowed does not allow: it does not count" in told
     sign(path, "--key", ann)
     assert harness(path, "verify", path, "--allowed-signers", trusted) == 0
+
+
+def test_allowed_signers_that_are_not_there_are_told(folder, capsys):
+    path = stored()
+    sign(path)
+
+    assert harness(path, "verify", path, "--allowed-signers", "nowhere") == 2
+    assert "--allowed-signers nowhere: no such file" in capsys.readouterr().err
+
+
+def test_a_rejection_names_the_owner_of_the_key_whatever_the_signer_says(folder, capsys):
+    path, bea = stored(), key("bea")
+    sign(path, "--key", bea, "--decision", "rejected", by="Ann Miller", note="no")
+
+    assert harness(path, "verify", path, "--allowed-signers", allowed(("bea@example.org", bea))) == 1
+    assert "NOT VERIFIED: run: bea@example.org rejected this run: no" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["by", "note", "decision", "sha256", "signed"])
@@ -422,6 +487,99 @@ def test_names_that_lead_out_of_a_bundle_are_refused(folder, capsys, name):
     assert harness(folder, "verify", "b.zip") == 1
     assert "leads elsewhere" in capsys.readouterr().out
     assert sorted(Path().iterdir()) == [Path("b.zip")]
+
+
+def packed_signed(name: str = "b.zip", **more: bytes) -> Path:
+    """A bundle of a signed run, with more files in it and in its manifest."""
+    path = stored()
+    sign(path)
+    bundles.write(Path(name), {**{one: path / one for one in ("run.json", "signatures.json")}, **more}, {})
+    return Path(name)
+
+
+def test_what_no_signature_covers_is_named(folder, capsys):
+    packed_signed(**{"report.html": b"all is well", "RELEASE.md": b"approved"})
+    capsys.readouterr()
+
+    assert harness(folder, "verify", "b.zip") == 0
+
+    told = capsys.readouterr().out
+    assert "signatures cover run.json, which does not tell by what it was judged\n" in told
+    assert "and cover none of these, which anybody can put in: RELEASE.md, report.html\n" in told
+
+
+def test_what_a_run_was_not_judged_by_cannot_be_put_beside_what_it_was(folder, capsys):
+    packed_signed(**{"judged-by/limits.yaml": b"suite: strict\n"})
+    capsys.readouterr()
+
+    assert harness(folder, "verify", "b.zip") == 1
+    assert "DOES NOT HOLD: judged-by/limits.yaml: is not what the run was judged by" in capsys.readouterr().out
+
+
+def test_a_name_that_is_another_only_in_case_is_there_twice(folder, capsys):
+    packed_signed(**{"RUN.JSON": b"{}"})
+    capsys.readouterr()
+
+    assert harness(folder, "verify", "b.zip") == 1
+    assert "is there twice" in capsys.readouterr().out
+
+
+def test_a_bundle_with_bytes_that_are_of_no_file_of_it_is_refused(folder, capsys):
+    content = packed_signed().read_bytes()
+    with zipfile.ZipFile("other.zip", "w") as archive:
+        archive.writestr("run.json", b"{}")
+    other = Path("other.zip").read_bytes()
+    local, directory = other[: other.index(b"PK\x01\x02")], content.index(b"PK\x01\x02")
+    end = bytearray(content[-22:])
+    end[16:20] = (int.from_bytes(end[16:20], "little") + len(local)).to_bytes(4, "little")
+    between = content[:directory] + local + content[directory:-22] + bytes(end)
+    capsys.readouterr()
+
+    for odd in (other + content, local + content, between, content + b"\0", content + other[:22]):
+        Path("odd.zip").write_bytes(odd)
+        assert harness(folder, "verify", "odd.zip") == 1
+        told = capsys.readouterr().out
+        assert "something stands before, between or behind" in told or "it is damaged" in told
+
+
+def test_a_file_inside_of_another_does_not_make_room_for_one_that_nobody_lists(folder, capsys):
+    for name in ("d", "h"):
+        with zipfile.ZipFile(name, "w") as archive:
+            archive.writestr(name, name)
+    inner, hidden = Path("d").read_bytes(), Path("h").read_bytes()
+    cut = inner.index(b"PK\x01\x02")
+    with zipfile.ZipFile("a", "w") as archive:
+        archive.writestr("a", inner[:cut])
+    outer = Path("a").read_bytes()
+    start = outer.index(b"PK\x01\x02", cut + 31)
+    entry = bytearray(inner[cut:-22])
+    entry[42:46] = (31).to_bytes(4, "little")  # behind the header of "a"
+    directory = outer[start:-22] + bytes(entry)
+    end = [(2).to_bytes(2, "little")] * 2 + [one.to_bytes(4, "little") for one in (len(directory), start + cut)]
+    Path("odd.zip").write_bytes(
+        outer[:start] + hidden[:cut] + directory + b"PK\x05\x06" + bytes(4) + b"".join(end) + bytes(2)
+    )
+    assert zipfile.ZipFile("odd.zip").namelist() == ["a", "d"]
+
+    assert harness(folder, "verify", "odd.zip") == 1
+    assert "something stands before, between or behind" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["a:b.yaml", "a\\b.yaml", "a\nb.yaml", "100%.yaml", "_up/a.yaml", "../run/_root"])
+def test_a_file_of_any_name_is_packed_so_that_the_bundle_verifies(folder, name):
+    Path("work/_up").mkdir(parents=True)
+    path = stored(run=replace(RUN, judged_by={name: sha256(b"x").hexdigest()}))
+    (Path("work") / name).write_bytes(b"x")
+    sign(path)
+
+    assert harness(folder, "bundle", path, "-o", "b.zip", "--root", "work") == 0
+    assert harness(folder, "verify", "b.zip") == 0
+
+
+def test_files_that_names_tell_apart_have_places_of_their_own():
+    names = ["../a", "_up/a", "/a", "_root/a", "%5Fup/a", "a:b", "a%3Ab", "a\udc80b"]
+
+    assert len({bundles.place_of(name) for name in names}) == len(names)
 
 
 def test_bundles_are_read_within_bounds(folder, capsys, monkeypatch):

@@ -20,7 +20,7 @@ OPTIONAL = (JOURNAL_FILE, SIGNATURES_FILE)
 
 def bundle(asked: argparse.Namespace) -> int:
     """Write the bundle; UsageError lists what is not there any more as the run was judged by it."""
-    folder: Path = asked.run if asked.run.is_dir() else asked.run.parent
+    folder = store.folder_of(asked.run)
     if not (folder / store.RUN_FILE).exists():
         raise UsageError(f"{folder}: has no {store.RUN_FILE}: give the folder of a run that ended")
     run = store.read_run(folder)

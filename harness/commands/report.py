@@ -31,7 +31,7 @@ def report(asked: argparse.Namespace) -> int:
             print(f"note: {path}: the run is still going on, this is what is known so far")
         elif unfinished:
             _keep(run, path, needed=folder == path)
-        by = signed(path if path.is_dir() else path.parent)
+        by = signed(store.folder_of(path)) if path.is_dir() or path.name == store.RUN_FILE else []
         rendering.write(run, folder, against, by, earlier)
         print(f"report: {folder / 'report.html'}")
     return 0

@@ -8,6 +8,8 @@ from pathlib import Path
 from harness import baselines, report, ssh, store
 from harness.errors import UsageError
 from harness.journal import in_use
+from harness.judge.gate import EXIT_PASSED, gate
+from harness.records import Run
 from harness.runner.header import timestamp
 from harness.signatures import (
     SIGNATURES_FILE,
@@ -28,13 +30,14 @@ NO_KEY = "no key: this finds a run that was altered since, but anybody who may w
 
 def sign(asked: argparse.Namespace) -> int:
     """Add a signature to those beside the run, and draw its report again."""
-    folder = asked.run if asked.run.is_dir() else asked.run.parent
+    folder = store.folder_of(asked.run)
     if not (folder / store.RUN_FILE).exists() or in_use(folder):
         raise UsageError(f"{folder}: has no finished run.json: only what does not change any more can be signed")
     run = store.read_run(folder)
     with baselines.alone(folder):
         content = (folder / store.RUN_FILE).read_bytes()
         before = _before(folder, content)
+        _refuse_other_gate(run, folder)
         found = subject(content)
         statement = Statement(
             run=found.run,
@@ -62,6 +65,17 @@ def signed(folder: Path) -> list[Checked]:
         return check((folder / store.RUN_FILE).read_bytes(), found)
     except (OSError, ValueError):
         return []
+
+
+def _refuse_other_gate(run: Run, folder: Path) -> None:
+    """UsageError where a run says of its cases what they do not: nobody answers for that."""
+    decided = gate(run.records)
+    passed = run.gate.exit_status == EXIT_PASSED and decided.passed
+    if dict(run.gate.counts) != dict(decided.counts) or run.gate.passed != passed:
+        raise UsageError(
+            f"{folder / store.RUN_FILE}: its gate ({gate_words(run.gate)}) is not what its cases make "
+            f"({gate_words(decided)}): it was altered; `harness judge {folder}` decides it again"
+        )
 
 
 def _before(folder: Path, content: bytes) -> list[Signature]:

@@ -15,6 +15,8 @@ from harness.report.format import moment
 from harness.signatures import SIGNATURES_FILE, Checked, check, gate_words, objections, read_signatures
 
 EXIT_HOLDS, EXIT_DOES_NOT = 0, 1
+LONGEST = 500
+"""Characters of a list of names from a bundle."""
 
 
 def verify(asked: argparse.Namespace) -> int:
@@ -22,10 +24,12 @@ def verify(asked: argparse.Namespace) -> int:
     path: Path = asked.run
     if not path.exists():
         raise UsageError(f"{path}: no such run and no such bundle")
+    if asked.allowed_signers and not asked.allowed_signers.is_file():
+        raise UsageError(f"--allowed-signers {asked.allowed_signers}: no such file; give lines of NAME KEYTYPE KEY")
     if path.is_file() and (path.suffix == ".zip" or is_zipfile(path)):
         wrong = list(_bundle(path, asked.allowed_signers))
     else:
-        folder = path if path.is_dir() else path.parent
+        folder = store.folder_of(path)
         run, signatures = (_content(folder / name) for name in (store.RUN_FILE, SIGNATURES_FILE))
         wrong = list(_signed_off(run, signatures, asked.allowed_signers))
     if wrong:
@@ -46,6 +50,11 @@ def _bundle(path: Path, allowed: Path | None) -> Iterator[str]:
     for words in opened.problems:
         print(plain(f"DOES NOT HOLD: {words}"))
     print(f"{opened.files} files{'' if opened.problems else ', all as its manifest has them'}")
+    number = opened.judged_by
+    by = f" and the {number} files that it was judged by" if number else ", which does not tell by what it was judged"
+    print(f"signatures cover {store.RUN_FILE}{by}")
+    if opened.unsigned:
+        print(plain(f"and cover none of these, which anybody can put in: {', '.join(opened.unsigned)}", LONGEST))
     if opened.problems:
         yield "its files are not what was packed"
     yield from _signed_off(opened.run, opened.signatures, allowed)
@@ -65,6 +74,10 @@ def _signed_off(run: bytes | None, signatures: bytes | None, allowed: Path | Non
     for one in checked:
         first, *others = map(plain, _lines(one, allowed))  # a name or a note cannot pass for a line of ours
         print("\n  ".join([first, *others]))
+    if any(
+        one.signature.statement.decision == "approved" and not one.signature.statement.gate.passed for one in checked
+    ):
+        print("note: approved although its gate did not pass")
     yield from objections(checked, keys=allowed is not None)
 
 

@@ -97,7 +97,7 @@ def value_text(value: Any) -> str:
 def moment(text: str) -> str:
     """An ISO 8601 time as minutes in UTC; anything else stays as it is."""
     parsed = _time(text)
-    return parsed.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC") if parsed else text
+    return parsed.strftime("%Y-%m-%d %H:%M UTC") if parsed else text
 
 
 def between(started: str, finished: str) -> str:
@@ -107,11 +107,12 @@ def between(started: str, finished: str) -> str:
 
 
 def _time(text: str) -> datetime | None:
+    """A time in UTC, which one without an offset is; None for what is none, or lies before the year 1 there."""
     try:
         parsed = datetime.fromisoformat(text)
-    except ValueError:
+        return parsed.astimezone(UTC) if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         return None
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
 _SYNTAX = re.compile(r"([\\`*_|~\[\]!])")
