@@ -172,6 +172,7 @@ def recovered(folder: Path, told: Tell = _tell) -> Run:
         begin,
         finished=datetime.fromtimestamp(changed, UTC).isoformat(timespec="seconds"),
         gate=replace(gate(records), passed=False, exit_status=EXIT_INTERRUPTED),
+        cut=EXIT_INTERRUPTED,
         environments=environments,
         records=tuple(records),
     )

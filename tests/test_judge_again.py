@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from harness.errors import HarnessError
 from harness.store import read_run
 from toy import fake_suite, harness
 
-CASE = "toy/small/fake/fp32/n-1"
+CASE, OTHER = "toy/small/fake/fp32/n-1", "toy/small/fake/fp32/n-3"
 
 
 @pytest.fixture
@@ -53,6 +54,73 @@ def test_cases_that_no_part_held_stay_missing_when_the_merged_run_is_judged(fold
 
     assert harness(folder, "judge", "merged") == 1
     assert harness(folder, "judge", "merged-judged", "--baselines", "none") == 130  # accepted no more, and not measured
+
+
+FAILING = "cases: [{match: '*/n-1', outputs: {y: {add: 0.5}}}]\n"
+
+
+def acknowledged_until_today(run: str) -> None:
+    asked = ("--reason", "known", "--issue", "ABC-7", "--until", f"{datetime.now(UTC).date()}")
+    assert harness(Path(), "acknowledge", CASE, "--run", run, *asked) == 0
+
+
+def test_a_merged_run_that_lacks_cases_never_passes_when_its_failures_are_judged_away(folder, capsys):
+    suite = fake_suite(folder, FAILING)
+    harness(folder, "run", suite, "-o", "part", "-k", "n-1")
+    assert harness(folder, "merge", "part", "-o", "merged") == 1
+    assert read_run(folder / "merged").lacking == (OTHER,)
+    acknowledged_until_today("merged")
+
+    assert harness(folder, "judge", "merged") == 130
+    assert harness(folder, "judge", "merged-judged", "-o", "again") == 130
+
+    run = read_run(folder / "again")
+    assert (run.lacking, run.gate.passed, run.records[0].status) == ((OTHER,), False, "acknowledged")
+    assert f"No part of it holds {OTHER}." in (folder / "again/report.html").read_text()
+    capsys.readouterr()
+    harness(folder, "comment", "again")
+    assert f"No part of it holds {OTHER}." in capsys.readouterr().out
+
+
+def test_a_merged_run_is_whole_with_the_part_that_it_lacked_or_without_the_case(folder):
+    suite = fake_suite(folder, FAILING.replace("*/n-1", "*/small/*/n-1"))
+    small = suite.read_text()
+    suite.write_text(small + "  - {name: other, source: small.onnx, shapes: [{n: 1}]}\n")
+    for name in ("small", "other"):
+        harness(folder, "run", suite, "-o", name, "-k", name)
+    harness(folder, "merge", "small", "-o", "merged")
+    acknowledged_until_today("merged")
+    assert harness(folder, "judge", "merged") == 130
+
+    assert harness(folder, "merge", "merged-judged", "other", "-o", "whole") == 0
+    assert read_run(folder / "whole").lacking == ()
+    suite.write_text(small)
+    assert harness(folder, "judge", "merged", "-o", "less") == 0
+
+
+def test_a_part_that_did_not_end_counts_also_where_a_failure_of_another_is_judged_away(folder, monkeypatch):
+    broken_run(folder, monkeypatch, FAILING)
+    assert harness(folder, "merge", "out", "-o", "merged") == 1
+    assert read_run(folder / "merged").cut == 3
+    acknowledged_until_today("merged")
+
+    assert harness(folder, "judge", "merged") == 3
+    assert harness(folder, "merge", "merged", "-o", "again") == 3
+    assert "did not come to its end" in (folder / "again/summary.md").read_text()
+
+
+def test_an_accepted_case_that_the_suites_make_no_more_is_missing_when_another_came_instead(folder):
+    suite = fake_suite(folder)
+    suite.write_text(suite.read_text() + "  - {name: other, source: small.onnx, shapes: [{n: 1}]}\n")
+    harness(folder, "run", suite, "-o", "first")
+    harness(folder, "accept", "first", "--reason", "a start", "--launches", 0)
+    harness(folder, "run", suite, "-o", "now")
+    suite.write_text(suite.read_text().replace("name: other", "name: another"))
+
+    assert harness(folder, "judge", "now") == 1
+
+    found = {record.case.id: record.status for record in read_run(folder / "now-judged").records}
+    assert found["toy/other/fake/fp32/n-1"] == "missing"
 
 
 def test_a_judged_shard_is_still_one(folder):

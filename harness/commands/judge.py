@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from harness import journal, store, suites
+from harness import store, suites
 from harness.commands.github import tell_github
 from harness.commands.places import baselines_folder, pythons, statuses
 from harness.commands.results import reviewed, stale_lines, write
@@ -19,7 +19,7 @@ from harness.commands.together import screenings
 from harness.errors import CaseError, UsageError
 from harness.interchange.schema import TOOL
 from harness.judge.accuracy import STRUCTURE, changed_tolerances, conditioning, unmeasured
-from harness.judge.gate import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_MACHINE, ended_early, gate
+from harness.judge.gate import ended_early, unfinished
 from harness.judge.stability import AGAIN
 from harness.metrics import METRICS
 from harness.metrics.compare import compare
@@ -29,7 +29,7 @@ from harness.runner.bench import excluded
 from harness.runner.builds import worst
 from harness.runner.digests import plan_digest
 from harness.runner.header import finish, header
-from harness.runner.recorder import NOT_RUN, Judged, outcome_of
+from harness.runner.recorder import Judged, outcome_of
 from harness.runner.repeats import compared_again
 
 COMPARED = frozenset((*STRUCTURE, *METRICS, "tolerance_ratio", "mismatch_share", "mismatches"))
@@ -47,44 +47,60 @@ def judge(asked: argparse.Namespace) -> int:
     judged = Judged(
         lambda file: baselines_folder(asked.baselines, asked.root, file), partial(_environment, run), (), run.started
     )
-    left_out = [r.case.id for r in run.records if r.as_judged.status != "missing" and r.case.id not in plans]
     kept = [record for record in run.records if _measured(record, plans.get(record.case.id))]
+    records = _decided(kept, plans, judged, source / "outputs")
+    left_out = [r.case.id for r in run.records if r.as_judged.status != "missing" and r.case.id not in plans]
+    gone = any(r.as_judged.status == "missing" and r.case.id not in plans for r in run.records)
+    whole = gone or len(kept) == len(plans)  # the run was made of whole suites
+    records += [one for one in judged.missing(list(plans.values())) if whole or one.case.id in left_out]
+    if not records:
+        raise UsageError("the suites make none of the run's cases any more: nothing to judge")
+    known = {record.case.id for record in kept}
+    absent = [plan for case, plan in plans.items() if case not in known]
+    lacking = [plan for plan in absent if plan.case.id in run.lacking]
+    records += judged.not_run(lacking)
+    folder = asked.output or source.parent / f"{source.name}-judged"
+    store.new_journal(folder).close()
+    result = reviewed(_whole(run, records, fail_on, lacking), judged, whole=whole)
+    write(result, folder)
+    notes = _listed("not in the run", [plan.case.id for plan in absent])
+    notes += _listed("left out, because the suites no longer make them", left_out)
+    _tell(asked, result, notes, folder)
+    return result.gate.exit_status
+
+
+def _decided(kept: Sequence[Record], plans: Mapping[str, Plan], judged: Judged, outputs: Path) -> list[Record]:
+    """The records of what was measured, under the plans as they are now."""
     duels = {record.case.id: record.duel for record in kept if record.duel is not None}
     p = judged.p_values([plans[case] for case in duels], duels)
     screened = screenings(kept, plans, judged)
     again = [
         Again(record, plans[record.case.id], p.get(record.case.id, {}), screened.get(record.case.id)) for record in kept
     ]
-    records = [_again(one, judged, source / "outputs") for one in again]
-    gone = [record for record in run.records if record.as_judged.status == "missing" and record.case.id not in plans]
-    whole = bool(gone) or len(kept) == len(plans)  # the run was made of whole suites
-    if whole:
-        records += judged.missing(list(plans.values()))
-    if not records:
-        raise UsageError("the suites make none of the run's cases any more: nothing to judge")
-    absent = [plan for case, plan in plans.items() if case not in {record.case.id for record in kept}]
-    lacking = [plan for plan in absent if plan.case.id in _in_no_part(run)]
-    records += judged.not_run(lacking)
-    folder = asked.output or source.parent / f"{source.name}-judged"
-    store.new_journal(folder).close()
+    return [_again(one, judged, outputs) for one in again]
+
+
+def _whole(run: Run, records: Sequence[Record], fail_on: Sequence[str], lacking: Sequence[Plan]) -> Run:
+    """The same run with other records; if it did not come to its end, or lacks cases, it still does not pass."""
     head = header(["harness", *sys.argv[1:]], Path.cwd())
     head = replace(head, id=run.id, started=run.started, commit=run.commit, shard=run.shard)
-    result = finish(head, run.environments, records, fail_on, _early(run, source, records, lacking))
-    result = replace(result, finished=run.finished, selftest=run.selftest)
-    result = reviewed(result, judged, whole=whole)
-    write(result, folder)
+    result = finish(head, run.environments, records, fail_on)
+    result = unfinished(result, ended_early(run), [plan.case.id for plan in lacking])
+    return replace(result, finished=run.finished, selftest=run.selftest)
+
+
+def _listed(what: str, cases: Sequence[str]) -> list[str]:
+    return [f"{what}: {', '.join(cases)}"] if cases else []
+
+
+def _tell(asked: argparse.Namespace, result: Run, notes: Sequence[str], folder: Path) -> None:
     terminal = Terminal(quiet=asked.quiet, verbose=asked.verbose)
-    for record in records:
+    for record in result.records:
         terminal.record(record)
-    for words in stale_lines(result):
+    for words in (*stale_lines(result), *notes):
         terminal.note(words)
-    if absent:
-        terminal.note(f"not in the run: {', '.join(plan.case.id for plan in absent)}")
-    if left_out:
-        terminal.note(f"left out, because the suites no longer make them: {', '.join(left_out)}")
     terminal.end(result, folder / "report.html")
     tell_github(result, os.environ)
-    return result.gate.exit_status
 
 
 def _plans(asked: argparse.Namespace, run: Run) -> list[Plan]:
@@ -93,27 +109,6 @@ def _plans(asked: argparse.Namespace, run: Run) -> list[Plan]:
         raise UsageError(f"the run holds nothing but results of {TOOL}, which no suite makes: import or run them again")
     files = asked.suite or sorted({Path(case.location.file) for case in made})
     return suites.load(files, asked.root, pythons(asked.environments))
-
-
-def _early(run: Run, folder: Path, records: Sequence[Record], lacking: Sequence[Plan]) -> int | None:
-    """The exit status of a run that did not come to its end or lacks cases: what it has never passes."""
-    if ended_early(run):
-        return run.gate.exit_status
-    if run.gate.exit_status == EXIT_MACHINE and _was_cut(folder):  # cases crashed as well, which may count no more
-        return EXIT_MACHINE
-    return EXIT_INTERRUPTED if lacking and gate(records).exit_status != EXIT_FAILED else None
-
-
-def _was_cut(folder: Path) -> bool:
-    """Whether the journal tells what was to be measured, and not that it was."""
-    known = journal.read(folder)
-    return known.begin is not None and bool(known.begin.data().get("cases")) and known.end is None
-
-
-def _in_no_part(run: Run) -> set[str]:
-    """The cases of which a merged run says that no part measured them."""
-    found = (record.as_judged for record in run.records)
-    return {one.case.id for one in found if one.status == "missing" and one.headline == NOT_RUN}
 
 
 def _environment(run: Run, name: str) -> Environment:

@@ -21,7 +21,7 @@ from harness.commands.terminal import Terminal
 from harness.commands.together import screenings
 from harness.errors import UsageError
 from harness.interchange.schema import TOOL
-from harness.judge.gate import EXIT_FAILED, EXIT_INTERRUPTED, ended_early, gate
+from harness.judge.gate import ended_early, unfinished
 from harness.records import Environment, Plan, Record, Run, Screening
 from harness.runner.digests import plan_digest
 from harness.runner.ground import MOST_TOLD, other_machine, refuse
@@ -49,7 +49,7 @@ class Part:
     @property
     def ended_early(self) -> int | None:
         """The exit status of a run that did not come to its end: interrupted, or the machine failed."""
-        return self.run.gate.exit_status if ended_early(self.run) else None
+        return ended_early(self.run)
 
 
 def merge(asked: argparse.Namespace) -> int:
@@ -75,7 +75,7 @@ def merge(asked: argparse.Namespace) -> int:
     records += judged.not_run(lacking)
     records += [] if asked.expression else judged.missing(every)
     with store.new_journal(asked.output):
-        result = _whole(parts, records, environments, fail_on, complete=not lacking)
+        result = _whole(parts, records, environments, fail_on, [plan.case.id for plan in lacking])
         result = reviewed(result, judged, whole=not (asked.expression or lacking))
         for case in plans:
             _keep_outputs(case, parts, asked.output)
@@ -176,15 +176,12 @@ def _whole(
     records: Sequence[Record],
     environments: Mapping[str, Environment],
     fail_on: Sequence[str],
-    *,
-    complete: bool,
+    lacking: Sequence[str],
 ) -> Run:
     """The run; one that lacks cases, or a part of which did not end, never passes."""
     runs = [part.run for part in parts]
     early = [status for part in parts if (status := part.ended_early) is not None]
-    early += [] if complete else [EXIT_INTERRUPTED]
-    status = gate(records, fail_on).exit_status
-    override = min(early) if early and status != EXIT_FAILED else None
+    cut = min(early, default=None)
     head = replace(
         header(["harness", *sys.argv[1:]], Path.cwd()),
         started=_started(parts),
@@ -192,7 +189,7 @@ def _whole(
     )
     tests = [run.selftest for run in runs if run.selftest is not None]
     latest = max(tests, key=lambda test: test.finished, default=None)
-    result = finish(head, environments, records, fail_on, override)
+    result = unfinished(finish(head, environments, records, fail_on), cut, lacking)
     return replace(result, finished=max(run.finished for run in runs), selftest=latest)
 
 

@@ -77,7 +77,7 @@ def _about(run: Run, digest: str) -> dict[str, Any]:
         "shard": run.shard and visible(run.shard),
         "passed": run.gate.passed,
         "exit_status": run.gate.exit_status,
-        "ended": not ended_early(run),
+        "ended": ended_early(run) is None and not run.lacking,
     }
 
 

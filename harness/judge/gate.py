@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from harness.records import BLOCKING, GATE_ERROR_KINDS, STATUSES, Gate, Record, Run
 
@@ -18,10 +19,22 @@ def gate(records: Sequence[Record], fail_on: Sequence[str] = ()) -> Gate:
     return Gate(status == EXIT_PASSED, status, ordered)
 
 
-def ended_early(run: Run) -> bool:
-    """Whether a run did not come to its end: it was interrupted, or the machine failed before its last case."""
-    status = run.gate.exit_status
-    return status == EXIT_INTERRUPTED or (status == EXIT_MACHINE and gate(run.records).exit_status != EXIT_MACHINE)
+def ended_early(run: Run) -> int | None:
+    """The exit status of a run that did not come to its end: it was interrupted, or the machine failed before."""
+    if run.cut is not None or run.lacking:
+        return run.cut
+    status = run.gate.exit_status  # of a run that does not tell it otherwise
+    early = status == EXIT_INTERRUPTED or (status == EXIT_MACHINE and gate(run.records).exit_status != EXIT_MACHINE)
+    return status if early else None
+
+
+def unfinished(run: Run, cut: int | None, lacking: Sequence[str]) -> Run:
+    """The run as one that was cut short or lacks cases: it fails by what it has, else it is not decided."""
+    early = [status for status in (cut, EXIT_INTERRUPTED if lacking else None) if status is not None]
+    decided = run.gate
+    if early and decided.exit_status != EXIT_FAILED:
+        decided = replace(decided, passed=False, exit_status=min(early))
+    return replace(run, gate=decided, cut=cut, lacking=tuple(lacking))
 
 
 def _exit_status(records: Sequence[Record], fail_on: Sequence[str]) -> int:

@@ -164,5 +164,10 @@ class Run:
     """"I/N", where it is one of several parts of a run."""
     stale: tuple[Stale, ...] = ()
     """Acknowledgements that are of no use any more."""
+    lacking: tuple[str, ...] = ()
+    """The cases of its suites that no part of a merged run holds; as long as there are any, it does not pass."""
+    cut: int | None = None
+    """The exit status (3, 130) of a run that did not come to its end, or of a part that did not: it does not pass,
+    also when cases that failed count no more."""
     judged_by: Mapping[str, str | None] = field(default_factory=dict)
     """Suites, baselines and acknowledgements by path, to their SHA-256; None for a file that is not there."""

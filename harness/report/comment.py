@@ -37,7 +37,7 @@ def comment(run: Run, name: str = "harness") -> str:
     rows = (*told.blocking, *told.changed, *told.drifted)
     news = run.gate.exit_status != 0 or any(row.status.name not in _KNOWN for row in rows)
     post = "always" if news else "update"
-    digest = _digest([run.gate.exit_status, sorted(_told(row.record) for row in rows)])
+    digest = _digest([run.gate.exit_status, sorted(_told(row.record) for row in rows), *run.lacking])
     act = _ACT.get(run.gate.exit_status, "you must act")
     lines = [
         f"<!-- trt-harness {name} {digest} {post} -->",

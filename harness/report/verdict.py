@@ -10,6 +10,8 @@ from harness.records import GATE_ERROR_KINDS, Record, Run
 from harness.report.scope import named
 from harness.report.statuses import counted
 
+MOST_NAMED = 3
+"""Of the cases that a run lacks."""
 _TITLES = {
     0: ("✓", "good", "Gate passed"),
     2: ("!", "bad", "The suite or the command is wrong"),
@@ -74,7 +76,8 @@ class RunVerdict:
 def verdict(run: Run) -> RunVerdict:
     """The verdict on a run; the gate has already decided, this says it in words."""
     glyph, tone, title = _TITLES.get(run.gate.exit_status, ("✗", "bad", "Gate failed"))
-    return RunVerdict(glyph=glyph, tone=tone, title=title, reason=_reason(run), actions=tuple(_actions(run)))
+    reason = " ".join((_reason(run), *_unfinished(run)))
+    return RunVerdict(glyph=glyph, tone=tone, title=title, reason=reason, actions=tuple(_actions(run)))
 
 
 def _reason(run: Run) -> str:
@@ -91,6 +94,15 @@ def _reason(run: Run) -> str:
     drifted = sum(map(has_drifted, run.records))
     words = f" Inside its limits, accuracy drifted in {drifted}." if drifted else ""
     return "Nothing blocks: " + ", ".join(f"{count} {status.name}" for status, count in counts) + f" of {total}.{words}"
+
+
+def _unfinished(run: Run) -> Iterator[str]:
+    """What keeps a run from passing whatever its cases say."""
+    if run.cut is not None:
+        yield "The run, or a part of it, did not come to its end."
+    if run.lacking:
+        more = f" and {len(run.lacking) - MOST_NAMED} more" if len(run.lacking) > MOST_NAMED else ""
+        yield f"No part of it holds {', '.join(run.lacking[:MOST_NAMED])}{more}."
 
 
 def _actions(run: Run) -> Iterator[Action]:

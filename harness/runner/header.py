@@ -75,4 +75,5 @@ def finish(
         environments=environments,
         records=tuple(records),
         shard=head.shard,
+        cut=exit_status,
     )
