@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
@@ -149,6 +150,13 @@ def test_what_an_entry_covers_is_acknowledged_and_keeps_what_was_judged(known, f
     ("known", "found", "words"),
     [
         (KNOWN, failed("y/cosine_min", "y/finite"), "acknowledged for y/cosine_min only, not for y/finite"),
+        (
+            KNOWN,
+            failed("y/cosine_min", "latency/regression"),
+            "acknowledged for y/cosine_min only, not for latency/reg",
+        ),
+        (KNOWN, failed("y/cosine_min", "latency/tail"), "acknowledged for y/cosine_min only, not for latency/tail"),
+        (KNOWN, failed(), "acknowledged for y/cosine_min only, not for a failure of no check"),
         (KNOWN, regressed(0.05), "acknowledged as failed only"),
         (SLOW, regressed(0.121), "acknowledged up to 12 % slower, and it is 12.1 %"),
         (SLOW, record(CASE, "regressed", checks=()), "acknowledged up to 12 % slower, and how much it is slower is"),
@@ -163,6 +171,42 @@ def test_what_an_entry_does_not_cover_blocks_and_says_why(known, found, words):
     assert made.headline.startswith(words)
     assert made.headline.endswith(found.headline)
     assert made.as_judged == found
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_several_entries_one_that_covers_is_enough(order):
+    narrow = replace(KNOWN, machine="this", until="2026-03-01")
+    other = replace(KNOWN, status="missing", checks=())
+
+    covered = acknowledged(failed("y/cosine_min"), [narrow, other, KNOWN][::order], TODAY)
+    assert covered.status == "acknowledged"
+    assert "acknowledged until 2026-03-31" in covered.headline
+    made = acknowledged(failed("y/cosine_min"), [other, narrow][::order], TODAY)
+    assert made.headline.startswith("blocks again, its acknowledgement expired on 2026-03-01")
+
+
+@pytest.mark.parametrize(
+    ("started", "status"),
+    [
+        ("2026-03-31T23:59:59+00:00", "acknowledged"),
+        ("2026-04-01T00:00:00+00:00", "failed"),
+        ("2026-04-01T01:30:00+02:00", "acknowledged"),
+        ("2026-03-31T23:30:00-01:00", "failed"),
+        ("2026-03-31T23:59:59", "acknowledged"),
+        ("2026-04-01T00:00:00", "failed"),
+        ("0001-01-01T00:00:00+23:59", "failed"),
+        ("", "failed"),
+    ],
+)
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "Pacific/Pago_Pago"])
+def test_the_last_day_is_one_in_utc_on_whatever_machine(monkeypatch, zone, started, status):
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert acknowledged(failed("y/cosine_min"), [KNOWN], day_of(started)).status == status
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_an_entry_says_nothing_about_other_cases_and_about_what_does_not_block():
@@ -288,6 +332,23 @@ def test_a_slower_case_is_still_measured_again_before_it_is_acknowledged(folder,
     assert found.screening
     assert before.screening
     assert len(found.screening.now) == len(before.screening.now) > 1
+
+
+def test_a_known_failure_does_not_hide_that_the_case_became_slower(folder, capsys):
+    suite = fake_suite(folder, "cases: [{latency_ms: [1.0, 1.01]}]")
+    harness(folder, "run", suite, "-o", "first")
+    harness(folder, "accept", "first", "--reason", "a start", "--launches", 0)
+    write(entry_for_now())
+    known = "cases: [{match: '*/n-1', outputs: {y: {add: 0.5}}, latency_ms: [%s]}, {latency_ms: [1.0, 1.01]}]"
+    (folder / "script.yaml").write_text(known % "1.0, 1.01")
+    assert harness(folder, "run", suite, "-o", "known") == 0
+    (folder / "script.yaml").write_text(known % "1.5, 1.51")
+
+    assert harness(folder, "run", suite, "-o", "slower") == 1
+
+    found = only("slower")
+    assert found.status == "failed"
+    assert found.headline.startswith("acknowledged for y/cosine_min, y/tolerance only, not for latency/regression: ")
 
 
 def test_under_pytest_it_is_xfail_until_it_expires(folder, pytester, monkeypatch):
@@ -421,6 +482,63 @@ def test_comments_survive_edits(tmp_path, indent, case):
     assert len(suites.known_failures(tmp_path)) == (1 if renewed else 2)
     if not renewed:
         assert after.startswith(before.removesuffix("# the end\n"))
+
+
+RENEWED = """\
+acknowledged:
+  # the first
+  - case: toy/small/fake/fp32/n-3
+    status: {0}
+    reason: >
+      text over
+      lines
+    # where
+    issue: ABC-1
+    since: 2026-01-01
+    until: 2026-03-01  # two months
+    {1}
+
+  # the next
+  - case: toy/small/fake/fp32/n-4
+    status: missing
+    reason: a
+    issue: ABC-1
+    since: 2026-01-01
+    until: 2026-03-01
+"""
+CHECKS = "checks:  # these\n      # kernels\n      - y/a  # one\n      # and\n      - y/b  # two"
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    ("status", "last", "entry"),
+    [
+        ("regressed", "up_to: 12%", replace(SLOW, up_to=None)),
+        ("regressed", "up_to: 12%  # as measured", replace(SLOW, up_to=None)),
+        ("regressed", "by: ann  # of the release team", SLOW),
+        ("failed", CHECKS, replace(KNOWN, checks=("y/a", "y/b"))),
+        ("failed", CHECKS, replace(KNOWN, checks=("y/c",))),
+        ("failed", CHECKS + "\n    by: ann", replace(KNOWN, checks=("y/c",))),
+        ("failed", CHECKS + "\n    by: ann", replace(KNOWN, checks=("y/a", "y/b"))),
+        ("failed", CHECKS + "\n    by: ann", replace(KNOWN, checks=("y/a", "y/b"), by="bea")),
+        ("failed", CHECKS, replace(KNOWN, checks=("y/a", "y/b"), by="bea")),
+        ("failed", "checks: [y/a]  # one\n    by: ann", replace(KNOWN, checks=("y/c",))),
+        ("missing", "by: ann", replace(GONE, by="bea")),
+    ],
+)
+def test_comments_survive_a_renewal_and_stay_before_the_entry_that_they_are_of(tmp_path, status, last, entry, newline):
+    before = RENEWED.format(status, last)
+    path = write(before.replace("\n", newline), tmp_path)
+    wanted = replace(entry, case="toy/small/fake/fp32/n-3", since="2026-02-01", until="2026-05-01")
+
+    assert suites.acknowledge(tmp_path, wanted)
+
+    after = path.read_text()
+    assert sorted(re.findall(r"#.*", after)) == sorted(re.findall(r"#.*", before))
+    assert "  # the next\n  - case: toy/small/fake/fp32/n-4\n" in after
+    found, other = suites.known_failures(tmp_path)
+    assert replace(found, place="") == wanted
+    assert other.case.endswith("n-4")
 
 
 def test_the_command_writes_what_blocked_in_a_run_and_no_more(folder, capsys):

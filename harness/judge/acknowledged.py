@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
-from harness.judge import DECIDED_BY_STATUS
 from harness.judge.duels import REGRESSION
 from harness.records import BLOCKING, Acknowledgement, KnownFailure, Record, Stale
 
@@ -15,9 +14,13 @@ DECIDED_WELL = frozenset({"passed", "improved", "new"})
 
 
 def day_of(started: str) -> date:
-    """The day (UTC) on which a run began; one that does not tell is later than everything, so all has expired."""
+    """The day (UTC) on which a run began; one that does not tell is later than everything, so all has expired.
+
+    A time without an offset is one in UTC, whatever the zone of the machine that judges.
+    """
     try:
-        return datetime.fromisoformat(started).astimezone(UTC).date()
+        found = datetime.fromisoformat(started)
+        return (found.astimezone(UTC) if found.tzinfo else found).date()
     except (ValueError, OverflowError):
         return date.max
 
@@ -30,13 +33,15 @@ def on_machines(known: Sequence[KnownFailure], machines: Collection[str]) -> lis
 def acknowledged(record: Record, known: Sequence[KnownFailure], day: date) -> Record:
     """The record under entries of its machine class, for a run that began on that day.
 
-    What blocks and is covered becomes `acknowledged`; where an entry does not cover it, the headline says why.
+    What blocks and is covered by an entry becomes `acknowledged`; where none covers it, the headline says why.
     """
     mine = [one for one in known if one.case == record.case.id]
     if record.status not in BLOCKING or not mine:
         return record
-    entry = next((one for one in mine if one.status == record.status), mine[0])
-    found = Acknowledgement(entry, record.status, record.headline, _refused(entry, record, day))
+    nearest = [one for one in mine if one.status == record.status] or mine
+    refused = [_refused(one, record, day) for one in nearest]
+    entry = nearest[refused.index("") if "" in refused else 0]
+    found = Acknowledgement(entry, record.status, record.headline, "" if "" in refused else refused[0])
     told = f"{entry.reason} ({entry.issue})"
     if found.refused:
         return replace(record, headline=f"{found.refused}: {told}; {record.headline}", acknowledgement=found)
@@ -45,8 +50,8 @@ def acknowledged(record: Record, known: Sequence[KnownFailure], day: date) -> Re
 
 
 def failing(record: Record) -> list[str]:
-    """The names of the checks that fail a case, each once."""
-    return list(dict.fromkeys(one.name for one in record.checks if not one.ok and one.name not in DECIDED_BY_STATUS))
+    """The names of the checks that do not hold, each once; those on its speed among them: it may be slower as well."""
+    return list(dict.fromkeys(one.name for one in record.checks if not one.ok))
 
 
 def _refused(entry: KnownFailure, record: Record, day: date) -> str:
@@ -58,9 +63,15 @@ def _refused(entry: KnownFailure, record: Record, day: date) -> str:
     if entry.status == "error" and (record.error is None or record.error.kind != entry.kind):
         return f"acknowledged as error of kind {entry.kind} only"
     if entry.status == "failed":
-        others = [name for name in failing(record) if name not in entry.checks]
-        return f"acknowledged for {', '.join(entry.checks)} only, not for {', '.join(others)}" if others else ""
+        return _others(entry, record)
     return _beyond(entry, record)
+
+
+def _others(entry: KnownFailure, record: Record) -> str:
+    """In what a failed case fails that its entry does not name; a case may also fail because nothing was compared."""
+    found = failing(record)
+    others = [name for name in found if name not in entry.checks] if found else ["a failure of no check"]
+    return f"acknowledged for {', '.join(entry.checks)} only, not for {', '.join(others)}" if others else ""
 
 
 def _beyond(entry: KnownFailure, record: Record) -> str:

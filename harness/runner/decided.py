@@ -13,8 +13,8 @@ from harness.runner.screen import of_this_job, open_question, screening
 from harness.runner.settings import Settings
 from harness.runner.spread import spread_duels, spread_screens
 
-TIMED = frozenset({"passed", "improved", "regressed", "inconclusive"})
-"""Statuses of cases whose other checks hold: only then is it worth timing them again."""
+TIMED = frozenset({"passed", "improved", "regressed", "inconclusive", "acknowledged"})
+"""Statuses of cases whose other checks hold, or may fail: only then is it worth timing them again."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def held(plan: Plan, outcome: Outcome, judged: Judged, settings: Settings) -> He
     entry = judged.entries(plan.case).get(plan.case.id)
     asked = None if on.in_turns else screening(plan, outcome, entry, on)
     record = judged.record(plan, outcome, on, screening=asked)
-    if record.as_judged.status not in TIMED:
+    if record.status not in TIMED:
         return record
     open_ = entry is not None and asked is not None and open_question(plan, outcome, entry, asked)
     return Held(plan, outcome, on, asked, so_far=record) if on.in_turns or open_ else record
@@ -163,7 +163,7 @@ def facing(
     """As `held`, for a case that is timed in turns with the same case in another environment."""
     on = across(plan, outcome, other, theirs, settings.cache)
     record = judged.record(plan, outcome, on)
-    return Held(plan, outcome, on, so_far=record) if on.in_turns and record.as_judged.status in TIMED else record
+    return Held(plan, outcome, on, so_far=record) if on.in_turns and record.status in TIMED else record
 
 
 def decided(

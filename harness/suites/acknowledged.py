@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from io import StringIO
 from pathlib import Path
@@ -12,7 +12,9 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import CommentMark
+from ruamel.yaml.tokens import CommentToken
 
 from harness.errors import Problem, SuiteError
 from harness.records import ACKNOWLEDGED_FILE, BLOCKING, ERROR_KINDS, KnownFailure
@@ -174,12 +176,62 @@ def _edited(text: str, entry: KnownFailure) -> str:
     if same is None:
         entries.append(CommentedMap(values))
     else:
-        for key in [key for key in same if key not in values]:
-            del same[key]
-        same.update(values)
+        _renew(same, values)
     written = StringIO()
     yaml.dump(data, written)
     return written.getvalue()
+
+
+def _renew(entry: CommentedMap, values: Mapping[str, Any]) -> None:
+    """Give an entry other values; comments on those that go move behind it, before what stands there already."""
+    ends = [
+        list(entry)[-1],
+        [*(key for key in entry if key in values), *(key for key in values if key not in entry)][-1],
+    ]
+    behind: list[str] = []
+    for key, value in list(entry.items()):
+        comments = entry.ca.items.get(key, [])
+        if key in values and not (isinstance(value, list) and (key in ends or value != values[key])):
+            behind += _lines(getattr(value, "comment", None), entry)  # of text over several lines
+            behind += _taken(comments) if key == ends[0] else []
+            continue
+        behind += [*_lines(comments, entry), *_lines(value, entry)]
+        entry.ca.items.pop(key, None)
+        if key in values:
+            entry[key] = CommentedSeq(values[key])
+            entry[key].fa.set_flow_style()  # so that what is put behind it does not stand inside
+        else:
+            del entry[key]
+    entry.update({key: value for key, value in values.items() if entry.get(key) != value})
+    if behind:
+        _put_behind(entry, behind)
+
+
+def _lines(found: Any, entry: CommentedMap) -> Iterator[str]:
+    """The lines of comments, with those inside of a list; what stood behind a value gets a line of its own."""
+    if isinstance(found, CommentToken):
+        first, *others = found.value.rstrip("\n").split("\n")
+        yield from [" " * entry.lc.col + first.strip(), *others] if first else others
+    elif isinstance(found, CommentedSeq):
+        yield from _lines([found.ca.items[place] for place in sorted(found.ca.items)], entry)
+    elif isinstance(found, list):
+        for one in found:
+            yield from _lines(one, entry)
+
+
+def _taken(comments: list[Any]) -> list[str]:
+    """The lines of comments that stand behind a key, and are then no more there; what is beside its value stays."""
+    if len(comments) < 3 or comments[2] is None:
+        return []
+    first, *others = comments[2].value.rstrip("\n").split("\n")
+    comments[2].value = f"{first}\n"
+    return list(others)
+
+
+def _put_behind(entry: CommentedMap, lines: Sequence[str]) -> None:
+    comments = entry.ca.items.setdefault(next(reversed(entry)), [None, None, None, None])
+    beside = comments[2].value.rstrip("\n") if comments[2] else ""
+    comments[2] = CommentToken("\n".join([beside, *lines, ""]), CommentMark(0), None)
 
 
 def _values(entry: KnownFailure) -> dict[str, Any]:
