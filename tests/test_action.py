@@ -195,6 +195,11 @@ def test_only_the_workflow_that_runs_no_foreign_code_may_write_and_only_comments
     assert {name: found for name, found in rights.items() if found} == {"comment.yml": {"pull-requests"}}
 
 
+def test_no_workflow_gives_the_rights_of_the_main_branch_to_the_code_of_a_pull_request() -> None:
+    for path in WORKFLOWS:
+        assert "pull_request_target" not in YAML(typ="safe").load(path)["on"], path
+
+
 def test_checkouts_keep_no_token() -> None:
     for path in WORKFLOWS:
         for job in YAML(typ="safe").load(path)["jobs"].values():

@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -51,6 +52,7 @@ class GitHub:
         self.asked: list[str] = []
         self.tokens_elsewhere: list[str] = []
         self.url = ""
+        self.refused = ""
 
     def answer(self, method: str, path: str, body: Any, token: str | None) -> tuple[int, Any]:
         where, _, query = path.partition("?")
@@ -60,13 +62,16 @@ class GitHub:
             return 200, list(self.artifacts.values())[int(where.rpartition("/")[2])]
         assert token == "Bearer secret"
         where = where.removeprefix("/repos/o/r")
+        if where == self.refused:
+            return 403, {}
         if method != "GET":
             self.sent.append((method, where, body["body"]))
             return 200, {}
         if where == "/pulls":
             return 200, self.pulls
         if where == "/actions/runs/7/artifacts":
-            listed = enumerate(self.artifacts.items())
+            page = int(parse_qs(query).get("page", ["1"])[0])
+            listed = list(enumerate(self.artifacts.items()))[100 * (page - 1) : 100 * page]
             return 200, {"artifacts": [{"id": i, "name": name, "size_in_bytes": len(d)} for i, (name, d) in listed]}
         if found := re.fullmatch(r"/actions/artifacts/(\d+)/zip", where):
             return 302, f"{self.url.replace('127.0.0.1', 'localhost')}/blob/{found[1]}"
@@ -201,6 +206,9 @@ REFUSED = {
     "html": f"{FIRST}\n<img src=x>\n",
     "attribute": f"{FIRST}\n<code onclick=x>\n",
     "turned text": f"{FIRST}\ngnp\u202e\n",
+    "open fence": f"{FIRST}\n```\n",
+    "another fence": f"{FIRST}\n~~~\n",
+    "open fold": f"{FIRST}\n<details><summary>all is well</summary>\n",
     "terminal": f"{FIRST}\n\x1b[2J\n",
     "long": f"{FIRST}\n{'a' * 60_000}\n",
     "no text": FIRST.encode() + b"\n\xff\n",
@@ -216,7 +224,19 @@ def test_a_text_that_the_harness_never_writes_is_not_posted(github: GitHub, tmp_
     assert "Traceback" not in done.stderr
 
 
+def damaged(compression: int) -> bytes:
+    """An archive whose directory is sound and whose content is none."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", compression) as file:
+        file.writestr("comment.md", comment(changed(5)))
+    data = bytearray(made.getvalue())
+    data[42:90] = b"\xff" * 48
+    return bytes(data)
+
+
 ARCHIVES = {
+    **{f"damaged {number}": damaged(number) for number in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)},
+    "empty": archive("")[-22:],
     "no archive": b"PK\x03\x04" * 100,
     "too large": bytes(300_000),
     "a bomb": archive(FIRST + "\n" + "a" * 100_000_000),
@@ -230,6 +250,30 @@ def test_an_archive_that_is_none_is_not_posted(github: GitHub, tmp_path: Path, d
     done = post(github, tmp_path)
     assert (done.returncode, github.sent) == (1, [])
     assert "Traceback" not in done.stderr
+
+
+def test_one_that_is_refused_does_not_keep_the_others_from_being_posted(github: GitHub, tmp_path: Path) -> None:
+    github.artifacts = {"harness-comment-a": damaged(zipfile.ZIP_LZMA)}
+    github.artifacts |= {f"harness-comment-b{n}": archive(comment(changed(5), f"b{n}")) for n in range(11)}
+    done = post(github, tmp_path)
+    assert done.returncode == 1
+    assert [text.split()[2] for _, _, text in github.sent] == [f"b{n}" for n in range(9)]
+    assert [line.partition(":")[0].removeprefix("harness-comment-") for line in done.stderr.splitlines()] == [
+        "a", "b9", "b10"
+    ]  # fmt: skip
+
+
+def test_what_github_refuses_is_told_and_no_traceback(github: GitHub, tmp_path: Path) -> None:
+    github.artifacts = {"harness-comment-harness": archive(comment(changed(5)))}
+    github.refused = "/issues/12/comments"
+    done = post(github, tmp_path)
+    assert (done.returncode, github.sent) == (1, [])
+    assert done.stderr == "harness-comment-harness: not posted: HTTP Error 403: Forbidden\n"
+
+
+def test_the_comment_is_found_among_many_artifacts(github: GitHub, tmp_path: Path) -> None:
+    github.artifacts = {f"log-{n}": b"" for n in range(250)} | {"harness-comment-harness": archive(comment(changed(5)))}
+    assert "commented on 12" in post(github, tmp_path).stdout
 
 
 @pytest.mark.parametrize("text", [HOSTILE, HOSTILE.swapcase(), "".join(map(chr, range(32, 0x250))), "\\@a \\[x](y)"])

@@ -24,8 +24,8 @@ FIRST = re.compile(r"<!-- trt-harness ([A-Za-z0-9._-]{1,60}) ([0-9a-f]{16}) (alw
 MOST_BYTES, MOST_ARCHIVE_BYTES, MOST_COMMENTS = 60_000, 200_000, 10
 _WRITTEN = re.compile(r"\\[\\`*_|~\[\]!]|&(?:lt|gt|amp|#8203|#58|#46);|</?(?:code|details|summary)>")
 """What the harness writes of Markdown and HTML around foreign text."""
-_NEVER = re.compile(r"[<&\\]|\w://|\bwww\.|@\w|#\d|\bGH-\d|\]\(|\]\[|\]:|!\[", re.IGNORECASE)
-"""What it never writes: other HTML, links, images, mentions, issues."""
+_NEVER = re.compile(r"[<&\\]|\w://|\bwww\.|@\w|#\d|\bGH-\d|\]\(|\]\[|\]:|!\[|```|~~~", re.IGNORECASE)
+"""What it never writes: other HTML, links, images, mentions, issues, and code that would swallow what stands behind."""
 
 
 class GitHub:
@@ -65,20 +65,34 @@ def main() -> int:
     if not numbers:
         print("nothing is posted: the run is not of the newest commit of an open pull request")
         return 0
-    artifacts = github.get(f"/actions/runs/{int(run['id'])}/artifacts?per_page=100")["artifacts"]
-    latest = {one["name"]: one for one in sorted(artifacts, key=lambda one: int(one["id"]))}
+    latest = {one["name"]: one for one in sorted(artifacts(github, int(run["id"])), key=lambda one: int(one["id"]))}
     wrong = 0
-    for found in [found for found in map(ARTIFACT.fullmatch, latest) if found][:MOST_COMMENTS]:
+    for place, found in enumerate(found for found in map(ARTIFACT.fullmatch, latest) if found):
         name, artifact = found[1], latest[found[0]]
         try:
+            if place >= MOST_COMMENTS:
+                raise ValueError(f"a run has {MOST_COMMENTS} comments at most")
             body = text(github, artifact, name)
-        except ValueError as error:
+            for number in numbers:
+                print(f"{name}: {post(github, number, name, body, link(run, latest.get(f'{name}.html')))}")
+        except (
+            ValueError,
+            OSError,
+        ) as error:  # OSError: GitHub refuses or does not answer; the others come all the same
             print(f"{found[0]}: not posted: {error}", file=sys.stderr)
             wrong = 1
-            continue
-        for number in numbers:
-            print(f"{name}: {post(github, number, name, body, link(run, latest.get(f'{name}.html')))}")
     return wrong
+
+
+def artifacts(github: GitHub, run: int) -> list[Any]:
+    """What a run left, at most 3000 artifacts."""
+    found: list[Any] = []
+    for page in range(1, 31):
+        more = github.get(f"/actions/runs/{run}/artifacts?per_page=100&page={page}")["artifacts"]
+        found += more
+        if len(more) < 100:
+            break
+    return found
 
 
 def pull_requests(github: GitHub, run: Any) -> list[int]:
@@ -102,12 +116,13 @@ def text(github: GitHub, artifact: Any, name: str) -> str:
         raise ValueError("the archive is too large")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            if archive.namelist() != ["comment.md"]:
-                raise ValueError("the archive does not hold comment.md alone")
-            with archive.open("comment.md") as file:
+            names = archive.namelist()
+            with archive.open(names[0]) as file:
                 body = file.read(MOST_BYTES + 1)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+    except Exception as error:  # each kind of compression has errors of its own
         raise ValueError(f"the archive cannot be read: {error}") from error
+    if names != ["comment.md"]:
+        raise ValueError("the archive does not hold comment.md alone")
     return checked(body, name)
 
 
@@ -124,6 +139,8 @@ def checked(data: bytes, name: str) -> str:
         raise ValueError("invisible characters")
     if odd := _NEVER.search(_WRITTEN.sub(" ", rest)):
         raise ValueError(f"holds what the harness never writes: {odd[0]!r}")
+    if rest.count("<details>") != rest.count("</details>"):
+        raise ValueError("would fold what stands behind it")
     return body
 
 
