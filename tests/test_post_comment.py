@@ -201,6 +201,9 @@ REFUSED = {
     "issue": f"{FIRST}\nfixes #12\n",
     "link": f"{FIRST}\n[here](/settings)\n",
     "link elsewhere": f"{FIRST}\nhttps://evil.example\n",
+    "link behind an underscore": f"{FIRST}\n_www.evil.example\n",
+    "issue behind an underscore": f"{FIRST}\n_GH-12\n",
+    "address": f"{FIRST}\na@-evil.example\n",
     "reference": f"{FIRST}\n[here][1]\n\n[1]: //evil.example\n",
     "image": f"{FIRST}\n![x](//evil.example)\n",
     "html": f"{FIRST}\n<img src=x>\n",
@@ -276,7 +279,12 @@ def test_the_comment_is_found_among_many_artifacts(github: GitHub, tmp_path: Pat
     assert "commented on 12" in post(github, tmp_path).stdout
 
 
-@pytest.mark.parametrize("text", [HOSTILE, HOSTILE.swapcase(), "".join(map(chr, range(32, 0x250))), "\\@a \\[x](y)"])
+NEAR = "_www.evil.example *www.evil.example _GH-7 a@-b.example _http://evil.example"
+
+
+@pytest.mark.parametrize(
+    "text", [HOSTILE, HOSTILE.swapcase(), NEAR, "".join(map(chr, range(32, 0x250))), "\\@a \\[x](y)"]
+)
 def test_whatever_names_a_run_holds_its_comment_is_taken(github: GitHub, tmp_path: Path, text: str) -> None:
     bad = check(text, 2.0, 1.0, ok=False, reason=text)
     body = comment(run(record(f"s/{text}/fake/fp32/static", "failed", headline=text, checks=(bad,))))

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import html
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 from syrupy.assertion import SnapshotAssertion
 
 from builders import case, check, record, run
 from harness.commands.github import tell_github
-from harness.foreign import harmless_output
+from harness.foreign import harmless_output, plain
 from harness.records import Gate, Location, Record, Run
 from harness.report.annotations import marks
 from harness.report.comment import MOST, comment
+from harness.report.format import markdown
 from harness.report.summary import summary
 from toy import fake_suite, harness
 
@@ -132,6 +137,45 @@ def test_hostile_names_stay_names(draw) -> None:
         assert raw not in line, raw
     for hidden in ("\u202e", "\u200b", "\x1b"):
         assert hidden not in found
+
+
+@pytest.mark.parametrize(
+    "raw", ["_www.evil.example", "*www.evil.example", "_GH-7", "_http://evil.example", "a@-b.example"]
+)
+def test_no_letter_before_a_link_or_a_mention_makes_it_one(raw: str) -> None:
+    """Of escaped text code hosts see the character, not its escape."""
+    shown = markdown(raw).replace("\\", "")
+    assert raw not in shown
+    assert html.unescape(shown).replace("\u200b", "") == raw
+
+
+PIECES = [
+    *"\\`*_|~[]!<>&;#:@()-+=.$'\"{} a0",
+    "```",
+    "~~~",
+    "<b>",
+    "</code>",
+    "</details>",
+    "<!--",
+    "-->",
+    "&lt;",
+    "&#64;",
+]
+PIECES += ["http://x", "www.x", "![a](b)", "[a]: b", "GH-1", ":tada:", "\u200b", "\u202e", "\n", "\n\n# ", "\n    "]
+
+
+@given(text=st.lists(st.sampled_from(PIECES), min_size=1, max_size=20).map("".join))
+def test_markdown_shows_foreign_text_as_it_is(text: str) -> None:
+    row = record(f"s/{text}/fake/fp32/static", "failed", headline=f"x{text}")
+    page = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(summary(run(row)))
+
+    tags = set(re.findall(r"</?([^\s>]+)", page))
+    assert tags <= {*("h2", "h3", "p", "strong", "ul", "li", "code"), *("table", "thead", "tbody", "tr", "th", "td")}
+    (line,) = [one for one in re.findall("<tr>(.*?)</tr>", page, re.DOTALL) if "failed</td>" in one and "<code>" in one]
+    cells = [html.unescape(re.sub("<[^>]*>", "", one)) for one in re.findall("<td[^>]*>(.*?)</td>", line, re.DOTALL)]
+    assert len(cells) == 5
+    assert cells[1].replace("\u200b", "") == plain(row.case.id)
+    assert cells[4].replace("\u200b", "") == plain(row.headline)
 
 
 def test_a_name_for_the_comment_that_could_end_its_mark_is_refused(tmp_path: Path, capsys) -> None:

@@ -116,8 +116,8 @@ def _time(text: str) -> datetime | None:
 
 
 _SYNTAX = re.compile(r"([\\`*_|~\[\]!])")
-_LINKS = re.compile(r"(?<=\w):(?=//)|(?<=\bwww)\.", re.IGNORECASE)
-_NAMES = re.compile(r"@(?=\w)|(?<!&)#(?=\d)|\bGH-(?=\d)|:(?=[\w+\\-]*[a-z][\w+\\-]*:)", re.IGNORECASE)
+_LINKS = re.compile(r"(?<=\w):(?=//)|(?<=www)\.", re.IGNORECASE)
+_NAMES = re.compile(r"@(?=[\w.-])|(?<!&)#(?=\d)|GH-(?=\d)|:(?=[\w+\\-]*[a-z][\w+\\-]*:)", re.IGNORECASE)
 """Mentions, issues and smileys: code hosts look for them in the rendered text, so an entity would not hide them."""
 
 

@@ -24,7 +24,7 @@ FIRST = re.compile(r"<!-- trt-harness ([A-Za-z0-9._-]{1,60}) ([0-9a-f]{16}) (alw
 MOST_BYTES, MOST_ARCHIVE_BYTES, MOST_COMMENTS = 60_000, 200_000, 10
 _WRITTEN = re.compile(r"\\[\\`*_|~\[\]!]|&(?:lt|gt|amp|#8203|#58|#46);|</?(?:code|details|summary)>")
 """What the harness writes of Markdown and HTML around foreign text."""
-_NEVER = re.compile(r"[<&\\]|\w://|\bwww\.|@\w|#\d|\bGH-\d|\]\(|\]\[|\]:|!\[|```|~~~", re.IGNORECASE)
+_NEVER = re.compile(r"[<&\\]|\w://|www\.|@[\w.-]|#\d|GH-\d|\]\(|\]\[|\]:|!\[|```|~~~", re.IGNORECASE)
 """What it never writes: other HTML, links, images, mentions, issues, and code that would swallow what stands behind."""
 
 
