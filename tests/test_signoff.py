@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 from hashlib import sha256
@@ -574,6 +576,17 @@ def test_a_file_of_any_name_is_packed_so_that_the_bundle_verifies(folder, name):
 
     assert harness(folder, "bundle", path, "-o", "b.zip", "--root", "work") == 0
     assert harness(folder, "verify", "b.zip") == 0
+
+
+def test_what_is_no_plain_file_is_not_read(folder):
+    os.mkfifo("pipe")
+    path = stored(run=replace(RUN, judged_by={"pipe": "0" * 64}))
+    command = [sys.executable, "-m", "harness", "bundle", path, "-o", "b.zip"]
+
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 2
+    assert "not here as the run was judged by them: pipe" in done.stderr
 
 
 def test_files_that_names_tell_apart_have_places_of_their_own():

@@ -70,7 +70,7 @@ def _as_it_was(path: Path, digest: str, commit: str | None) -> bytes | None:
 
 def _file(path: Path) -> bytes | None:
     try:
-        return path.read_bytes()
+        return path.read_bytes() if path.is_file() else None  # a device or a pipe may have no end
     except (OSError, ValueError):  # a name that no file can have
         return None
 
