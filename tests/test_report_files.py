@@ -60,6 +60,17 @@ def test_junit_has_a_suite_per_suite_and_a_case_per_record() -> None:
     assert (first.get("classname"), first.get("name"), first.get("time")) == ("a", "m/fake/fp32/static", "33.250")
 
 
+def test_a_case_that_a_merged_run_lacks_is_an_error_in_junit() -> None:
+    known, other = "a/m/fake/fp32/static", "b/m/fake/fp32/static"
+    drawn = run(record(known, "missing"), lacking=(known, "a/n/fake/fp32/static", other))
+    root = ET.fromstring(report.junit(drawn))
+    assert [(root.get(name)) for name in ("tests", "failures", "errors")] == ["3", "1", "2"]
+    found = [(suite.get("name"), suite.get("tests"), suite.get("errors")) for suite in root.findall("testsuite")]
+    assert found == [("a", "2", "1"), ("b", "1", "1")]
+    lacking = [case.get("name") for case in root.iter("testcase") if case.find("error") is not None]
+    assert lacking == ["n/fake/fp32/static", "m/fake/fp32/static"]
+
+
 def test_junit_says_which_checks_do_not_hold() -> None:
     broken = check("max_abs", 0.2, 0.1, ok=False, reason="0.2 > 0.1 at index 3")
     failure = ET.fromstring(report.junit(run(record(status="failed", checks=(broken,))))).find(".//failure")

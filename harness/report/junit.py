@@ -23,24 +23,37 @@ _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 
 def junit(run: Run) -> str:
-    """A run as JUnit XML; statuses that do not block pass and stand among the properties."""
-    root = ET.Element("testsuites", {"name": _clean(run.id), **_totals(run.records)})
-    for name in dict.fromkeys(record.case.suite for record in run.records):
+    """A run as JUnit XML; statuses that do not block pass and stand among the properties.
+
+    A case that a merged run lacks is an error: without it a run that does not pass would look green.
+    """
+    told = {record.case.id for record in run.records}
+    untold = [case for case in run.lacking if case not in told]
+    root = ET.Element("testsuites", {"name": _clean(run.id), **_totals(run.records, len(untold))})
+    for name in dict.fromkeys([*(record.case.suite for record in run.records), *map(_suite, untold)]):
         records = [record for record in run.records if record.case.suite == name]
-        attributes = {"name": _clean(name), "timestamp": _clean(run.started), **_totals(records)}
+        lacking = [case for case in untold if _suite(case) == name]
+        attributes = {"name": _clean(name), "timestamp": _clean(run.started), **_totals(records, len(lacking))}
         suite = ET.SubElement(root, "testsuite", attributes)
         for record in records:
             _testcase(suite, run, record)
+        for case in lacking:
+            element = ET.SubElement(suite, "testcase", classname=_clean(name), name=_clean(case.partition("/")[2]))
+            ET.SubElement(element, "error", type="lacking", message="no part of the merged run holds it")
     ET.indent(root)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
 
 
-def _totals(records: Sequence[Record]) -> dict[str, str]:
+def _suite(case: str) -> str:
+    return case.partition("/")[0]
+
+
+def _totals(records: Sequence[Record], lacking: int) -> dict[str, str]:
     elements = [_ELEMENTS.get(record.status) for record in records]
     return {
-        "tests": str(len(records)),
+        "tests": str(len(records) + lacking),
         "failures": str(elements.count("failure")),
-        "errors": str(elements.count("error")),
+        "errors": str(elements.count("error") + lacking),
         "skipped": str(elements.count("skipped")),
         "time": f"{sum(map(_seconds, records)):.3f}",
     }
