@@ -162,6 +162,11 @@ def test_what_an_entry_covers_is_acknowledged_and_keeps_what_was_judged(known, f
         (SLOW, record(CASE, "regressed", checks=()), "acknowledged up to 12 % slower, and how much it is slower is"),
         (REFUSED, error("crash"), "acknowledged as error of kind unsupported only"),
         (replace(KNOWN, until="2026-03-01"), failed("y/cosine_min"), "blocks again, its acknowledgement expired on"),
+        (
+            replace(KNOWN, since="2029-01-01", until="2029-12-31"),
+            failed("y/cosine_min"),
+            "acknowledged from 2029-01-01 on only",
+        ),
     ],
 )
 def test_what_an_entry_does_not_cover_blocks_and_says_why(known, found, words):

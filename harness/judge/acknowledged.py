@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 
 from harness.judge.duels import REGRESSION
-from harness.records import BLOCKING, Acknowledgement, KnownFailure, Record, Stale
+from harness.records import BLOCKING, LONGEST_DAYS, Acknowledgement, KnownFailure, Record, Stale
 
 DECIDED_WELL = frozenset({"passed", "improved", "new"})
 """Statuses of a case that needs no acknowledgement."""
@@ -60,6 +60,8 @@ def _refused(entry: KnownFailure, record: Record, day: date) -> str:
         return f"acknowledged as {entry.status} only"
     if day > date.fromisoformat(entry.until):
         return f"blocks again, its acknowledgement expired on {entry.until}"
+    if (date.fromisoformat(entry.since) - day).days > LONGEST_DAYS:  # a later `since` makes no longer exception
+        return f"acknowledged from {entry.since} on only"
     if entry.status == "error" and (record.error is None or record.error.kind != entry.kind):
         return f"acknowledged as error of kind {entry.kind} only"
     if entry.status == "failed":

@@ -4,7 +4,7 @@ Suite files become `Plan`s (one per case); a worker turns a plan into an `Outcom
 into a `Verdict`; case, outcome and verdict make a `Record`; records make a `Run`, which is `run.json`.
 """
 
-from harness.records.acknowledgements import ACKNOWLEDGED_FILE, Acknowledgement, KnownFailure, Stale
+from harness.records.acknowledgements import ACKNOWLEDGED_FILE, LONGEST_DAYS, Acknowledgement, KnownFailure, Stale
 from harness.records.duels import Admission, Contestant, Duel, Evidence, Launch
 from harness.records.outcomes import (
     PERCENTILES,
@@ -61,6 +61,7 @@ __all__ = [
     "DEFAULT_ENVIRONMENT",
     "ERROR_KINDS",
     "GATE_ERROR_KINDS",
+    "LONGEST_DAYS",
     "PERCENTILES",
     "PRECISIONS",
     "SCHEMA",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 ACKNOWLEDGED_FILE = "acknowledged.yaml"
+LONGEST_DAYS = 366
+"""From `since` to `until`: what nobody looks at for longer is no exception any more."""
 
 
 @dataclass(frozen=True)

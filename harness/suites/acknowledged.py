@@ -17,14 +17,12 @@ from ruamel.yaml.error import CommentMark
 from ruamel.yaml.tokens import CommentToken
 
 from harness.errors import Problem, SuiteError
-from harness.records import ACKNOWLEDGED_FILE, BLOCKING, ERROR_KINDS, KnownFailure
+from harness.records import ACKNOWLEDGED_FILE, BLOCKING, ERROR_KINDS, LONGEST_DAYS, KnownFailure
 from harness.suites.document import Document, KeyPath, parse
 from harness.suites.fields import Percent, Strict, Text, known, unique
 from harness.suites.find import label, read
 from harness.suites.words import translated
 
-LONGEST_DAYS = 366
-"""From `since` to `until`: what nobody looks at for longer is no exception any more."""
 EMPTY = "is empty: write 'acknowledged: []', or remove the file"
 HEAD = """\
 # Cases that are known to block, and may do so until a date. Reviewed like code: see docs/signoff.md.
