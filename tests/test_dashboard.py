@@ -21,10 +21,10 @@ from builders import environment, record
 from harness.cli import main
 from harness.dashboard import site, state
 from harness.dashboard.since import RULE
-from harness.dashboard.unstable import DEFINITION
 from harness.dashboard.views import known_lines
 from harness.history import adding, places, reading
 from harness.history.database import opened
+from harness.history.unstable import DEFINITION
 from harness.records import STATUSES, Gate, KnownFailure
 from harness.store import write_run
 from stores import CASE, nightly, timed

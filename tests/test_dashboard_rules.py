@@ -11,7 +11,6 @@ pytest.importorskip("sqlalchemy")
 from builders import environment, record
 from harness.dashboard import chart, state
 from harness.dashboard.since import worse
-from harness.dashboard.unstable import LAST, unstable
 from harness.history import adding, places
 from harness.history.database import opened
 from harness.history.reading import Result
@@ -36,36 +35,6 @@ def results(*statuses, **changes):
 
 def at(p10_ms, count=5, first=0, **changes):
     return [result(first + day, p10_ms=p10_ms, p50_ms=p10_ms, **changes) for day in range(count)]
-
-
-def test_a_verdict_that_changes_twice_with_nothing_else_is_unstable():
-    found = unstable(results("passed", "failed", "passed"))
-
-    assert (found.flips, [one.status for one in found.verdicts]) == (2, ["passed", "failed", "passed"])
-    assert unstable(results("error", "improved", "regressed", "new")).flips == 3
-    assert unstable(results("passed", "acknowledged", "passed")).flips == 2
-
-
-def test_a_verdict_that_changes_once_is_a_change_and_not_unstable():
-    assert unstable(results("passed", "passed", "failed", "failed")) is None
-    assert unstable([]) is None
-
-
-def test_runs_that_decide_nothing_do_not_count_as_a_change_of_verdict():
-    assert unstable(results("passed", "inconclusive", "passed", "skipped", "passed", "missing", "passed")) is None
-    assert unstable(results("failed", "inconclusive", "passed", "skipped", "failed")).flips == 2
-
-
-def test_a_verdict_that_changes_with_what_the_case_is_made_of_is_not_unstable():
-    changed = [result(0), result(1, "failed", footing="g"), result(2, footing="f")]
-    assert unstable(changed) is None
-    assert unstable([*changed, result(3, "failed"), result(4)]).flips == 2
-
-
-def test_only_the_latest_verdicts_are_looked_at():
-    quiet = [result(day + 3) for day in range(LAST - 1)]
-    assert unstable([*results("passed", "failed", "passed"), *quiet]) is None
-    assert unstable([*results("passed", "failed", "passed"), *quiet[2:]]).flips == 2
 
 
 def told(then, now, case=CASE, *, suite_ran=True):

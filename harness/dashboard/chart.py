@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 
 from harness import stats
 from harness.dashboard.state import DRAWN, Group, Track
-from harness.dashboard.unstable import BLOCKS
 from harness.foreign import plain
 from harness.history.reading import Result
+from harness.history.unstable import BLOCKS
 
 WIDTH, HEIGHT = 300, 52
 EDGE = 4

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness import stats
-from harness.dashboard.unstable import BLOCKS
 from harness.history.reading import Result
+from harness.history.unstable import BLOCKS
 from harness.judge.drift import PRECISE, SMALLEST
 from harness.judge.screen import LIMIT, SIGMAS
 

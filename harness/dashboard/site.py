@@ -17,10 +17,11 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from harness.dashboard import chart, since, unstable, views
+from harness.dashboard import chart, since, views
 from harness.dashboard.state import CURRENT, Group, Track
 from harness.foreign import visible
-from harness.history.reading import StoredRun
+from harness.history.reading import Result, StoredRun
+from harness.history.unstable import DEFINITION, Unstable
 from harness.judge.trend import MISSING
 from harness.records import KnownFailure
 from harness.report import format as form
@@ -92,7 +93,7 @@ def _pages(site: Site) -> Iterator[tuple[str, str]]:
         )
     flipping = [Flipping(group, track, track.unstable) for group, track in tracks if track.unstable]
     flipping.sort(key=lambda line: (-line.unstable.flips, line.track.series.case))
-    yield from listed("unstable", flipping, definition=unstable.DEFINITION, count=len(flipping))
+    yield from listed("unstable", flipping, definition=DEFINITION, count=len(flipping))
     known = views.known_lines(site.known, site.groups, site.today)
     yield from listed("acknowledged", known, count=len(known))
 
@@ -116,7 +117,7 @@ class Flipping:
 
     group: Group
     track: Track
-    unstable: unstable.Unstable
+    unstable: Unstable[Result]
 
 
 def _overview(site: Site, lines: Sequence[views.GroupLine]) -> dict[str, Any]:

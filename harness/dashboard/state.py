@@ -9,9 +9,9 @@ from itertools import groupby
 from sqlalchemy import Connection
 
 from harness.dashboard.since import Worse, worse
-from harness.dashboard.unstable import Unstable, unstable
 from harness.history import reading
 from harness.history.reading import Result, Series
+from harness.history.unstable import Unstable, unstable
 from harness.judge.screen import suspicious_from
 from harness.judge.trend import ChangePoint, Point, change_points, points
 from harness.records import LatencyPlan
@@ -35,7 +35,7 @@ class Track:
     unit: str = "ms"
     changes: tuple[ChangePoint, ...] | None = ()
     """None where the library that finds them is not here."""
-    unstable: Unstable | None = None
+    unstable: Unstable[Result] | None = None
     worse: tuple[Worse, ...] = ()
     accepted: Mapping[str, str] = field(default_factory=dict)
     """Runs that were accepted, by their ids, and why."""

@@ -10,7 +10,7 @@ from datetime import date
 
 from harness.dashboard.chart import COMMIT, Chart, chart, day
 from harness.dashboard.state import Group, Track
-from harness.dashboard.unstable import BLOCKS
+from harness.history.unstable import BLOCKS
 from harness.records import STATUSES, KnownFailure
 from harness.report.statuses import STATUS, Status
 

@@ -14,11 +14,12 @@ from sqlalchemy import Connection, Engine, Table, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from harness import store
-from harness.codec import compact, encode
+from harness.codec import compact
 from harness.errors import UsageError
 from harness.foreign import plain, visible
 from harness.history import tables
 from harness.history.database import writing
+from harness.history.unstable import footing, short
 from harness.judge.gate import ended_early
 from harness.judge.latency import HOW_LONG, decided
 from harness.records import Environment, Latency, Record, Run
@@ -104,9 +105,9 @@ def _results(connection: Connection, run: Run, key: int, started_s: int) -> list
             "status": record.status,
             "headline": plain(record.headline, HEADLINE),
             **_times(record.latency),
-            "footing": _footing(record, run.environments[record.environment]),
+            "footing": footing(record, run.environments[record.environment]),
             "rmse_rel": _error(record),
-            "material": _short([record.digests.model, record.digests.inputs, record.reference]),
+            "material": short([record.digests.model, record.digests.inputs, record.reference]),
         }
         for place, record in sorted(of_case.items())
     ]
@@ -122,7 +123,7 @@ def _times(latency: Latency | None) -> dict[str, Any]:
         "p50_ms": _time(found.p50_ms),
         "p10_ms": _time(found.p10_ms),
         "canary_ms": _time(latency.canary_ms),
-        "method": _short([latency.decided_on, settings]),
+        "method": short([latency.decided_on, settings]),
     }
 
 
@@ -137,20 +138,6 @@ def _error(record: Record) -> float | None:
     if not found or any(value is None or not 0 <= value < math.inf for value in found):
         return None
     return max(value for value in found if value is not None)
-
-
-def _footing(record: Record, environment: Environment) -> str:
-    """Names what the case was made of: model, variant, inputs, options and versions.
-
-    Not the engine: each build is another file, and a verdict that depends on the build is what should be seen.
-    """
-    digests = record.digests
-    parts = [digests.model, digests.variant, digests.inputs, record.plan_digest, record.attested.get("options")]
-    return _short([*parts, environment.versions])
-
-
-def _short(value: Any) -> str:
-    return sha256(json.dumps(encode(value), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _environments(connection: Connection, found: Mapping[str, Environment]) -> dict[str, int]:
@@ -170,7 +157,7 @@ def _environment(one: Environment) -> dict[str, str]:
     versions = {visible(name): visible(version) for name, version in one.versions.items()}
     versions |= {"driver": ", ".join(sorted({visible(gpu.driver) for gpu in one.gpus}))} if one.gpus else {}
     about = {"machine": one.fingerprint, "host": visible(one.host), "versions": json.dumps(versions, sort_keys=True)}
-    return {"digest": _short(about), **about}
+    return {"digest": short(about), **about}
 
 
 def _series(connection: Connection, of_case: Mapping[tuple[str, str], Record]) -> dict[tuple[str, str], int]:

@@ -31,7 +31,8 @@ def html(
     run: Run, comparison: Comparison | None = None, signed: Sequence[Checked] = (), past: Past | None = None
 ) -> str:
     """The report of a run; with a comparison, its changes; with who signed it off; with a past, trends."""
-    page = Page(run=run, rows=rows(run.records), comparison=comparison, render=render, signed=tuple(signed))
+    past = past or Past()
+    page = Page(run, rows(run.records), comparison, render, tuple(signed), past)
     sections = {name: data for name in SECTIONS if (data := SECTIONS.load(name)(page)) is not None}
     style, script = _asset("report.css"), Markup("\n").join(_asset(f"{name}.js") for name in SCRIPTS)
     return render(
@@ -39,7 +40,7 @@ def html(
         run=run,
         verdict=verdict(run),
         sections=sections,
-        payload=payload(run, page.rows, past or Past()),
+        payload=payload(run, page.rows, past),
         style=style,
         script=script,
         policy=_policy(style, script),

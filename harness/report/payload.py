@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from harness.codec import encode
+from harness.history.unstable import DEFINITION
 from harness.records import Check, Deviations, Failure, Latency, Measurement, Quantiles, Record, Run
 from harness.report.format import excerpt
 from harness.report.layers import layers
@@ -35,7 +36,7 @@ DIGEST = 12
 
 ROW = (
     *("id", "suite", "model", "backend", "precision", "shape", "tags", "status", "headline", "environment"),
-    *("clock", "p50_ms", "low_ms", "high_ms", "baseline_ms", "ratio", "check"),
+    *("clock", "p50_ms", "low_ms", "high_ms", "baseline_ms", "ratio", "check", "unstable"),
 )
 CHECK = tuple(field.name for field in fields(Check))
 MEASUREMENT = tuple(field.name for field in fields(Measurement))
@@ -60,7 +61,8 @@ def payload(run: Run, rows: Sequence[Row], past: Past) -> Payload:
         "fields": {"rows": ROW, "checks": CHECK, "measurements": MEASUREMENT, "deviations": DEVIATIONS},
         "past": [[one.id, one.started, one.commit] for one in past.runs],
         "chunk": CHUNK,
-        "rows": [_row(row) for row in rows],
+        "unstable": DEFINITION if past.unstable else "",
+        "rows": [_row(row, past) for row in rows],
     }
     details = [_detail(row.record, past, light=large and row.record.status == "passed") for row in rows]
     chunks = (details[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
@@ -72,10 +74,11 @@ def _packed(value: Any) -> str:
     return b64encode(zlib.compress(text.encode(), 6)).decode()
 
 
-def _row(row: Row) -> list[Any]:
+def _row(row: Row, past: Past) -> list[Any]:
     record, case = row.record, row.record.case
     now, check = on_clock(record.latency, row.clock), row.worst
     low, high = now.ci95_ms if now else (None, None)
+    flipping = past.unstable.get(case.id)
     return [
         *(case.id, case.suite, case.model, case.runs_on, case.precision, case.shape, case.tags),
         *(row.status.rank, record.headline, record.environment, row.clock),
@@ -83,6 +86,7 @@ def _row(row: Row) -> list[Any]:
         *(short(row.p50_ms, 7), short(low, 5), short(high, 5), short(row.baseline_p50_ms, 7)),
         None if row.ratio is None else round(row.ratio, 5),
         [label(check), short(check.value), short(check.limit), check.ok] if check else None,
+        flipping.words if flipping else None,
     ]
 
 

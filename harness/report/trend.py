@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from harness.records import Record, Run
+from harness.history.unstable import Unstable, footing, unstable
+from harness.records import Environment, Record, Run
 from harness.report.rows import on_clock
 
 MOST = 50
@@ -25,11 +26,36 @@ class PastRun:
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """What one run decided on a case."""
+
+    record: Record
+    environment: Environment
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """The machine class and the case."""
+        return self.environment.fingerprint, self.record.case.id
+
+    @property
+    def status(self) -> str:
+        """As the record says."""
+        return self.record.status
+
+    @property
+    def footing(self) -> str:
+        """What the case was made of; worked out where it is asked for, which is seldom."""
+        return footing(self.record, self.environment)
+
+
+@dataclass(frozen=True)
 class Past:
     """Earlier runs, oldest first, and for each case a point a run; None where that run did not have the case."""
 
     runs: tuple[PastRun, ...] = ()
     cases: Mapping[str, Sequence[Point | None]] = field(default_factory=dict)
+    unstable: Mapping[str, Unstable[Verdict]] = field(default_factory=dict)
+    """Cases that change their verdict although nothing that they are made of changed, by all runs and this one."""
 
     def of(self, case: str) -> Sequence[Point | None]:
         """The points of one case; empty where no earlier run knows it."""
@@ -40,14 +66,22 @@ def past(run: Run, earlier: Iterable[Run]) -> Past:
     """The latest earlier runs on the machine class of `run`, by the time at which they started."""
     classes = _classes(run)
     others = {one.id: one for one in earlier if one.id != run.id and _classes(one) & classes}
-    runs = sorted((one for one in others.values() if one.started < run.started), key=lambda one: one.started)[-MOST:]
-    known = [{record.case.id: record for record in one.records} for one in runs]
-    cases = {
-        record.case.id: points
-        for record in run.records
-        if any(points := _points(record, [records.get(record.case.id) for records in known]))
-    }
-    return Past(tuple(PastRun(one.id, one.started, one.commit) for one in runs), cases)
+    runs = sorted((one for one in others.values() if one.started < run.started), key=lambda one: one.started)
+    if not runs:
+        return Past()
+    known = [{found.place: found for found in _verdicts(one)} for one in runs]
+    cases, flipping = {}, {}
+    for now in _verdicts(run):
+        then = [found.get(now.place) for found in known]
+        if any(points := _points(now.record, [one.record if one else None for one in then[-MOST:]])):
+            cases[now.record.case.id] = points
+        if found := unstable([*filter(None, then), now]):
+            flipping[now.record.case.id] = found
+    return Past(tuple(PastRun(one.id, one.started, one.commit) for one in runs[-MOST:]), cases, flipping)
+
+
+def _verdicts(run: Run) -> Iterator[Verdict]:
+    return (Verdict(record, run.environments[record.environment]) for record in run.records)
 
 
 def _classes(run: Run) -> set[str]:

@@ -12,6 +12,7 @@ from opening import NARROW, WIDE, Open, drop, rich
 
 from builders import check, environment, every_status, latency, record, run
 from harness.codec import encode
+from harness.history.unstable import DEFINITION
 from harness.metrics.deviations import deviations
 from harness.records import STATUSES, Measurement
 from harness.report import html
@@ -255,3 +256,27 @@ def test_without_scripts_the_verdict_and_the_changes_stand(opened: Open, chromiu
     assert "Gate failed" in text
     assert REGRESSED in text
     assert "10 cases stand here where scripts may run" in text
+
+
+def test_unstable_cases_are_marked_in_words_told_on_their_page_and_found(opened: Open, tmp_path: Path) -> None:
+    id_ = "s/flips/tensorrt/fp16/n"
+    runs = [
+        run(record(id_, status), id=status, started=f"2026-01-0{n}") for n, status in enumerate(("passed", "failed"), 1)
+    ]
+    now = run(record(id_), record("s/plain/tensorrt/fp16/n"))
+    path = tmp_path / "unstable.html"
+    path.write_text(html(now, past=past(now, runs)), "utf-8")
+    page = opened(path, viewport=NARROW)
+    assert page.texts("#cases-table tbody .tag") == ["↯ unstable"]
+    page.page.click('[data-token="is:unstable"]')
+    assert page.page.input_value("#filter") == "is:unstable"
+    assert page.texts("#cases-table tbody a.id") == [id_]
+    page.page.fill("#filter", "-is:unstable")
+    assert page.texts("#cases-table tbody a.id") == ["s/plain/tensorrt/fp16/n"]
+    page.page.fill("#filter", "is:")
+    page.page.click("#cases-table tbody a.id >> nth=0")
+    page.page.wait_for_selector("#case-title")
+    assert page.texts("#case .case-head .tag") == ["↯ unstable"]
+    assert page.texts("#unstable")[0].startswith("Unstable: its verdict changed 2 times in its last 3 verdicts")
+    assert page.texts("#unstable")[0].endswith(DEFINITION)
+    assert page.page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]

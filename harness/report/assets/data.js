@@ -22,6 +22,7 @@ async function load() {
     const row = zip(INDEX.fields.rows, values);
     row.status = STATUSES[row.status];
     row.place = place;
+    row.is = row.unstable ? ["unstable"] : [];
     return row;
   });
 }

@@ -126,6 +126,9 @@ function download(name, text, type) {
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
+// A case whose verdict changes by itself, beside the badge of its verdict.
+const unstableMark = (row) => row.unstable && h("span", { class: "tag warn", title: row.unstable }, "↯ unstable");
+
 const badge = (status) =>
   h("span", { class: `badge ${status.tone}`, title: status.meaning },
     h("span", { class: "glyph", "aria-hidden": "true" }, status.glyph), status.name);

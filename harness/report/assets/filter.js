@@ -1,7 +1,7 @@
-// One box of tokens: words, -without, s:failed b:trt p:fp16,bf16 m:bert t:tag e:machine, slow>5%, p50>2.
+// One box of tokens: words, -without, s:failed b:trt p:fp16,bf16 m:bert t:tag e:machine is:unstable, slow>5%, p50>2.
 "use strict";
 
-const FIELDS = { s: "status", b: "backend", p: "precision", m: "model", t: "tags", e: "environment", suite: "suite", shape: "shape" };
+const FIELDS = { s: "status", b: "backend", p: "precision", m: "model", t: "tags", e: "environment", is: "is", suite: "suite", shape: "shape" };
 const NUMBERS = {
   slow: (row) => (row.ratio === null ? null : (row.ratio - 1) * 100),
   fast: (row) => (row.ratio === null ? null : (1 - row.ratio) * 100),

@@ -97,13 +97,14 @@ function chips() {
   const chip = (field, value, inside) => h("button", { type: "button", class: `badge ${inside.tone ?? "idle"}`, "data-token": `${field}:${value}`, "aria-pressed": "false", title: inside.meaning, click: () => go({ q: toggled(state.q, field, value) }) },
     inside.glyph && h("span", { class: "glyph", "aria-hidden": "true" }, inside.glyph), value, " ", h("b", {}, inside.count));
   const group = (label, children) => h("div", { class: "chips", role: "group", "aria-label": label }, children);
+  const unstable = ROWS.filter((row) => row.unstable).length;
   const statuses = STATUSES.map((status) => ({ ...status, count: ROWS.filter((row) => row.status === status).length })).filter((status) => status.count);
   const facet = (field, key) => {
     const found = [...values(key)].filter(([value]) => !/[\s",]/.test(value)).sort((a, b) => b[1].length - a[1].length);
     return found.length > 1 && found.length <= 12 && found.map(([value, rows]) => chip(field, value, { count: rows.length }));
   };
   const facets = [["Backends", facet("b", (row) => row.backend)], ["Precisions", facet("p", (row) => row.precision)]];
-  byId("chips").append(group("Statuses", statuses.map((status) => chip("s", status.name, status))), ...facets.filter(([, found]) => found).map(([label, found]) => group(label, found)));
+  byId("chips").append(group("Statuses", [...statuses.map((status) => chip("s", status.name, status)), unstable > 0 && chip("is", "unstable", { glyph: "↯", tone: "warn", meaning: INDEX.unstable, count: unstable })]), ...facets.filter(([, found]) => found).map(([label, found]) => group(label, found)));
 }
 
 const THEMES = { auto: "◐ Auto", light: "○ Light", dark: "● Dark" };

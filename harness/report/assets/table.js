@@ -36,7 +36,7 @@ const caseLink = (row, state) => h("a", { class: "id", href: address({ ...state,
 function tableRow(row, state) {
   const [label, value, limit, ok] = row.check ?? [];
   return h("tr", { class: row.status.blocks && "blocks" },
-    h("td", {}, badge(row.status)),
+    h("td", {}, badge(row.status), row.unstable && [" ", unstableMark(row)]),
     h("th", { scope: "row" }, caseLink(row, state)),
     h("td", { class: "whole why", title: row.headline.length > 160 && row.headline.slice(0, 2000) }, row.headline.slice(0, 600)),
     h("td", { class: "n", "data-label": "p50, ms" }, row.p50_ms !== null && [digits(row.p50_ms), " ", h("small", {}, row.clock)]),

@@ -6,7 +6,7 @@ A section is a function from a `Page` to the data of its template, or None where
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
@@ -14,6 +14,7 @@ from harness.records import Run
 from harness.registry import Registry
 from harness.report.comparison import Comparison
 from harness.report.rows import Row
+from harness.report.trend import Past
 from harness.signatures import Checked
 
 
@@ -26,6 +27,7 @@ class Page:
     comparison: Comparison | None
     render: Callable[..., Markup]
     signed: tuple[Checked, ...] = ()
+    past: Past = field(default_factory=Past)
 
 
 SECTIONS = Registry(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from harness.history.unstable import Unstable
 from harness.records import Check
 from harness.report.rows import Row
 from harness.report.sections import Page
 from harness.report.statuses import CHANGED, STATUS, Status
+from harness.report.trend import Verdict
 
 MOST = 100
 """Cases shown of one status; the table further down has all of them."""
@@ -34,6 +37,8 @@ class Changes:
     others: list[Group]
     quiet: int
     """Cases that passed or were skipped."""
+    unstable: Mapping[str, Unstable[Verdict]]
+    """Cases whose verdict changes by itself, by their ids."""
 
 
 def section(page: Page) -> Changes:
@@ -42,7 +47,7 @@ def section(page: Page) -> Changes:
     blocking = [group for group in groups if group.rows and group.status.blocks]
     others = [group for group in groups if group.rows and group.status.name in CHANGED]
     shown = sum(len(group.rows) + group.left_out for group in blocking + others)
-    return Changes(blocking=blocking, others=others, quiet=len(page.rows) - shown)
+    return Changes(blocking=blocking, others=others, quiet=len(page.rows) - shown, unstable=page.past.unstable)
 
 
 def _group(page: Page, status: Status) -> Group:
