@@ -245,4 +245,6 @@ def _fault(record: Record) -> str:
     quantiles = (record.latency.host, record.latency.gpu) if record.latency else ()
     if any(one is not None and not one.sound for one in quantiles):
         return f"{record.case.id}: its latency holds what is no time"
+    if not all(one.sound for one in record.deviations):
+        return f"{record.case.id}: its deviations hold what is no count of errors"
     return "" if NAME.fullmatch(record.case.suite) else f"'{record.case.suite}' is no name of a suite"

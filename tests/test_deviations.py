@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import ml_dtypes
 import numpy as np
 import pytest
 
+from builders import record, run
+from harness import store
+from harness.errors import UsageError
 from harness.metrics.deviations import MOST, deviations, worst
 from harness.metrics.pieces import PIECE
 from harness.records import Deviations
@@ -35,6 +41,12 @@ def test_the_largest_errors_are_found_wherever_they_are() -> None:
     assert sum(found.counts.values()) == reference.size
 
 
+def test_of_equal_errors_the_first_are_told() -> None:
+    candidate = np.full(3 * PIECE, np.nan, np.float32)
+    candidate[:5] = 0
+    assert [one.place for one in of([np.zeros_like(candidate)], [candidate]).worst] == [(5 + n,) for n in range(MOST)]
+
+
 def test_places_are_told_within_their_batch() -> None:
     found = of([np.zeros((2, 3)), np.zeros((1, 3))], [np.zeros((2, 3)), [[0, 0, 7.0]]])
     assert [(one.batch, one.place, one.error) for one in found.worst] == [(1, (0, 2), 7.0)]
@@ -50,6 +62,8 @@ def test_places_are_told_within_their_batch() -> None:
         ([True, False], [True, True], [("False", "True", None)]),
         (["a", "b"], ["a", "<b>"], [("b", "<b>", None)]),
         ([1 + 1j], [1 + 4j], [("1+1j", "1+4j", 3.0)]),
+        ([1.0], [1 + 2**-40], [("1", "1.0000000000009095", 2**-40)]),
+        (["a" * 90], ["a" * 90 + "b"], [("a" * 79 + "…", "a" * 79 + "…", None)]),
     ],
 )
 def test_what_is_no_plain_number_is_told_as_text(reference: list, candidate: list, told: list) -> None:
@@ -66,6 +80,16 @@ def test_outputs_that_cannot_be_compared_element_by_element_have_none() -> None:
     assert deviations([{"y": np.zeros(3)}], [{"y": np.array(["a", "b", "c"])}]) == ()
     assert deviations([{"y": np.zeros(3)}], [{}]) == ()
     assert of([np.zeros((0, 3))], [np.zeros((0, 3))]).worst == ()
+
+
+@pytest.mark.parametrize("counts", [{"x": 1}, {"-2000000000": 1}, {"1e9": 1}, {"0": 0}, {"0": -1}, {"0": 3}])
+def test_a_run_whose_counts_are_none_is_refused(tmp_path: Path, counts: dict[str, int]) -> None:
+    found = Deviations("y", 3, 1, {"-1": 1, "63": 1}, ())
+    store.write_run(run(record(deviations=(found,))), tmp_path)
+    assert store.read_run(tmp_path).records[0].deviations == (found,)
+    store.write_run(run(record(deviations=(replace(found, counts=counts),))), tmp_path)
+    with pytest.raises(UsageError, match="deviations hold what is no count of errors"):
+        store.read_run(tmp_path)
 
 
 def test_of_several_builds_the_one_with_the_largest_error_is_shown() -> None:

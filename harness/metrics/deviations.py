@@ -17,6 +17,8 @@ from harness.records import Deviations, Element
 
 MOST = 8
 """Elements that are told one by one."""
+LONGEST = 80
+"""Characters of a label."""
 LABELS = "OUSTb"
 """Kinds of elements that are equal or not: there is no distance between them."""
 
@@ -78,13 +80,21 @@ def _look(piece: Piece) -> _Found:
     reference, candidate = piece.load()
     distance = _distance(reference, candidate)
     unequal = distance > 0
-    many = min(MOST, int(np.count_nonzero(unequal)))
-    places = np.argpartition(distance, -many)[-many:] if many else ()
+    places = _largest(distance, min(MOST, int(np.count_nonzero(unequal))))
     powers = np.frexp(distance[unequal & np.isfinite(distance)])[1] - 1
     low = int(powers.min(initial=0))
     counts = Counter({low + at: int(n) for at, n in enumerate(np.bincount(powers - low)) if n})
-    largest = [(float(distance[at]), piece.offset + int(at)) for at in places]
+    largest = [(float(distance[at]), piece.offset + at) for at in places]
     return _Found(distance.size - int(np.count_nonzero(unequal)), counts, largest)
+
+
+def _largest(distance: NDArray[np.float64], many: int) -> Sequence[int]:
+    """The places of the largest, of equal ones the first: where NaN begins is what one looks for."""
+    if not many:
+        return ()
+    least = np.partition(distance, -many)[-many]
+    above = np.flatnonzero(distance > least)
+    return [*above.tolist(), *np.flatnonzero(distance == least)[: many - len(above)].tolist()]
 
 
 def _distance(reference: Tensor, candidate: Tensor) -> NDArray[np.float64]:
@@ -116,7 +126,8 @@ def _element(pairs: Sequence[Pair], error: float, index: int, *, labels: bool) -
 
 
 def _text(value: object, *, labels: bool) -> str:
+    """The shortest text that tells a number from its neighbours, without the type; of labels the beginning."""
+    text = str(value)
     if labels:
-        return str(value)[:80]
-    kind = np.asarray(value).dtype.kind
-    return str(value) if kind in "iu" else f"{complex(value):.7g}" if kind == "c" else f"{float(value):.7g}"  # type: ignore[arg-type, call-overload]
+        return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return text.strip("()").removesuffix(".0")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +36,9 @@ class Element:
     """|found - expected|; None where there is no such number: NaN, infinities, labels."""
 
 
+_POWER = re.compile(r"-?[0-9]{1,4}")
+
+
 @dataclass(frozen=True)
 class Deviations:
     """How far the elements of one output are from the reference."""
@@ -44,7 +48,7 @@ class Deviations:
     equal: int
     """Elements equal in both; NaN equals NaN."""
     counts: Mapping[str, int]
-    """Power of two p to the number of elements with 2^p <= error < 2^(p + 1)."""
+    """Power of two p to the number of elements with 2^p <= error < 2^(p + 1); NaN, infinities and labels have none."""
     worst: tuple[Element, ...]
     """The largest errors, the largest first."""
 
@@ -52,6 +56,14 @@ class Deviations:
     def largest(self) -> float:
         """The largest error; infinite where an element has none that is a number."""
         return max((math.inf if one.error is None else one.error for one in self.worst), default=0.0)
+
+    @property
+    def sound(self) -> bool:
+        """Whether the counts are of errors that a number can have, and of no more elements than there are."""
+        told = self.equal + sum(self.counts.values())
+        return 0 <= self.equal <= told <= self.size and all(
+            _POWER.fullmatch(power) and -1100 < int(power) < 1100 and count > 0 for power, count in self.counts.items()
+        )
 
 
 PERCENTILES: Mapping[str, float] = {"p90_ms": 0.90, "p99_ms": 0.99}

@@ -6,7 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from builders import check, record, run
+from harness.metrics.deviations import deviations
 from harness.records import Failure, LayerTime, Profile, Run
 
 WIDE, NARROW = {"width": 1600, "height": 1000}, {"width": 390, "height": 844}
@@ -35,10 +38,13 @@ def rich() -> Run:
     """One case with everything that a page of a case can show."""
     layers = (LayerTime("conv", "Conv", 2.0, 0.8, ("conv", "relu")), LayerTime("fc", "Gemm", 0.5, 0.2, ("fc",)))
     now = Profile(layers, 2.5, 20, "gpu")
+    reference = {"logits": np.zeros((2, 3), np.float32), "labels": np.array(["a", "b"])}
+    found = {"logits": np.array([[0, 1e-3, 0], [0.5, 1.5e-3, np.nan]], np.float32), "labels": np.array(["a", "c"])}
     one = record(
         "s/rich/tensorrt/fp16/n-1", "regressed", profile=now, baseline_profile=replace(now, total_ms=2.0),
         checks=(check(), check("max_abs", 0.2, 0.1, ok=False, reason="0.2 > 0.1; worst element [3]")),
-        notes=("a note",), error=Failure("crash", "infer", "it broke", "the log"),
+        notes=("a note",), deviations=deviations([reference], [found]),
+        error=Failure("crash", "infer", "it broke", "the log"),
     )  # fmt: skip
     return run(one, record("s/plain/tensorrt/fp16/n-1"), record("s/plain/onnxruntime-cpu/fp32/n-1", "failed"))
 

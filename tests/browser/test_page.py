@@ -61,6 +61,8 @@ def test_the_errors_of_an_output_are_drawn_and_its_worst_elements_told(opened: O
     )
     page = opened(run(one), f"#case={one.case.id}")
     assert page.texts(".output p") == ["4 of 6 elements differ from the reference"]
+    assert "2 equal · ✗ 1 NaN or infinite, without a bar" in page.texts(".output figcaption")[0]
+    assert page.texts(".output summary") == ["The 4 errors"]
     assert (
         page.page.locator(".output rect title")
         .all_text_contents()[0]
@@ -68,6 +70,23 @@ def test_the_errors_of_an_output_are_drawn_and_its_worst_elements_told(opened: O
     )
     rows = page.page.locator(".output tbody tr").all_inner_texts()
     assert [row.split("\t") for row in rows[:2]] == [["[1, 2]", "0", "nan", NONE], ["[1, 0]", "0", "0.5", "0.5"]]
+
+
+def test_the_words_on_an_output_are_those_of_its_numbers(opened: Open) -> None:
+    sides = {"same": ([1.0], [1.0]), "none": ([], []), "one": ([1.0, 2.0], [1.0, 2.5]), "label": (["a"], ["b"])}
+    reference, candidate = ({name: np.array(pair[side]) for name, pair in sides.items()} for side in (0, 1))
+    page = opened(run(one := record(deviations=deviations([reference], [candidate]))), f"#case={one.case.id}")
+    differs = "1 of {} elements differs from the reference"
+    same = "none of 1 elements differs from the reference"
+    assert page.texts(".output p") == [same, "it has no elements", differs.format(2), differs.format(1)]
+    assert page.texts(".output > .more > summary") == ["The error", "The error"]
+    assert page.page.locator(".output figure").count() == 1
+
+
+def test_a_case_of_a_large_run_says_what_its_page_is_without(opened: Open, monkeypatch) -> None:
+    monkeypatch.setattr("harness.report.payload.LARGE", 0)
+    page = opened(run(one := record()), f"#case={one.case.id}")
+    assert "run.json has them" in page.texts("#case .block:has(h2:text-is('Outputs')) p")[0]
 
 
 def test_a_backend_named_whole_is_not_one_that_holds_its_name(opened: Open) -> None:

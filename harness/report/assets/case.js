@@ -114,14 +114,17 @@ function outputErrors(found) {
   const off = found.size - found.equal;
   const line = (one) => h("tr", {}, h("th", { scope: "row", class: "code" }, `${found.batches > 1 ? `batch ${one[0]} ` : ""}[${one[1].join(", ")}]`),
     ...[one[2], one[3]].map((text) => h("td", { class: "n" }, text)), h("td", { class: "n" }, number(one[4])));
+  const said = off === 0 ? `none of ${found.size} elements differs from the reference` : `${off} of ${found.size} elements ${off === 1 ? "differs" : "differ"} from the reference`;
+  const many = found.worst.length === 1 ? "error" : `${found.worst.length} errors`;
   return h("div", { class: "output" },
-    h("h3", {}, found.output), h("p", { class: "quiet" }, off === 0 ? `all ${found.size} elements are equal to the reference` : `${off} of ${found.size} elements differ from the reference`),
+    h("h3", {}, found.output), h("p", { class: "quiet" }, found.size === 0 ? "it has no elements" : said),
     found.counts.length > 0 && errorHistogram(found),
-    found.worst.length > 0 && h("details", { class: "more", open: found.open }, h("summary", {}, `The ${found.worst.length === off ? "" : "largest "}${found.worst.length} errors`),
+    found.worst.length > 0 && h("details", { class: "more", open: found.open }, h("summary", {}, `The ${found.worst.length === off ? "" : "largest "}${many}`),
       region("Largest errors", h("table", {}, head("element", ["reference", true], ["found", true], ["error", true, "the absolute difference"]), h("tbody", {}, found.worst.map(line))))));
 }
 
 function outputsBlock(record) {
+  if (record.light) return block("Outputs", h("p", { class: "quiet" }, "In a report of so many cases those that passed are without measurements, errors of outputs, stages and the other clock: run.json has them."));
   if (!record.measurements.length) return null;
   const broken = new Set(record.checks.filter((check) => !check.ok).map((check) => check.output));
   const found = [...record.deviations].sort((a, b) => broken.has(b.output) - broken.has(a.output))

@@ -86,10 +86,11 @@ function launches(found) {
     h("figcaption", {}, h("span", {}, change(1 - reach / 100)), h("span", {}, `dot: one launch, both sides timed in turns · line: no change${dots.some((dot) => dot.spoiled) ? " · hollow: no evidence" : ""}`), h("span", {}, change(1 + reach / 100))));
 }
 
-// How many elements are off by each power of two; those that are equal have no place on the axis.
+// How many elements are off by each power of two; those that are equal, NaN or infinite have no place on the axis.
 function errorHistogram({ low, counts, size, equal }) {
   const most = Math.max(...counts), width = 100 / Math.max(counts.length, 12);
   const from = (place) => number(2 ** (low + place));
+  const unplaced = size - equal - counts.reduce((sum, count) => sum + count, 0);
   return h("figure", { class: "chart strip" },
     h("div", { class: "lane" }, h("span", {}, "errors"),
       s("svg", { class: "now", height: 56, role: "img", "aria-label": `errors from ${from(0)} to ${from(counts.length)}; most often ${from(counts.indexOf(most))} to ${from(counts.indexOf(most) + 1)}` },
@@ -97,7 +98,7 @@ function errorHistogram({ low, counts, size, equal }) {
           const height = count && Math.max(1, (52 * count) / most);
           return s("rect", { x: percent(place * width), width: percent(width * 0.92), y: 56 - height, height }, s("title", {}, `${count} of ${size} elements are off by ${from(place)} to ${from(place + 1)}`));
         }))),
-    h("figcaption", {}, h("span", {}, from(0)), h("span", {}, `elements by their absolute error, doubling from bar to bar${equal ? ` · ${equal} are equal` : ""}`), h("span", {}, from(Math.max(counts.length, 12)))));
+    h("figcaption", {}, h("span", {}, from(0)), h("span", {}, `elements by their absolute error, doubling from bar to bar${equal ? ` · ${equal} equal` : ""}${unplaced ? ` · ✗ ${unplaced} NaN or infinite, without a bar` : ""}`), h("span", {}, from(Math.max(counts.length, 12)))));
 }
 
 // A bar whose length is a share of the widest, beside its number; `before` is a thin line below it.
