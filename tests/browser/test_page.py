@@ -207,6 +207,27 @@ def test_what_is_no_run_is_refused_by_name(opened: Open, text: str, told: str) -
     assert told in page.texts("#told")[0]
 
 
+DAMAGE = {
+    "a record": lambda run: run["records"].append({}),
+    "checks": lambda run: run["records"][0].update(checks=[None]),
+    "times": lambda run: run["records"][0]["latency"].update(host={"a": 1}),
+    "an interval": lambda run: run["records"][0]["latency"]["host"].update(ci95_ms=None),
+    "machines": lambda run: run["environments"]["main"].update(gpus={"a": 1}),
+    "no machines": lambda run: run.update(environments=None),
+}
+
+
+@pytest.mark.parametrize("part", DAMAGE)
+def test_a_damaged_run_is_refused_in_words_and_the_page_stays_as_it_was(opened: Open, part: str) -> None:
+    page = opened(run(record()))
+    other = encode(run(record(), id="other"))
+    DAMAGE[part](other)
+    drop(page.page, json.dumps(other))
+    page.page.locator("#told", has_text="✗").wait_for()
+    assert "run.json is damaged: its" in page.texts("#told")[0]
+    assert not page.page.is_visible("#compared")
+
+
 def test_the_filtered_rows_are_a_table_for_spreadsheets_without_formulas(opened: Open) -> None:
     page = opened(run(record("s/a/b/fp32/n", headline='=1+1, "x"'), record("s/b/b/fp32/n")), "#q=m:a")
     with page.page.expect_download() as download:

@@ -5,10 +5,21 @@ let COMPARED = null; // { run, rows: id to row of the other run, pairs }
 const UNMEASURED = new Set(["error", "missing", "skipped"]);
 const ACCURACY = new Set(["fidelity", "budget", "task"]);
 
+// What the page draws from of a run; everything else of it may be as it is.
+const isText = (value) => typeof value === "string";
+const isTimes = (one) => one == null || (Number.isFinite(one.p50_ms) && one.ci95_ms?.length === 2);
+const isRecord = (one) => isText(one?.case?.id) && isText(one.status) && isText(one.headline) && Array.isArray(one.case.tags ?? []) &&
+  Array.isArray(one.checks ?? []) && (one.checks ?? []).every((check) => isText(check?.name)) && isTimes(one.latency?.host) && isTimes(one.latency?.gpu);
+const isMachine = (one) => Array.isArray(one?.gpus ?? []) && (one?.gpus ?? []).every((gpu) => isText(gpu?.driver));
+
 async function readRun(file) {
-  let run;
-  try { run = JSON.parse(await file.text()); } catch { throw new Error(`${file.name} is not JSON: drop the run.json of a run`); }
+  let run, text;
+  try { text = await file.text(); } catch (error) { throw new Error(`${file.name} cannot be read: ${error.message}`); }
+  try { run = JSON.parse(text); } catch { throw new Error(`${file.name} is not JSON: drop the run.json of a run`); }
   if (run?.schema !== SCHEMA || !Array.isArray(run.records)) throw new Error(`${file.name} is no run of this harness: its schema is ${String(run?.schema)}, expected ${SCHEMA}`);
+  const damaged = run.records.findIndex((record) => !isRecord(record));
+  if (damaged >= 0) throw new Error(`${file.name} is damaged: its case ${damaged + 1} is none`);
+  if (!run.environments || !Object.values(run.environments).every(isMachine)) throw new Error(`${file.name} is damaged: its environments are none`);
   return run;
 }
 
