@@ -71,7 +71,7 @@ def drawn(folder, *runs, known=(), since="", today=date(2026, 3, 10)):
         groups = list(state.collect(connection, since_s))
         made = site.Site(groups, reading.runs(connection), reading.versions(connection), known, since, today)
     site.write(made, folder / "site")
-    found = (folder / "site").rglob("*.html")
+    found = [path for path in (folder / "site").rglob("*.html") if path.is_file()]
     return {str(path.relative_to(folder / "site")): path.read_text("utf-8") for path in found}
 
 
@@ -201,6 +201,8 @@ def test_a_site_written_again_is_the_same_and_pages_that_are_no_more_go_away(tmp
     (tmp_path / "site" / "machines" / "nvidia-l4-x1" / "vision" / "mine.html").write_text("somebody's own page")
     (tmp_path / "site" / "unstable-2.html").write_text(before["unstable.html"])
     (tmp_path / "site" / "notes.html").write_text(before["index.html"])
+    (tmp_path / "site" / "unstable-3.html").mkdir()
+    (tmp_path / "site" / "unstable-4.html").symlink_to("nowhere")
 
     after = everything(tmp_path)
 

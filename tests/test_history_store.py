@@ -317,6 +317,49 @@ def test_a_file_that_is_no_database_and_a_server_that_is_not_there_are_one_error
     assert file.read_text().startswith("not a database")
 
 
+@pytest.mark.parametrize("name", ["odd?name", "a%41b", "a#b c", ":memory:"])
+def test_the_file_of_a_store_is_named_as_it_stands(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    for text in (name, f"sqlite:///{name}"):
+        added(places.url(text), nightly(0))
+        assert [one.name for one in tmp_path.iterdir() if not one.name.endswith(("-wal", "-shm"))] == [name]
+    assert len(results(places.url(name))) == 1
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "1900-01-01", "today"])
+def test_a_run_of_no_time_that_calendars_know_is_refused(url, moment):
+    with pytest.raises(UsageError, match="is no time"):
+        added(url, nightly(0, started=moment))
+
+
+SECRET = "s3cr3t"
+
+
+@pytest.mark.parametrize(
+    "text", [f"postgresql://me:{SECRET}@h/d", f"postgresql://me:{SECRET}/x@h/d", f"postgresql://me:{SECRET}@[::1/d",
+             f"postgresql://h/d?password={SECRET}", f"postgresql://h/d?user=me&pass%77ord={SECRET}"]
+)  # fmt: skip
+def test_no_password_stands_on_the_command_line_however_it_is_written(text):
+    with pytest.raises(UsageError, match="no password on the command line"):
+        places.named(text)
+
+
+@pytest.mark.parametrize(
+    "text", [f"postgresql://me:{SECRET}@127.0.0.1:1/d", f"postgresql://127.0.0.1:1/d?user=me&password={SECRET}",
+             f"postgresql://me:{SECRET}@127.0.0.1:{SECRET}/d", f"postgresql://me:{SECRET}@[::1/d"]
+)  # fmt: skip
+def test_no_message_holds_the_password_of_the_environments_url(text):
+    with pytest.raises(HarnessError) as told:
+        added(places.named(None, {places.VARIABLE: text}), nightly(0))
+    assert SECRET not in str(told.value)
+
+
+@pytest.mark.parametrize("text", ["sqlite://", "sqlite:///"])
+def test_a_url_without_a_file_is_refused(text):
+    with pytest.raises(UsageError, match="names no file"):
+        places.url(text)
+
+
 def test_a_place_is_a_file_or_the_url_of_a_known_database(monkeypatch):
     assert places.url("/a/b.sqlite") == "sqlite:////a/b.sqlite"
     assert places.url("postgres://u@h/d") == places.url("postgresql://u@h/d") == "postgresql+psycopg://u@h/d"

@@ -36,7 +36,7 @@ def dashboard(asked: argparse.Namespace) -> int:
         since_s = _moment(connection, asked.since, root) if asked.since else None
         groups = list(state.collect(connection, since_s, lambda machine, suite: accepted(folder, machine, suite)))
         if not groups:
-            raise UsageError(f"{engine.url.render_as_string()}: holds no run: `harness history add RUN` adds one")
+            raise UsageError(f"{database.place_of(engine)}: holds no run: `harness history add RUN` adds one")
         made = site.Site(
             groups,
             reading.runs(connection),

@@ -62,7 +62,7 @@ def write(site: Site, folder: Path) -> int:
         written.add(path)
     for pattern in ("machines/*/*/*.html", *(f"{name}*.html" for name in _TITLES)):
         for path in set(folder.glob(pattern)) - written:
-            if _MARK in path.read_text("utf-8", "replace")[:2000]:
+            if path.is_file() and _MARK in path.read_text("utf-8", "replace")[:2000]:
                 path.unlink()
     return len(written)
 

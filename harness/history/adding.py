@@ -25,6 +25,8 @@ from harness.judge.latency import HOW_LONG, decided
 from harness.records import Environment, Latency, Record, Run
 
 ADDED, KNOWN, REPLACED = "added", "already there", "added again, further than it was"
+LATEST_S = 250_000_000_000
+"""In the year 9892: beyond it calendars end."""
 HEADLINE = 300
 """Characters of a headline that are kept."""
 BATCH = 500
@@ -86,9 +88,12 @@ def _epoch_s(run: Run, moment: str) -> int:
     """Seconds since 1970; UsageError for a run that does not tell its time."""
     try:
         found = datetime.fromisoformat(moment)
-    except ValueError as error:
+        found_s = int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
+        if not 0 <= found_s < LATEST_S:
+            raise ValueError("outside of what days can be told of")
+    except (ValueError, OverflowError) as error:
         raise UsageError(f"run {run.id}: '{moment}' is no time: it cannot be put in order with others") from error
-    return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
+    return found_s
 
 
 def _results(connection: Connection, run: Run, key: int, started_s: int) -> list[dict[str, Any]]:

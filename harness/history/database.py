@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, func, insert, inspect, select, text
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from harness.errors import HarnessError, UsageError
-from harness.history import tables
+from harness.history import places, tables
 from harness.history.steps import STEPS, statements
 
 NEWEST = len(STEPS)
@@ -23,6 +23,7 @@ CONNECT_S = 10
 LOCK = 0x74727468
 """Names the upgrade among PostgreSQL's advisory locks."""
 _WRITES = "harness_writes"
+_SQLITE = "sqlite:///"
 
 
 @contextmanager
@@ -35,7 +36,9 @@ def opened(url: str, *, make: bool = False) -> Iterator[Engine]:
         engine = _engine(url, make=make)
     except (ArgumentError, NoSuchModuleError, ImportError) as error:
         raise UsageError(f"--store: {error}") from error
-    place = engine.url.render_as_string(hide_password=True)
+    except ValueError as error:  # its words may hold a part of the password
+        raise UsageError("--store: the URL cannot be read: its port is a number, and odd characters are %XX") from error
+    place = place_of(engine)
     try:
         _bring_up_to_date(engine, place, make=make)
         yield engine
@@ -47,6 +50,13 @@ def opened(url: str, *, make: bool = False) -> Iterator[Engine]:
         engine.dispose()
 
 
+def place_of(engine: Engine) -> str:
+    """Where a store is, without passwords."""
+    if engine.dialect.name == "sqlite":
+        return engine.url.database or ""
+    return engine.url.difference_update_query(places.SECRETS).render_as_string(hide_password=True)
+
+
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """One transaction that writes, whole or not at all."""
@@ -55,15 +65,14 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 
 def _engine(url: str, *, make: bool) -> Engine:
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, poolclass=NullPool, connect_args={"connect_timeout": CONNECT_S})
-    file = Path(parsed.database or "")
+    if not url.startswith(_SQLITE):
+        return create_engine(make_url(url), poolclass=NullPool, connect_args={"connect_timeout": CONNECT_S})
+    file = Path(url.removeprefix(_SQLITE)).absolute()  # as it stands: names of files hold ? and % too
     if make:
         file.parent.mkdir(parents=True, exist_ok=True)
     elif not file.is_file():
         raise UsageError(f"{file}: there is no store: `harness history add RUN` makes one")
-    engine = create_engine(parsed, poolclass=NullPool)
+    engine = create_engine(URL.create("sqlite", database=str(file)), poolclass=NullPool)
     event.listen(engine, "connect", _plain_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

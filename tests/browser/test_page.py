@@ -147,6 +147,12 @@ def test_the_page_of_a_case_says_why_and_how_to_run_it_alone(opened: Open) -> No
     assert {"build", "engine", "device"} <= set(page.texts("#case .tile dt"))
 
 
+def test_a_gain_uses_nothing_of_the_limit_on_a_drop(opened: Open) -> None:
+    one = record(checks=(check("top1_drop", -0.01, 0.01, question="task"),))
+    page = opened(run(one), f"#case={one.case.id}")
+    assert page.texts("#case .gauge span") == ["0 %"]
+
+
 def test_the_distribution_of_this_run_stands_above_the_baselines_on_one_axis(opened: Open) -> None:
     page = opened(run(record(latency=latency(2.0), baseline=latency(1.0))), "#case=vision/digits/tensorrt/fp16/n-64")
     dots = [float(x.rstrip("%")) for x in page.page.eval_on_selector_all(

@@ -19,7 +19,7 @@ function checksTable(checks) {
   const order = [...checks].sort((a, b) => a.ok - b.ok);
   const line = (check) => {
     const idle = check.ok && check.reason.startsWith("not checked");
-    const share = used(check);
+    const share = Math.max(0, used(check)); // a drop below zero is a gain, and uses nothing up
     return h("tr", { class: !check.ok && "broken" },
       h("th", { scope: "row" }, labelOf(check)),
       h("td", { class: `nowrap ${idle ? "quiet" : check.ok ? "good" : "bad"}` }, idle ? "– not checked" : check.ok ? "✓ holds" : "✗ broken"),
