@@ -34,13 +34,16 @@ def shown(text: str) -> str:
 
 
 class _Harmless:
-    """A stream that shows everything written to it as `shown` does."""
+    """A stream that shows everything written to it as `shown` does, as far as its encoding goes."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
 
     def write(self, text: str) -> int:
-        self.stream.write(shown(text))
+        words = shown(text)
+        code = self.stream.encoding or "utf-8"
+        # what the stream's encoding lacks is no reason to lose a run
+        self.stream.write(words if words.isascii() else words.encode(code, "backslashreplace").decode(code))
         return len(text)
 
     def __getattr__(self, name: str) -> Any:

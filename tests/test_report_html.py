@@ -14,8 +14,8 @@ import pytest
 from jinja2 import UndefinedError
 
 from builders import check, environment, every_status, latency, record, run
-from harness.records import STATUSES, Arm, Failure, KnownFailure, LayerTime, Profile, Run, SelfTest, Stale
-from harness.report import compare, html
+from harness.records import STATUSES, Arm, Duel, Failure, KnownFailure, Launch, LayerTime, Profile, Run, SelfTest, Stale
+from harness.report import compare, csv, html
 from harness.report.page import render
 from harness.report.payload import CHUNK, LARGE
 from harness.report.rows import rows
@@ -217,6 +217,18 @@ def test_trends_mark_gaps_what_was_accepted_and_what_was_acknowledged() -> None:
     assert points["steps"][:4] == [0, None, 10000, 20000]
     assert {at: words[1] for at, words in points["words"].items()} == {"3": "accepted", "4": "acknowledged"}
     assert points["words"]["4"][2] == "known since May"
+
+
+def test_numbers_that_end_numbers_leave_a_page_that_can_be_read() -> None:
+    """Quotients and powers of what a damaged file holds may be no numbers: JSON.parse would refuse the whole page."""
+    launch = Launch(1e308, 0.0, 1.0, 1.0, 50, 500, "a")
+    now = run(record(baseline=latency(5e-324), duel=Duel((launch,), "gpu", {}, "base")))
+    before = run(record(latency=latency(5e-324)), id="before", started="2026-01-01")
+    text = html(now, past=past(now, [before]))
+    assert index_rows(text)[0]["ratio"] is None
+    assert details(text)[0][0]["launches"]["dots"][0][0] > 1e6
+    assert "Infinity" not in json.dumps([index(text), details(text)])
+    assert "inf" not in csv(now).split("\n")[1]
 
 
 def test_a_run_has_no_trend_of_runs_that_came_later_or_of_itself() -> None:

@@ -97,6 +97,16 @@ def test_without_a_terminal_the_lines_are_those_of_a_log(suite, capsys):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_words_that_the_encoding_of_a_pipe_lacks_cost_no_run(suite, encoding):
+    (suite.parent / "script.yaml").write_text("cases: [{match: '*/fp16/*', unsupported: 'no → 日本'}]")
+    command = [sys.executable, "-m", "harness", "run", str(suite), "-o", "out", "--artefacts", "cache"]
+
+    done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": encoding}, check=True)
+
+    assert "no \\u2192 \\u65e5\\u672c" in done.stdout.decode(encoding)
+
+
 def test_a_terminal_shows_progress_and_is_left_as_it_was(suite):
     text = shown(suite)
 

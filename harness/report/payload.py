@@ -6,7 +6,6 @@ in the order of the index. Numbers have as many digits as are ever shown, which 
 
 from __future__ import annotations
 
-import json
 import math
 import zlib
 from base64 import b64encode
@@ -14,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from harness.codec import encode
+from harness.codec import compact, encode
 from harness.history.unstable import DEFINITION
 from harness.records import Check, Deviations, Failure, Latency, Measurement, Quantiles, Record, Run
 from harness.report.format import excerpt
@@ -33,6 +32,10 @@ QUIET = ("passed", "", "")
 """What most points of a trend say."""
 DIGEST = 12
 """Characters of a digest that are shown."""
+MOST_LOG = 20.0
+"""Changes are drawn up to this: beyond it a file was damaged, and numbers end."""
+TINY_MS = 1e-9
+"""No time is smaller: others would be too many times as long."""
 
 ROW = (
     *("id", "suite", "model", "backend", "precision", "shape", "tags", "status", "headline", "environment"),
@@ -70,8 +73,7 @@ def payload(run: Run, rows: Sequence[Row], past: Past) -> Payload:
 
 
 def _packed(value: Any) -> str:
-    text = json.dumps(value, separators=(",", ":"))
-    return b64encode(zlib.compress(text.encode(), 6)).decode()
+    return b64encode(zlib.compress(compact(value).encode(), 6)).decode()  # with no NaN: JSON.parse takes none
 
 
 def _row(row: Row, past: Past) -> list[Any]:
@@ -162,7 +164,7 @@ def _launches(record: Record) -> dict[str, Any] | None:
     duel = record.duel
     if duel is None:
         return None
-    dots = [[short(math.expm1(one.log_ratio)), one.spoiled or ""] for one in duel.launches]
+    dots = [[short(math.expm1(min(one.log_ratio, MOST_LOG))), one.spoiled or ""] for one in duel.launches]
     return {"dots": dots, "against": duel.against, "failures": duel.failures}
 
 
@@ -177,7 +179,7 @@ def _screening(record: Record) -> dict[str, Any] | None:
 
 def _past(points: Sequence[Point | None]) -> dict[str, Any] | None:
     """Times as ten thousandths beside the first; None without one. What is to say of single points stands apart."""
-    base = next((point[0] for point in points if point and point[0]), None)
+    base = next((point[0] for point in points if point and (point[0] or 0) > TINY_MS), None)
     if base is None:
         return None
     return {

@@ -47,9 +47,17 @@ def row(record: Record) -> Row:
         clock=clock if now else None,
         p50_ms=now.p50_ms if now else None,
         baseline_p50_ms=before.p50_ms if before else None,
-        ratio=now.p50_ms / before.p50_ms if now and before and before.p50_ms > 0 else None,
+        ratio=_ratio(now, before),
         worst=worst(record.checks),
     )
+
+
+def _ratio(now: Quantiles | None, before: Quantiles | None) -> float | None:
+    """None where one is not there, or so small that the quotient is no number."""
+    if now is None or before is None or before.p50_ms <= 0:
+        return None
+    ratio = now.p50_ms / before.p50_ms
+    return ratio if math.isfinite(ratio) else None
 
 
 def on_clock(latency: Latency | None, clock: str | None) -> Quantiles | None:

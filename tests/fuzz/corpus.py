@@ -18,7 +18,7 @@ import builders
 from builders import latency, record
 from harness import baselines
 from harness.codec import encode
-from harness.records import Failure, Latency, Outcome, Run
+from harness.records import Deviations, Element, Failure, Latency, Outcome, Run
 from harness.timing import loop
 from models import attention, conv_net
 
@@ -102,7 +102,7 @@ def run() -> Any:
     """A run of three records, as JSON values."""
     error = Failure("crash", "infer", "the worker died", "a log")
     records = (
-        record(),
+        record(deviations=(Deviations("logits", 8, 5, {"-3": 1, "0": 1}, (Element(0, (1, 2), "1", "nan", None),)),)),
         record("vision/b/fake/fp32/static", "error", error=error),
         record("a/c/fake/fp32/n-1", "skipped"),
     )

@@ -105,7 +105,7 @@ function errorHistogram({ low, counts, size, equal }) {
 function bar(value, most, before) {
   return s("svg", { class: "bar", height: 14, "aria-hidden": "true" },
     s("rect", { x: 0, y: 2, height: Number.isFinite(before ?? NaN) ? 6 : 9, rx: 1.5, width: percent(Math.max(0.5, Math.min(100, (100 * value) / most))) }),
-    Number.isFinite(before ?? NaN) && s("rect", { class: "before", x: 0, y: 9.5, height: 3, rx: 1, width: percent(Math.min(100, (100 * before) / most)) }));
+    Number.isFinite(before ?? NaN) && s("rect", { class: "before", x: 0, y: 9.5, height: 3, rx: 1, width: percent(Math.max(0, Math.min(100, (100 * before) / most))) }));
 }
 
 // A change to the left (faster) or right (slower) of no change, up to 20 percent.
