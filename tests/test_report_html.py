@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
@@ -15,7 +16,7 @@ from jinja2 import UndefinedError
 
 from builders import check, environment, every_status, latency, record, run
 from harness.records import STATUSES, Arm, Duel, Failure, KnownFailure, Launch, LayerTime, Profile, Run, SelfTest, Stale
-from harness.report import compare, csv, html
+from harness.report import compare, csv, html, write
 from harness.report.page import render
 from harness.report.payload import CHUNK, LARGE
 from harness.report.rows import rows
@@ -217,6 +218,13 @@ def test_trends_mark_gaps_what_was_accepted_and_what_was_acknowledged() -> None:
     assert points["steps"][:4] == [0, None, 10000, 20000]
     assert {at: words[1] for at, words in points["words"].items()} == {"3": "accepted", "4": "acknowledged"}
     assert points["words"]["4"][2] == "known since May"
+
+
+def test_a_run_that_lost_its_beginning_is_drawn(tmp_path: Path) -> None:
+    """A journal without its first line tells no command and no time."""
+    bare = run(record(status="failed"), command="", started="", finished="", commit=None)
+    write(bare, tmp_path)
+    assert "1 failed of 1 case block" in (tmp_path / "summary.md").read_text("utf-8")
 
 
 def test_numbers_that_end_numbers_leave_a_page_that_can_be_read() -> None:

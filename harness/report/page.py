@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -71,6 +72,7 @@ def _visible(value: object) -> object:
     return visible(value) if type(value) is str else value
 
 
+_HALVES = re.compile("[\ud800-\udfff]")
 _FILTERS: Mapping[str, object] = {
     "number": form.number,
     "digits": form.digits,
@@ -80,7 +82,7 @@ _FILTERS: Mapping[str, object] = {
     "moment": form.moment,
     "value_text": form.value_text,
     "label": label,
-    "link": lambda id_: "#case=" + quote(id_, safe="/:", errors="replace"),
+    "link": lambda id_: "#case=" + quote(_HALVES.sub("\ufffd", id_), safe="/:"),
 }
 
 

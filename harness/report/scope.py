@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from itertools import pairwise
 
 from harness.errors import UsageError
 from harness.records import Record, Run
@@ -41,7 +42,7 @@ def named(run: Run) -> frozenset[str]:
     except ValueError:
         return frozenset()
     given = ""
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in pairwise([*words, ""]):
         if word == "--fail-on":
             given = following
         elif word.startswith("--fail-on="):

@@ -40,7 +40,7 @@ function tokenTest(token) {
     };
   }
   const [, field, wanted] = /^([a-z]+):(.*)$/s.exec(token) ?? [];
-  if (field in FIELDS) return fieldTest(FIELDS[field], wanted.replaceAll('"', ""));
+  if (Object.hasOwn(FIELDS, field ?? "")) return fieldTest(FIELDS[field], wanted.replaceAll('"', ""));
   const word = token.replaceAll('"', "");
   return (row) => (row.text ??= [row.id, row.status.name, row.headline, ...row.tags].join(" ").toLowerCase()).includes(word);
 }

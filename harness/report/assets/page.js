@@ -7,6 +7,8 @@ let state = { q: "", sort: "", all: "", case: "" };
 let shown = [], table = null, place = 0;
 
 const wellFormed = (text) => text.toWellFormed?.() ?? text;
+// Halves of characters, as in names of files that are no UTF-8, cannot stand in an address.
+const rowNamed = (id) => ROWS.find((row) => row.id === id) ?? ROWS.find((row) => wellFormed(row.id) === id);
 function address(to) {
   const parts = KEYS.filter((key) => to[key]).map((key) => `${key}=${encodeURIComponent(wellFormed(to[key])).replaceAll("%2F", "/").replaceAll("%3A", ":")}`);
   return `#${parts.join("&")}`;
@@ -22,7 +24,7 @@ function asked() {
   }
   let id = hash;
   try { id = decodeURIComponent(hash); } catch { /* a stray percent sign: take it as it stands */ }
-  return ROWS.some((row) => row.id === id) ? { ...state, case: id } : null;
+  return rowNamed(id) ? { ...state, case: id } : null;
 }
 
 // Change the state and the address with it; steps to another case can be gone back from.
@@ -56,7 +58,7 @@ function draw() {
 
 async function drawCase() {
   const id = state.case;
-  const row = id && ROWS.find((one) => one.id === id);
+  const row = id && rowNamed(id);
   const [overview, view] = [byId("overview"), byId("case")];
   if (!overview.hidden && row) place = scrollY;
   const back = overview.hidden && !row;
