@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sqlite3
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -352,6 +355,40 @@ def test_no_message_holds_the_password_of_the_environments_url(text):
     with pytest.raises(HarnessError) as told:
         added(places.named(None, {places.VARIABLE: text}), nightly(0))
     assert SECRET not in str(told.value)
+
+
+def test_a_database_that_has_our_table_and_is_not_ours_is_refused(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "s")) as other, other:
+        other.execute("CREATE TABLE harness_version (version TEXT)")
+        other.execute("INSERT INTO harness_version VALUES ('one')")
+
+    with pytest.raises(UsageError, match="is a database of something else"):
+        added(places.url(str(tmp_path / "s")), nightly(0))
+
+
+READ = """
+import sys
+from harness.history import database, places, reading
+with database.opened(places.url(sys.argv[1])) as engine, engine.connect() as connection:
+    print(len(reading.runs(connection)))
+"""
+
+
+def test_a_store_on_a_disk_that_takes_nothing_is_read(tmp_path):
+    folder = tmp_path / "read only%3F"
+    added(places.url(str(folder / "s")), nightly(0))
+    drop = "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"
+    unprivileged = [] if os.geteuid() else ["setpriv", *drop]
+    if unprivileged and shutil.which("setpriv") is None:
+        pytest.skip("root writes everywhere: needs setpriv")
+    (folder / "s").chmod(0o444)
+    folder.chmod(0o555)
+
+    command = [*unprivileged, sys.executable, "-c", READ, str(folder / "s")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    folder.chmod(0o755)
+    assert (done.stdout, done.stderr) == ("1\n", "")
 
 
 @pytest.mark.parametrize("text", ["sqlite://", "sqlite:///"])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 from sqlalchemy import Connection, Engine, create_engine, event, func, insert, inspect, select, text
 from sqlalchemy.engine import URL, make_url
@@ -53,7 +55,7 @@ def opened(url: str, *, make: bool = False) -> Iterator[Engine]:
 def place_of(engine: Engine) -> str:
     """Where a store is, without passwords."""
     if engine.dialect.name == "sqlite":
-        return engine.url.database or ""
+        return unquote((engine.url.database or "").removeprefix("file:"))
     return engine.url.difference_update_query(places.SECRETS).render_as_string(hide_password=True)
 
 
@@ -72,10 +74,17 @@ def _engine(url: str, *, make: bool) -> Engine:
         file.parent.mkdir(parents=True, exist_ok=True)
     elif not file.is_file():
         raise UsageError(f"{file}: there is no store: `harness history add RUN` makes one")
-    engine = create_engine(URL.create("sqlite", database=str(file)), poolclass=NullPool)
+    engine = create_engine(_sqlite(file, make=make), poolclass=NullPool)
     event.listen(engine, "connect", _plain_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _sqlite(file: Path, *, make: bool) -> URL:
+    """The URL of a file; where nobody can write beside it, it is read as it stands: a journal could not be made."""
+    fixed = not make and not os.access(file.parent, os.W_OK) and not Path(f"{file}-wal").exists()
+    about = {"uri": "true", "mode": "ro", "immutable": "1"} if fixed else {"uri": "true"}
+    return URL.create("sqlite", database=f"file:{quote(str(file))}", query=about)
 
 
 def _plain_sqlite(connection: Any, _: object) -> None:
@@ -108,7 +117,10 @@ def _version(engine: Engine) -> int:
     with engine.connect() as connection:
         if not inspect(connection).has_table(tables.version.name):
             return 0
-        return connection.scalar(select(func.max(tables.version.c.version))) or 0
+        found = connection.scalar(select(func.max(tables.version.c.version))) or 0
+    if not isinstance(found, int):
+        raise UsageError(f"{place_of(engine)}: is a database of something else: its table harness_version is not ours")
+    return found
 
 
 def upgrade(engine: Engine, newest: int) -> None:
