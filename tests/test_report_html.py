@@ -227,6 +227,22 @@ def test_a_run_that_lost_its_beginning_is_drawn(tmp_path: Path) -> None:
     assert "1 failed of 1 case block" in (tmp_path / "summary.md").read_text("utf-8")
 
 
+def test_runs_stand_in_the_order_of_time_whatever_their_zones() -> None:
+    now = run(record(), started="2026-01-01T00:30:00+00:00")
+    before = [
+        run(record(), id=zone, started=f"2026-01-01T01:0{n}:00{zone}") for n, zone in enumerate(("+01:00", "+02:00"))
+    ]
+    after = run(record(), id="after", started="2025-12-31T23:45:00-01:00")
+    assert [one.id for one in past(now, [*before, after]).runs] == ["+02:00", "+01:00"]
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "9999-99-99"])
+def test_a_time_that_no_calendar_has_is_drawn_as_it_stands(moment: str) -> None:
+    assert moment in html(
+        run(record(), started=moment, finished=moment), past=past(run(record()), [run(started=moment)])
+    )
+
+
 def test_numbers_that_end_numbers_leave_a_page_that_can_be_read() -> None:
     """Quotients and powers of what a damaged file holds may be no numbers: JSON.parse would refuse the whole page."""
     launch = Launch(1e308, 0.0, 1.0, 1.0, 50, 500, "a")

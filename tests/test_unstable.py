@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 from builders import environment, record, run
 from harness import store
 from harness.cli import main
@@ -15,6 +17,7 @@ from harness.records import Digests, Environment, Failure, Record, Run
 from harness.report import html
 from harness.report.trend import Past, past
 from pages import index, index_rows
+from toy import fake_suite, harness
 
 CASE = "vision/digits/tensorrt/fp16/n-64"
 CRASH = {"digests": Digests(), "attested": {}, "error": Failure("crash", "infer", "lost")}
@@ -142,3 +145,20 @@ def test_history_marks_unstable_cases(tmp_path: Path) -> None:
     assert main(["report", str(now), "--history", str(tmp_path / "past")]) == 0
     (row,) = index_rows((now / "report.html").read_text("utf-8"))
     assert "changed 2 times in its last 3" in json.dumps(row["unstable"])
+
+
+def test_a_real_crash_between_two_runs_is_seen_by_the_report_of_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    crash = "cases: [{match: '*/n-3', crash: {stage: infer, kind: segfault}}]"
+    for number, script in enumerate(("cases: []", crash, "cases: []")):
+        suite = fake_suite(tmp_path, script)
+        harness(tmp_path, "run", suite, "-o", f"runs/{number}")
+        made = store.read_run(tmp_path / f"runs/{number}")
+        store.write_run(replace(made, started=f"2026-01-0{number + 1}T00:00:00+00:00"), tmp_path / f"runs/{number}")
+
+    assert main(["report", "runs/2", "--history", "runs"]) == 0
+
+    rows = index_rows((tmp_path / "runs/2/report.html").read_text("utf-8"))
+    assert {row["id"].rpartition("/")[2]: row["unstable"] is not None for row in rows} == {"n-1": False, "n-3": True}

@@ -96,17 +96,17 @@ def value_text(value: Any) -> str:
 
 def moment(text: str) -> str:
     """An ISO 8601 time as minutes in UTC; anything else stays as it is."""
-    parsed = _time(text)
+    parsed = time_of(text)
     return parsed.strftime("%Y-%m-%d %H:%M UTC") if parsed else text
 
 
 def between(started: str, finished: str) -> str:
     """The time from one ISO 8601 time to another."""
-    first, last = _time(started), _time(finished)
+    first, last = time_of(started), time_of(finished)
     return seconds((last - first).total_seconds()) if first and last else NONE
 
 
-def _time(text: str) -> datetime | None:
+def time_of(text: str) -> datetime | None:
     """A time in UTC, which one without an offset is; None for what is none, or lies before the year 1 there."""
     try:
         parsed = datetime.fromisoformat(text)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from harness.history.unstable import Unstable, footing, unstable
 from harness.records import Environment, Record, Run
+from harness.report.format import time_of
 from harness.report.rows import on_clock
 
 MOST = 50
@@ -66,7 +68,7 @@ def past(run: Run, earlier: Iterable[Run]) -> Past:
     """The latest earlier runs on the machine class of `run`, by the time at which they started."""
     classes = _classes(run)
     others = {one.id: one for one in earlier if one.id != run.id and _classes(one) & classes}
-    runs = sorted((one for one in others.values() if one.started < run.started), key=lambda one: one.started)
+    runs = sorted((one for one in others.values() if _started(one) < _started(run)), key=_started)
     if not runs:
         return Past()
     known = [{found.place: found for found in _verdicts(one)} for one in runs]
@@ -78,6 +80,11 @@ def past(run: Run, earlier: Iterable[Run]) -> Past:
         if found := unstable([*filter(None, then), now]):
             flipping[now.record.case.id] = found
     return Past(tuple(PastRun(one.id, one.started, one.commit) for one in runs[-MOST:]), cases, flipping)
+
+
+def _started(run: Run) -> datetime:
+    """When a run started; one that does not tell it, before all others."""
+    return time_of(run.started) or datetime.min.replace(tzinfo=UTC)
 
 
 def _verdicts(run: Run) -> Iterator[Verdict]:

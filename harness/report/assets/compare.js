@@ -26,7 +26,7 @@ async function readRun(file) {
 async function compareWith(run) {
   const theirs = new Map(run.records.map((record) => [record.case.id, rowOf(record)]));
   const ours = new Map(ROWS.map((row) => [row.id, row]));
-  const later = !(run.started > INDEX.run.started); // whether this page's run is the later one
+  const later = !(Date.parse(run.started) > Date.parse(INDEX.run.started)); // whether this page's run is the later one
   const pairs = [];
   for (const id of new Set([...ours.keys(), ...theirs.keys()])) {
     const [mine, other] = [ours.get(id), theirs.get(id)];
