@@ -22,6 +22,7 @@ from harness.cli import main
 from harness.dashboard import site, state
 from harness.dashboard.since import RULE
 from harness.dashboard.views import known_lines
+from harness.errors import UsageError
 from harness.history import adding, places, reading
 from harness.history.database import opened
 from harness.history.unstable import DEFINITION
@@ -207,6 +208,19 @@ def test_a_site_written_again_is_the_same_and_pages_that_are_no_more_go_away(tmp
     after = everything(tmp_path)
 
     assert after.keys() - before.keys() == {"machines/nvidia-l4-x1/vision/mine.html", "notes.html"}
+
+
+@pytest.mark.parametrize("name", ["index.html", "since.html", "machines/nvidia-l4-x1/vision/index.html"])
+def test_a_page_of_somebody_else_is_never_replaced(tmp_path, name):
+    mine = tmp_path / "site" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("somebody's own page")
+
+    with pytest.raises(UsageError, match="is no page of a dashboard"):
+        everything(tmp_path)
+
+    assert [path for path in (tmp_path / "site").rglob("*") if path.is_file()] == [mine]
+    assert mine.read_text() == "somebody's own page"
 
 
 def test_the_filter_is_there_only_with_its_script(tmp_path):

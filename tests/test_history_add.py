@@ -94,7 +94,7 @@ def test_a_store_that_cannot_be_written_is_a_warning_and_the_run_keeps_its_exit_
     assert harness(folder, "history", "add", "a", "--store", "file/s.sqlite") == 2
 
     assert "warning: the run is not in the store" in (told := capsys.readouterr().err)
-    assert "harness history add" in told
+    assert f"`harness history add {folder / 'a'} --store file/s.sqlite` adds it" in told
     assert read_run(folder / "a").records
 
 

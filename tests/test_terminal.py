@@ -137,8 +137,9 @@ def test_no_color_takes_every_colour_away_and_keeps_progress(suite):
     assert BAR in text
 
 
-def test_a_dumb_terminal_gets_the_plain_lines(suite):
-    text = shown(suite, TERM="dumb")
+@pytest.mark.parametrize("term", ["dumb", "unknown", ""])
+def test_a_dumb_terminal_gets_the_plain_lines(suite, term):
+    text = shown(suite, TERM=term)
 
     assert "\x1b" not in text
     assert "skipped      toy/small/fake/fp16/n-1  no kernel" in text.split("\n")

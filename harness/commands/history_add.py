@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -32,14 +33,17 @@ def added(url: str, paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:
             yield path, adding.add(engine, *adding.read(path))
 
 
-def remember(url: str, folder: Path) -> None:
-    """Add the run that has just ended, however; where that fails the run stays what it is, and a warning says why."""
+def remember(url: str, folder: Path, given: str | None) -> None:
+    """Add the run that has just ended, however; where that fails the run stays what it is, and a warning says why.
+
+    `given` is --store, which adding it later needs as well.
+    """
     if not (folder / RUN_FILE).exists():  # nothing was measured
         return
     try:
         list(added(url, [folder]))
     except Exception as error:  # the store is a convenience, the run is not
-        again = f"harness history add {folder}"
+        again = shlex.join(["harness", "history", "add", str(folder), *(["--store", given] if given else [])])
         print(f"harness: warning: the run is not in the store: {error}; `{again}` adds it", file=sys.stderr)
 
 

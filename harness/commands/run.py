@@ -71,7 +71,7 @@ def run(asked: argparse.Namespace) -> int:
             settings = spread_over(settings, asked.jobs, bench.environment(), plans)
         means = Means(settings, bench, judged, journal, _seconds(asked, plans), terminal)
         if kept:
-            opened.callback(remember, kept, folder)
+            opened.callback(remember, kept, folder, asked.store)
         status = measure(job, means, known, Begin(head, found, accepted))
     tidy(cache, places)
     return status

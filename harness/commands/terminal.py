@@ -103,7 +103,7 @@ class Terminal:
 
 def _screen() -> Screen | None:
     """The terminal that standard output is, where it can be drawn on."""
-    if sys.stdout is None or not sys.stdout.isatty() or os.environ.get("TERM", "dumb") in ("dumb", "unknown"):
+    if sys.stdout is None or not sys.stdout.isatty() or os.environ.get("TERM") in (None, "", "dumb", "unknown"):
         return None
     from harness.commands.live import Screen
 

@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from harness.dashboard import chart, since, views
 from harness.dashboard.state import CURRENT, Group, Track
+from harness.errors import UsageError
 from harness.foreign import visible
 from harness.history.reading import Result, StoredRun
 from harness.history.unstable import DEFINITION, Unstable
@@ -48,10 +49,16 @@ class Site:
 
 
 def write(site: Site, folder: Path) -> int:
-    """Write the pages, each whole or not at all, and remove those of an earlier site that are no more; their number."""
+    """Write the pages, each whole or not at all, and remove those of an earlier site that are no more; their number.
+
+    UsageError where a file of somebody else has the name of one.
+    """
+    for name in _TITLES:  # before anything is written
+        _check(folder / f"{name}.html")
     written = set()
     for name, text in _pages(site):
         path = folder / name
+        _check(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
@@ -62,9 +69,18 @@ def write(site: Site, folder: Path) -> int:
         written.add(path)
     for pattern in ("machines/*/*/*.html", *(f"{name}*.html" for name in _TITLES)):
         for path in set(folder.glob(pattern)) - written:
-            if path.is_file() and _MARK in path.read_text("utf-8", "replace")[:2000]:
+            if path.is_file() and _ours(path):
                 path.unlink()
     return len(written)
+
+
+def _check(path: Path) -> None:
+    if path.is_file() and not _ours(path):
+        raise UsageError(f"{path}: is no page of a dashboard, and would be lost; choose another folder with -o")
+
+
+def _ours(path: Path) -> bool:
+    return _MARK in path.read_text("utf-8", "replace")[:2000]
 
 
 _TITLES = {"index": "Dashboard", "since": "Worse since", "unstable": "Unstable", "acknowledged": "Acknowledged"}
