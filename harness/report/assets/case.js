@@ -165,7 +165,7 @@ async function caseView(row, state, around) {
         h("button", { type: "button", class: "copy", "aria-label": "Copy the id", click: (event) => copy(row.id, event.target) }, "Copy id"),
         h("button", { type: "button", class: "copy", "aria-label": "Copy a link to this case", click: (event) => copy(location.href.split("#")[0] + address({ case: row.id }), event.target) }, "Copy link")),
       h("p", { class: "lead" }, row.headline),
-      row.unstable && h("p", { id: "unstable" }, h("b", {}, `Unstable: ${row.unstable}.`), " ", h("span", { class: "quiet small" }, INDEX.unstable)),
+      row.unstable && h("div", { id: "unstable" }, h("b", {}, `Unstable: ${row.unstable}.`), h("details", { class: "more small" }, h("summary", {}, "By which rule"), INDEX.unstable)),
       other && h("p", { class: "quiet" }, "In the other run: ", badge(other.status), " ", other.headline)),
     h("div", { class: "case-body" },
       h("div", { class: "case-main" },
