@@ -255,6 +255,16 @@ def test_numbers_that_end_numbers_leave_a_page_that_can_be_read() -> None:
     assert "inf" not in csv(now).split("\n")[1]
 
 
+def test_times_of_other_settings_are_no_part_of_a_trend() -> None:
+    graph, long = ({**latency().settings, **more} for more in ({"graph": False}, {"warmup_s": 9.0}))
+    runs = [
+        run(record(latency=replace(latency(), settings=settings)), id=name, started=f"2026-01-0{n}")
+        for n, (name, settings) in enumerate((("graph", graph), ("long", long), ("same", latency().settings)), 1)
+    ]
+    points = past(run(record()), runs).of(record().case.id)
+    assert [point and point[0] for point in points] == [None, 1.2, 1.2]
+
+
 def test_a_run_has_no_trend_of_runs_that_came_later_or_of_itself() -> None:
     one = run(record())
     assert past(one, [one, run(record(), id="later", started="2027-01-01T00:00:00+00:00")]).runs == ()

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from harness.history.unstable import Unstable, footing, unstable
-from harness.records import Environment, Record, Run
+from harness.judge.latency import incomparable
+from harness.records import Environment, Latency, Record, Run
 from harness.report.format import time_of
 from harness.report.rows import on_clock
 
@@ -52,7 +53,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Past:
-    """Earlier runs, oldest first, and for each case a point a run; None where that run did not have the case."""
+    """Earlier runs, oldest first, and for each case a point a run; None where that run lacks it, or timed otherwise."""
 
     runs: tuple[PastRun, ...] = ()
     cases: Mapping[str, Sequence[Point | None]] = field(default_factory=dict)
@@ -101,7 +102,7 @@ def _points(now: Record, earlier: Sequence[Record | None]) -> list[Point | None]
     points: list[Point | None] = []
     accepted: str | None = None
     for record in earlier:
-        if record is None:
+        if record is None or _timed_otherwise(now.latency, record.latency):
             points.append(None)
             continue
         digest = record.latency.baseline_digest if record.latency else None
@@ -109,6 +110,13 @@ def _points(now: Record, earlier: Sequence[Record | None]) -> list[Point | None]
         accepted = digest or accepted
         points.append(_point(record, clock, accepted=changed))
     return points
+
+
+def _timed_otherwise(now: Latency | None, then: Latency | None) -> bool:
+    """Whether their times are never compared, so that a line from one to the other would say what is not so."""
+    if now is None or then is None or (now.settings, now.decided_on) == (then.settings, then.decided_on):
+        return False
+    return incomparable(now, then) is not None
 
 
 def _point(record: Record, clock: str, *, accepted: bool) -> Point:

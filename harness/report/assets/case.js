@@ -81,7 +81,7 @@ function trendBlock(row, record) {
     return block("Trend", trend(points, { band: before?.ci95_ms, limit, unit: "p50" }),
       h("details", { class: "more" }, h("summary", {}, `The ${points.filter(Boolean).length} runs as a table`),
         region("Trend", h("table", {}, head("run", ["p50, ms", true], "status", "mark"), h("tbody", {}, points.map((point, place) => h("tr", {},
-          h("th", { scope: "row" }, point?.run ?? INDEX.past[place][0]), h("td", { class: "n" }, point ? digits(point.value) : "not in that run"), h("td", {}, point?.status ?? ""), h("td", {}, point?.mark && `${point.mark}: ${point.reason}`))))))));
+          h("th", { scope: "row" }, point?.run ?? INDEX.past[place][0]), h("td", { class: "n" }, point ? digits(point.value) : "not in that run, or timed otherwise"), h("td", {}, point?.status ?? ""), h("td", {}, point?.mark && `${point.mark}: ${point.reason}`))))))));
   }
   const screened = record.screening;
   if (!screened?.history?.length) return null;

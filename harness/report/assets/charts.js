@@ -68,7 +68,7 @@ function trend(points, { band, limit, unit }) {
     h("div", { class: "plot" }, h("div", { class: "scale" }, h("span", {}, milliseconds(scale.last)), h("span", {}, milliseconds(scale.first))),
       s("svg", { height: HEIGHT, role: "img", "aria-label": `${unit} over ${points.length} runs; the numbers stand in the table below` }, parts)),
     h("figcaption", {}, h("span", {}, "oldest"),
-      h("span", {}, band && "band: the baseline's interval · ", Number.isFinite(limit) && "dashed: the limit · ", "gaps: not in that run · ✗: not measured", scale.first > 0 && " · the axis does not start at zero"),
+      h("span", {}, band && "band: the baseline's interval · ", Number.isFinite(limit) && "dashed: the limit · ", "gaps: not in that run, or timed with other settings · ✗: not measured", scale.first > 0 && " · the axis does not start at zero"),
       h("span", {}, "this run")));
 }
 
