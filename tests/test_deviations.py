@@ -96,3 +96,5 @@ def test_of_several_builds_the_one_with_the_largest_error_is_shown() -> None:
     near, far, broken = (of([[0.0, 0.0]], [[0.0, value]]) for value in (0.5, 2.0, np.nan))
     assert worst([(near,), (far,)]) == (far,)
     assert worst([(far,), (broken,), (near,)]) == (broken,)
+    more = of([[0.0, 0.0]], [[np.nan, np.nan]])
+    assert worst([(broken,), (more,), (broken,)]) == (more,)

@@ -44,12 +44,16 @@ def deviations(reference: Sequence[Outputs], candidate: Sequence[Outputs]) -> tu
 
 
 def worst(builds: Sequence[tuple[Deviations, ...]]) -> tuple[Deviations, ...]:
-    """Of every output those of the build with the largest error."""
+    """Of every output those of the build with the largest error, of equal ones of that where more elements differ."""
     found: dict[str, Deviations] = {}
     for one in (one for build in builds for one in build):
-        if one.output not in found or one.largest > found[one.output].largest:
+        if one.output not in found or _far(one) > _far(found[one.output]):
             found[one.output] = one
     return tuple(found.values())
+
+
+def _far(one: Deviations) -> tuple[float, int]:
+    return one.largest, one.size - one.equal
 
 
 def _alike(pair: Pair) -> bool:
