@@ -2,7 +2,7 @@
 
 A generator is a function `(spec: InputSpec, dtype: np.dtype, shape: tuple[int, ...], rng: np.random.Generator)`
 that returns an array of that type and shape, or raises InputError. Data from files is not generated: it is streamed,
-see `harness.inputs.feeds`.
+see `harness.inputs.feeds`. Raw files, such as images, are made into arrays first, see `harness.inputs.prepared`.
 """
 
 from __future__ import annotations
@@ -20,3 +20,5 @@ GENERATORS = Registry(
         "default": "harness.inputs.random:fit_to_dtype",
     },
 )
+
+PREPARATIONS = Registry("preparation", {"images": "harness.inputs.images:make"})

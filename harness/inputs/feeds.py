@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from harness.cache import Cache
 from harness.errors import InputError, did_you_mean
 from harness.inputs import GENERATORS
 from harness.inputs.dtypes import Array, cast, family, numpy_dtype
 from harness.inputs.files import read_array
+from harness.inputs.prepared import prepared, prepared_labels
 from harness.inputs.random import generator
 from harness.inputs.room import check_room
 from harness.inputs.stored import require_tensors, stored_inputs
@@ -22,6 +25,8 @@ from harness.sources.inspect import ModelInfo, TensorInfo
 
 _DEFAULT = InputSpec(kind="default")
 _RANDOM = ("normal", "uniform", "integers")
+GIVEN = ("file", "prepared")
+"""Kinds of input whose rows are data."""
 MAX_BATCHES = 1_000_000
 """Batches that a file is cut into at most: each is held as an entry of its own."""
 _UNNAMED = ""
@@ -37,6 +42,8 @@ class Feeds:
     """SHA-256 over names, types, shapes and values of every batch."""
     notes: tuple[str, ...]
     """What was assumed, for the report."""
+    labels: Array | None = None
+    """Of the task, row by row, where they come with an input."""
 
 
 @dataclass(frozen=True)
@@ -47,28 +54,37 @@ class _Given:
     rows: Mapping[str, int]
 
 
-def feeds(plan: Plan, info: ModelInfo, test_sets: tuple[Path, ...]) -> Feeds:
-    """The feeds of a case, in the order of the graph's inputs.
+def feeds(plan: Plan, info: ModelInfo, test_sets: tuple[Path, ...], cache: Cache | None = None) -> Feeds:
+    """The feeds of a case, in the order of the graph's inputs; what is made from raw files is kept in `cache`.
 
     Raises InputError when a file, name, shape or type does not fit, Unsupported for sequences and optionals.
     """
     require_tensors("input", info.inputs)
     _check_names(plan, info)
     notes: dict[str, None] = {}  # an ordered set
-    given = _stored(plan, info, test_sets, notes) if _uses_sets(plan, info, test_sets) else _streamed(plan, info, notes)
+    files = _files(plan, info, notes, cache)
+    uses_sets = _uses_sets(plan, info, test_sets)
+    given = _stored(plan, info, test_sets, files, notes) if uses_sets else _streamed(plan, info, files, notes)
     batches = tuple(_batch(plan, info, one, number, notes) for number, one in enumerate(given))
-    return Feeds(batches=batches, digest=feeds_digest(batches), notes=tuple(notes))
+    return Feeds(batches, feeds_digest(batches), tuple(notes), _labels(plan, cache))
 
 
 def further(
-    plan: Plan, info: ModelInfo, test_sets: tuple[Path, ...], first: Mapping[str, Array], rows: int
+    plan: Plan,
+    info: ModelInfo,
+    test_sets: tuple[Path, ...],
+    first: Mapping[str, Array],
+    rows: int,
+    cache: Cache | None = None,
 ) -> tuple[dict[str, Array], ...]:
     """Batches after the first, as many as make at least `rows` rows with it, of a case whose inputs are random.
 
     None where the inputs are given, or are the same in every batch.
     """
     random = [t for t in info.inputs if plan.inputs.get(t.name, _DEFAULT).kind in (_DEFAULT.kind, *_RANDOM)]
-    given = () if not random or _uses_sets(plan, info, test_sets) else _streamed(plan, info, {})
+    if not random or _uses_sets(plan, info, test_sets):
+        return ()
+    given = _streamed(plan, info, _files(plan, info, {}, cache), {})
     if len(given) != 1:
         return ()
     size = max((len(first[tensor.name]) for tensor in random if first[tensor.name].ndim), default=1)
@@ -112,8 +128,13 @@ def _uses_sets(plan: Plan, info: ModelInfo, test_sets: Sequence[Path]) -> bool:
     return bool(test_sets) and (left or not info.inputs)
 
 
-def _stored(plan: Plan, info: ModelInfo, test_sets: Sequence[Path], notes: dict[str, None]) -> tuple[_Given, ...]:
-    files = _files(plan, info, notes)
+def _stored(
+    plan: Plan,
+    info: ModelInfo,
+    test_sets: Sequence[Path],
+    files: Mapping[str, Array],
+    notes: dict[str, None],
+) -> tuple[_Given, ...]:
     if streams := _streams(plan, info, files):
         raise InputError(
             f"input '{streams[0].name}': its file has more rows than one batch, and other inputs come from "
@@ -144,19 +165,42 @@ def _as_wanted(tensor: TensorInfo, array: Array, where: str, notes: dict[str, No
     return result
 
 
-def _files(plan: Plan, info: ModelInfo, notes: dict[str, None]) -> dict[str, Array]:
+def _files(plan: Plan, info: ModelInfo, notes: dict[str, None], cache: Cache | None) -> dict[str, Array]:
+    """The rows of every input that is given, as stored or as prepared from raw files."""
     result = {}
     for tensor in info.inputs:
         spec = plan.inputs.get(tensor.name, _DEFAULT)
-        if spec.kind == "file":
-            array = read_array(Path(spec.file or ""), spec.key, spec.slice)
-            where = f"{spec.file}[{spec.key}]" if spec.key else str(spec.file)
-            if array.ndim and not len(array):
-                raise InputError(
-                    f"input '{tensor.name}': {where} has no values{_sliced(spec)}; nothing would be compared"
-                )
-            result[tensor.name] = _as_wanted(tensor, _fitted(plan, tensor, array), where, notes)
+        if spec.kind not in GIVEN:
+            continue
+        array, where = _read(plan, tensor, spec, cache)
+        if array.ndim and not len(array):
+            raise InputError(f"input '{tensor.name}': {where} has no values{_sliced(spec)}; nothing would be compared")
+        result[tensor.name] = _as_wanted(tensor, _fitted(plan, tensor, array), where, notes)
     return result
+
+
+def _read(plan: Plan, tensor: TensorInfo, spec: InputSpec, cache: Cache | None) -> tuple[Array, str]:
+    """The rows of one input, and where they are from."""
+    if spec.preparation is None:
+        where = f"{spec.file}[{spec.key}]" if spec.key else str(spec.file)
+        return read_array(Path(spec.file or ""), spec.key, spec.slice), where
+    with _located(plan, tensor.name):
+        return prepared(spec, plan, cache), spec.preparation.source
+
+
+def _labels(plan: Plan, cache: Cache | None) -> Array | None:
+    with _located(plan, plan.task.labels_input or "" if plan.task else ""):
+        return prepared_labels(plan, cache)
+
+
+@contextmanager
+def _located(plan: Plan, name: str) -> Iterator[None]:
+    """Tells the place in the suite with what is wrong with raw files."""
+    try:
+        yield
+    except InputError as error:
+        place = plan.case.location
+        raise InputError(f"{place.file}:{place.line}:{place.column}: inputs.{name}: {error}") from None
 
 
 def _fitted(plan: Plan, tensor: TensorInfo, array: Array) -> Array:
@@ -192,8 +236,7 @@ def _batch_size(plan: Plan, tensor: TensorInfo) -> int:
     return first if isinstance(first, int) else plan.dimensions.get(first or _UNNAMED, 1)
 
 
-def _streamed(plan: Plan, info: ModelInfo, notes: dict[str, None]) -> tuple[_Given, ...]:
-    files = _files(plan, info, notes)
+def _streamed(plan: Plan, info: ModelInfo, files: Mapping[str, Array], notes: dict[str, None]) -> tuple[_Given, ...]:
     streams = _streams(plan, info, files)
     if not streams:
         return (_Given(files, {}),)

@@ -88,18 +88,36 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Preparation:
+    """How raw files become the arrays of inputs."""
+
+    kind: str
+    """Its name among `harness.inputs.PREPARATIONS`: "images"."""
+    source: str
+    """Absolute path of a folder, or of a file."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What the suite says of it, with every default filled in."""
+    beside: Mapping[str, str] = field(default_factory=dict)
+    """Absolute paths of the other files that it reads; "labels" among them where there are any."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Of the packages that decode, where the harness runs."""
+
+
+@dataclass(frozen=True)
 class InputSpec:
     """How one input tensor is made."""
 
     kind: str
-    """"file", "normal", "uniform", "integers", "ones" or "zeros"."""
+    """"file", "prepared", "normal", "uniform", "integers", "ones" or "zeros"."""
     file: str | None = None
     key: str | None = None
+    """Which array of the file, or of what is prepared."""
     slice: tuple[int | None, ...] | None = None
     """start, stop and optional step over the rows of the file."""
     range: tuple[float, float] | None = None
     """mean and standard deviation (normal) or low and high (uniform: high excluded; integers: high excluded)."""
     seed: int = 0
+    preparation: Preparation | None = None
 
 
 @dataclass(frozen=True)
@@ -130,11 +148,13 @@ class Task:
 
     metric: str
     output: str
-    labels_file: str
+    labels_file: str | None = None
     labels_key: str | None = None
     labels_slice: tuple[int | None, ...] | None = None
     min: float | None = None
     max_drop: float | None = None
+    labels_input: str | None = None
+    """The prepared input whose labels they are, where no file is named."""
 
 
 @dataclass(frozen=True)

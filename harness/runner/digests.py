@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Collection
 from dataclasses import replace
 from hashlib import sha256
 from importlib.metadata import entry_points
@@ -15,7 +16,7 @@ from typing import Any
 import harness
 from harness.codec import compact, encode
 from harness.metrics.plugins import GROUP
-from harness.records import Plan
+from harness.records import InputSpec, Plan
 
 
 def plan_digest(plan: Plan) -> str:
@@ -23,7 +24,7 @@ def plan_digest(plan: Plan) -> str:
 
     Files count by their place beside the suite, so that a run can be judged again in another checkout.
     """
-    task = plan.task and replace(plan.task, min=None, max_drop=None)
+    task = plan.task and _without_none(replace(plan.task, min=None, max_drop=None))
     suite = Path(plan.case.location.file).absolute().parent
     parts = (
         replace(plan.source, sha256=None),
@@ -32,7 +33,7 @@ def plan_digest(plan: Plan) -> str:
         plan.fuzzed,
         plan.files,
         plan.dimensions,
-        plan.inputs,
+        {name: _as_declared(spec) for name, spec in plan.inputs.items()},
         plan.calibration,
         plan.reference,
         task,
@@ -43,6 +44,16 @@ def plan_digest(plan: Plan) -> str:
     )
     text = json.dumps([_beside_suite(encode(part), suite) for part in parts], sort_keys=True)
     return sha256(text.encode()).hexdigest()
+
+
+def _as_declared(spec: InputSpec) -> dict[str, Any]:
+    """An input without the versions that decode it here: another machine judges what this one measured."""
+    return _without_none(replace(spec, preparation=spec.preparation and replace(spec.preparation, versions={})))
+
+
+def _without_none(record: Any, later: Collection[str] = ("preparation", "labels_input")) -> dict[str, Any]:
+    """A record without fields that it did not always have, where they say nothing: old runs keep their digests."""
+    return {name: value for name, value in vars(record).items() if value is not None or name not in later}
 
 
 def _ranges(plan: Plan) -> dict[str, tuple[int, int, int]]:

@@ -77,13 +77,19 @@ def check_task(task: Task | None, info: ModelInfo) -> None:
         )
 
 
-def task_scores(task: Task | None, expected: Batches, candidate: Batches) -> tuple[Measurement, ...]:
-    """The task metric of the candidate and of the reference; none when the output is missing (that fails anyway)."""
+def task_scores(
+    task: Task | None, expected: Batches, candidate: Batches, labels: Tensor | None
+) -> tuple[Measurement, ...]:
+    """The task metric of the candidate and of the reference; none when the output is missing (that fails anyway).
+
+    `labels` are those that come with an input; None where the task names a file.
+    """
     if task is None or any(task.output not in outputs for outputs in candidate):
         return ()
     if any(task.output not in outputs for outputs in expected):
         raise InputError(f"the task metric {task.metric} wants output '{task.output}', which the reference lacks")
-    labels = read_array(Path(task.labels_file), task.labels_key, task.labels_slice)
+    if labels is None:
+        labels = read_array(Path(task.labels_file or ""), task.labels_key, task.labels_slice)
     score = TASKS.load(task.metric).measure
     values = [
         score(np.concatenate([outputs[task.output] for outputs in side]), labels) for side in (candidate, expected)

@@ -35,6 +35,5 @@ class Prepared:
 def samples(plan: Plan, prepared: Prepared) -> Batches:
     """The batches of the case, and more of them where inputs are random and few."""
     batches = prepared.feeds.batches
-    return [
-        *batches, *further(plan, prepared.info, prepared.fetched.test_sets, batches[0], plan.fidelity.samples)
-    ]  # fmt: skip
+    sets, rows = prepared.fetched.test_sets, plan.fidelity.samples
+    return [*batches, *further(plan, prepared.info, sets, batches[0], rows, prepared.cache)]

@@ -240,7 +240,7 @@ class Steps:
             info = inspect(fetched.model)
             check_task(plan.task, info)
             variant = prepare(plan, fetched, info, cache)
-            fed = feeds(plan, info, fetched.test_sets)
+            fed = feeds(plan, info, fetched.test_sets, cache)
             spec = BuildSpec(
                 case=plan.case.id,
                 model=variant.path,

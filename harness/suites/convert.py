@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from harness.records import AttestationPlan, Calibration, FidelityPlan, InputSpec, LatencyPlan, Reference, Task
+from harness.suites import prepared
 from harness.suites.entries import (
     AttestationEntry,
     FidelityEntry,
@@ -39,8 +40,16 @@ def profile(entry: ModelEntry, shapes: tuple[Dimensions, ...]) -> Profile | None
     return spans | {name: (low, best, high) for name, (low, best, high) in entry.profile.items()}
 
 
-def input_spec(entry: InputEntry) -> InputSpec:
-    """How one input tensor is made."""
+def input_specs(inputs: Mapping[str, InputEntry]) -> dict[str, InputSpec]:
+    """How every input tensor is made that the suite says."""
+    found: dict[str, InputSpec] = {}
+    for name, entry in inputs.items():
+        kind = entry.kind()
+        found |= prepared.specs(name, entry, kind) if kind in prepared.KEYS else {name: _input_spec(entry)}
+    return found
+
+
+def _input_spec(entry: InputEntry) -> InputSpec:
     bounds = entry.normal or entry.uniform or entry.integers
     return InputSpec(
         kind=entry.kind(),
@@ -58,12 +67,23 @@ def calibration(entry: ModelEntry) -> Calibration | None:
     return Calibration(found.file, found.key, found.samples, found.input) if found else None
 
 
-def task(accuracy: Mapping[str, Any]) -> Task | None:
-    """The task metric, if the suite gives one."""
+def labelled(inputs: Mapping[str, InputSpec]) -> list[str]:
+    """The inputs that bring labels; of one preparation the first."""
+    found: dict[str, str] = {}
+    for name, spec in inputs.items():
+        if spec.preparation is not None and (table := spec.preparation.beside.get("labels")):
+            found.setdefault(table, name)
+    return list(found.values())
+
+
+def task(accuracy: Mapping[str, Any], inputs: Mapping[str, InputSpec]) -> Task | None:
+    """The task metric, if the suite gives one; without labels of its own it takes those of an input."""
     if "task" not in accuracy:
         return None
     values = dict(accuracy["task"])
-    labels = values.pop("labels")
+    labels = values.pop("labels", None)
+    if labels is None:
+        return Task(labels_input=labelled(inputs)[0], **values)
     rows = _slice(labels.get("slice"))
     return Task(labels_file=labels["file"], labels_key=labels.get("key"), labels_slice=rows, **values)
 

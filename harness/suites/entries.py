@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from harness.records import Calibration, FidelityPlan, InputSpec, LatencyPlan
+from harness.suites import prepared
 from harness.suites.drift import Drift
 from harness.suites.fields import (
     ArchiveFile,
@@ -33,8 +34,9 @@ from harness.suites.fields import (
 )
 from harness.suites.limits import Accuracy
 from harness.suites.options import Options
+from harness.suites.prepared import ImagesKeys, PreparedKeys
 
-INPUT_KINDS = ("file", "normal", "uniform", "integers", "ones", "zeros")
+INPUT_KINDS = ("file", *prepared.KEYS, "normal", "uniform", "integers", "ones", "zeros")
 _SEEDED = ("normal", "uniform", "integers")
 
 Range = Annotated[list[float], Field(min_length=2, max_length=2), AfterValidator(ordered)]
@@ -46,8 +48,8 @@ Shape = Annotated[dict[IdPart, Size], Field(min_length=1, max_length=64)]
 Positive = Annotated[float, Field(gt=0)]
 
 
-class InputEntry(Choice):
-    """How one input tensor is made: exactly one of file, normal, uniform, integers, ones and zeros."""
+class InputEntry(ImagesKeys, PreparedKeys, Choice):
+    """How one input tensor is made: exactly one of file, images, normal, uniform, integers, ones and zeros."""
 
     file: TensorFile | None = Field(None, description="Rows from a .npz, .npy or .pb file.")
     key: Text | None = Field(None, description="Array of an .npz file.")
@@ -69,9 +71,13 @@ class InputEntry(Choice):
     def _consistent(self) -> Self:
         kind = self.kind()
         fits = {"seed"} if kind in _SEEDED else {"key", "slice"} if kind == "file" else set()
+        if kind in prepared.KEYS:
+            fits = {"slice", *prepared.keys(kind)}
         stray = sorted(self.model_fields_set - fits - {kind})
         if stray:
             raise ValueError(f"'{stray[0]}' means nothing beside '{kind}'")
+        if kind in prepared.KEYS:
+            prepared.check(self, kind)
         if self.normal is not None and self.normal[1] < 0:
             raise ValueError(f"normal must be [mean, standard deviation], and {self.normal[1]} is below 0")
         return self

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice, product
+from pathlib import Path
 
-from harness.errors import Problem
+from harness.errors import Problem, did_you_mean
+from harness.inputs.kinds import KINDS
 from harness.records import DEFAULT_ENVIRONMENT, Case, Interpreter, Location, Plan, Source
-from harness.suites import convert, environments, fuzz
+from harness.suites import convert, environments, fuzz, prepared
 from harness.suites.check import Checked
 from harness.suites.convert import Dimensions
 from harness.suites.document import Document, Key
 from harness.suites.drift import drift_at, output_drift_at
 from harness.suites.entries import ExcludeEntry, ModelEntry, SuiteEntry
+from harness.suites.find import label
 from harness.suites.limits import limits_at, output_limits_at
 from harness.suites.merge import with_defaults
 from harness.suites.places import Found, Places
@@ -72,6 +75,7 @@ def _wrong(suite: SuiteEntry, document: Document, models: Sequence[_Model], plac
     known = environments.names(document)
     for model in models:
         yield from chain(_uncovered(model), _not_stored(model), _nowhere(model, known), _too_long(model))
+        yield from chain(_raw(model), _unlabelled(model))
     yield from _too_many(models)
 
 
@@ -132,6 +136,37 @@ def _not_stored(model: _Model) -> Iterator[Problem]:
                 yield model.problem("reference", f"'{found.path}' is no folder with test_data_set_*: nothing is stored")
 
 
+def _raw(model: _Model) -> Iterator[Problem]:
+    """Inputs made from raw files: what is wrong with the files and their labels."""
+    tensors: dict[str, str] = {}
+    for name, entry in model.entry.inputs.items():
+        kind = entry.kind()
+        specs = prepared.specs(name, entry, kind) if kind in prepared.KEYS else {name: None}
+        for tensor, spec in specs.items():
+            if tensors.setdefault(tensor, name) != name:
+                yield model.problem("inputs", f"'{tensor}' is fed by '{tensors[tensor]}' already", name)
+            known = KINDS[kind].arrays if spec else ()
+            if spec and spec.key is not None and spec.key not in known:
+                told = f"{kind} make no array '{spec.key}'{did_you_mean(spec.key, known)}"
+                yield model.problem("inputs", told, name, "feeds", spec.key)
+        preparation = next((spec.preparation for spec in specs.values() if spec), None)
+        for key, line, words in prepared.wrong(preparation) if preparation else ():
+            if line is None:
+                yield model.problem("inputs", words, name, key)
+            else:
+                yield Problem(label(Path(str(entry.labels))), line, 1, "", words)
+
+
+def _unlabelled(model: _Model) -> Iterator[Problem]:
+    """A task metric without labels of its own where not exactly one input brings some."""
+    accuracy = convert.given(model.entry.accuracy)
+    if "task" in accuracy and "labels" not in accuracy["task"]:
+        found = convert.labelled(convert.input_specs(model.entry.inputs))
+        if len(found) != 1:
+            told = f"those of {' and '.join(found)} could be meant" if found else "and no input brings any"
+            yield model.problem("accuracy", f"the required key 'labels' is missing, {told}", "task")
+
+
 def _template(suite: SuiteEntry, model: _Model, found: Found) -> Plan:
     """What all cases of one model file share; only `case` is not yet that of a case."""
     entry = model.entry
@@ -139,6 +174,7 @@ def _template(suite: SuiteEntry, model: _Model, found: Found) -> Plan:
     tags = tuple(dict.fromkeys((*suite.tags, *entry.tags)))
     location = Location(model.document.label, *model.document.position(("models", model.index)))
     shapes: tuple[Dimensions, ...] = tuple(entry.shapes or ())
+    inputs = convert.input_specs(entry.inputs)
     return Plan(
         case=Case("", suite.suite, name, "", "", "", tags, location),
         source=Source(found.kind, found.path, entry.sha256),
@@ -146,12 +182,12 @@ def _template(suite: SuiteEntry, model: _Model, found: Found) -> Plan:
         shapes=shapes,
         profile=convert.profile(entry, shapes),
         files=entry.files,
-        inputs={tensor: convert.input_spec(spec) for tensor, spec in entry.inputs.items()},
+        inputs=inputs,
         calibration=convert.calibration(entry),
         reference=convert.reference(entry.reference, found, own=model.own_reference),
         limits={},
         output_limits={},
-        task=convert.task(convert.given(entry.accuracy)),
+        task=convert.task(convert.given(entry.accuracy), inputs),
         latency=convert.latency(entry.latency),
         resources=convert.given(entry.resources),
         fidelity=convert.fidelity(entry.fidelity, entry.invariance),

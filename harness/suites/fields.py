@@ -128,19 +128,20 @@ def _fraction(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _places(info: ValidationInfo) -> Places:
+def places(info: ValidationInfo) -> Places:
+    """Where the paths of the suite that is being checked may lead."""
     return cast(Places, info.context)
 
 
 def _file(*suffixes: str) -> AfterValidator:
     def check(text: str, info: ValidationInfo) -> str:
-        return _places(info).file(text, suffixes)
+        return places(info).file(text, suffixes)
 
     return AfterValidator(check)
 
 
 def _library(text: str, info: ValidationInfo) -> str:
-    path = _places(info).file(text, (".so", ".dylib", ".dll"))
+    path = places(info).file(text, (".so", ".dylib", ".dll"))
     if not permits(path):
         raise ValueError(f"'{text}' is code, which runs only where the command line allows it: {option(path)}")
     return path
@@ -149,7 +150,7 @@ def _library(text: str, info: ValidationInfo) -> str:
 def _sources(value: Any, info: ValidationInfo) -> tuple[Found, ...]:
     if not isinstance(value, str) or not value:
         raise ValueError("must be text: an ONNX file, a folder, a glob or an https:// address")
-    return sources(_places(info), value)
+    return sources(places(info), value)
 
 
 def _sha256(value: str) -> str:
@@ -190,6 +191,7 @@ BackendIn = Annotated[
 Precision = Annotated[str, known("precision", PRECISIONS), _enum(PRECISIONS)]
 TaskMetric = Annotated[str, known("task metric", TASKS), _enum(TASKS)]
 TensorFile = Annotated[str, _file(*TENSOR_FILES)]
+CsvFile = Annotated[str, _file(".csv")]
 ArchiveFile = Annotated[str, _file(".npz")]
 VariantFile = Annotated[str, _file(".onnx", *ENGINE_SUFFIXES)]
 LibraryFile = Annotated[str, AfterValidator(_library)]

@@ -107,7 +107,9 @@ class TaskEntry(Strict):
 
     metric: TaskMetric = Field(description="The task metric.")
     output: Text = Field(description="Output that the metric reads.")
-    labels: Labels = Field(description="What the outputs should say.")
+    labels: Labels | None = Field(
+        None, description="What the outputs should say; by default the labels that come with an input."
+    )
     min: float | None = Field(None, description="The metric must be at least this.")
     max_drop: float | None = Field(None, ge=0, description="It may be this much below the reference's.")
 

@@ -58,6 +58,13 @@ class Places:
             raise ValueError(_missing(path, text))
         return str(path)
 
+    def data(self, text: str) -> str:
+        """The absolute path of a folder or file of raw data."""
+        path = self.inside(text)
+        if not path.is_dir() and not _is_file(path):
+            raise ValueError(_missing(path, text).replace("no such file", "no such file or folder", 1))
+        return str(path)
+
 
 def id_part(value: str) -> str:
     """A part of a case id, which becomes the name of a folder; ValueError says why it cannot."""

@@ -20,7 +20,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from harness.cache import Cache
 from harness.errors import InputError, Unsupported, did_you_mean
 from harness.inputs.dtypes import Array
-from harness.inputs.feeds import Feeds, feeds, feeds_digest
+from harness.inputs.feeds import GIVEN, Feeds, feeds, feeds_digest
 from harness.inputs.files import read_array
 from harness.records import Calibration, InputSpec, Plan
 from harness.sources import Fetched
@@ -51,7 +51,7 @@ def int8(plan: Plan, fetched: Fetched, info: ModelInfo, cache: Cache) -> Variant
 
     Ranges are minima and maxima over the plan's calibration data, or over inputs as the cases have (noted).
     """
-    data, note = _calibration(plan, fetched, info)
+    data, note = _calibration(plan, fetched, info, cache)
     parts = (fetched.sha256, "int8/1", data.digest)
     return kept(plan.case.precision, parts, cache, lambda: _make(fetched.model, data, note))
 
@@ -153,9 +153,9 @@ def _checked(model: Any) -> str:
 # --- calibration data ---------------------------------------------------------------------------------------------
 
 
-def _calibration(plan: Plan, fetched: Fetched, info: ModelInfo) -> tuple[Feeds, str]:
+def _calibration(plan: Plan, fetched: Fetched, info: ModelInfo, cache: Cache) -> tuple[Feeds, str]:
     if plan.calibration is None:
-        return _own_inputs(plan, fetched, info), "no calibration data: calibrated on inputs of the model's cases"
+        return _own_inputs(plan, fetched, info, cache), "no calibration data: calibrated on inputs of the model's cases"
     tensor = _calibrated_input(plan.calibration, info)
     file, key = Path(plan.calibration.file), plan.calibration.key
     rows = min(plan.calibration.samples, len(np.atleast_1d(read_array(file, key))))
@@ -171,13 +171,14 @@ def _calibration(plan: Plan, fetched: Fetched, info: ModelInfo) -> tuple[Feeds, 
     # Only the calibration data decides on its dimensions: every shape of the model gets the same variant.
     dims = {name: size for name, size in plan.dimensions.items() if name not in (tensor.dims or ())}
     dims |= {first: batch} if isinstance(first, str) else {}
-    return feeds(replace(plan, inputs=inputs, dimensions=dims), info, ()), f"calibrated on {rows} rows of {file.name}"
+    data = feeds(replace(plan, inputs=inputs, dimensions=dims, task=None), info, (), cache)
+    return data, f"calibrated on {rows} rows of {file.name}"
 
 
-def _own_inputs(plan: Plan, fetched: Fetched, info: ModelInfo) -> Feeds:
+def _own_inputs(plan: Plan, fetched: Fetched, info: ModelInfo, cache: Cache) -> Feeds:
     """The first batches of the model's largest shape, so that every shape gets the same variant."""
     largest = max(plan.shapes, key=lambda shape: math.prod(shape.values()), default=plan.dimensions)
-    made = feeds(replace(plan, dimensions=largest), info, fetched.test_sets)
+    made = feeds(replace(plan, dimensions=largest, task=None), info, fetched.test_sets, cache)
     sizes = [max((len(array) for array in batch.values() if array.ndim), default=1) for batch in made.batches]
     enough = bisect_left(list(accumulate(sizes)), ROWS) + 1
     batches = made.batches[:enough]
@@ -197,7 +198,7 @@ def _calibrated_input(calibration: Calibration, info: ModelInfo) -> TensorInfo:
 def _first(spec: InputSpec, tensor: TensorInfo, rows: int) -> InputSpec:
     """The same input, but of its file only as many rows as there are calibration rows; a table stays whole."""
     first = tensor.dims[0] if tensor.dims else 0
-    if spec.kind != "file" or (isinstance(first, int) and rows <= first) or not tensor.dims:
+    if spec.kind not in GIVEN or (isinstance(first, int) and rows <= first) or not tensor.dims:
         return spec
     start, _, step = (*spec.slice, None)[:3] if spec.slice else (0, None, None)
     return replace(spec, slice=(start or 0, (start or 0) + rows * (step or 1), step))

@@ -1,0 +1,144 @@
+"""The keys of inputs that are made from raw files, and what shows only when their files are looked at.
+
+A kind is a mapping of keys whose first one is its name (`images: data/val`); the others say how it is prepared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, Field, PlainValidator, ValidationInfo
+
+from harness.errors import InputError
+from harness.inputs.kinds import KINDS, LABELS, versions
+from harness.inputs.samples import MAX_WRONG, empty, mislabelled, read_labels, samples
+from harness.records import InputSpec, Preparation
+from harness.suites.fields import CsvFile, Strict, Text, places
+
+Side = Annotated[int, Field(ge=1, le=1 << 16)]
+Channels = Annotated[list[float], Field(min_length=3, max_length=3)]
+
+
+def _data(text: str, info: ValidationInfo) -> str:
+    return places(info).data(text)
+
+
+def _size(value: Any) -> list[int]:
+    sides = value if isinstance(value, list) else [value, value]
+    if len(sides) != 2 or not all(type(side) is int and 1 <= side <= 1 << 16 for side in sides):
+        raise ValueError(f"must be one side or [height, width], whole numbers from 1 to 65536, not {value!r}")
+    return sides
+
+
+def _not_zero(values: list[float]) -> list[float]:
+    if 0 in values:
+        raise ValueError("divides, so no value can be 0")
+    return values
+
+
+Data = Annotated[str, AfterValidator(_data)]
+"""A folder, or a file, as an absolute path."""
+
+
+class PreparedKeys(Strict):
+    """What every kind of prepared input has."""
+
+    labels: CsvFile | None = Field(
+        None, description="CSV table of file and label; `accuracy.task` takes them where it names none."
+    )
+    feeds: dict[Text, Text] | None = Field(
+        None, description="Array that is prepared to input tensor, where one entry feeds several."
+    )
+
+
+class ImagesKeys(Strict):
+    """Images, decoded and normalised by Pillow."""
+
+    images: Data | None = Field(
+        None, description="Folder of PNG, JPEG, BMP, WebP and PPM files, in the order of their names."
+    )
+    size: Annotated[list[int], PlainValidator(_size, json_schema_input_type=int | list[int])] | None = Field(
+        None, description="One side, or [height, width], in pixels."
+    )
+    crop: Literal["center", "none"] = Field(
+        "center", description="center: the middle of the image at its own proportions; none: stretched to the size."
+    )
+    resize: Side | None = Field(
+        None, description="Length of the shorter side before the crop; default: as small as `size` allows."
+    )
+    resample: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"] = Field(
+        "bilinear", description="Filter of the resizing, as Pillow names it."
+    )
+    mean: Channels = Field([0.0, 0.0, 0.0], description="Taken off each channel, after `scale`.")
+    std: Annotated[Channels, AfterValidator(_not_zero)] = Field(
+        [1.0, 1.0, 1.0], description="Each channel is divided by it, after `mean`."
+    )
+    scale: Annotated[float, Field(gt=0)] = Field(255.0, description="Bytes are divided by it: 255 gives 0 to 1.")
+    dtype: Literal["float32", "uint8"] = Field(
+        "float32", description="uint8: the bytes as they are, without mean, std and scale."
+    )
+    layout: Literal["nchw", "nhwc"] = Field("nchw", description="Order of the axes.")
+    channels: Literal["rgb", "bgr"] = Field("rgb", description="Order of the channels, also of mean and std.")
+
+    def _fits(self) -> None:
+        if self.size is None:
+            raise ValueError("the required key 'size' is missing: every image is brought to it")
+        if self.resize is not None and (self.crop == "none" or self.resize < max(self.size)):
+            raise ValueError("resize is the shorter side before a crop: at least as long as `size`")
+        if stray := sorted(self.model_fields_set & {"mean", "std", "scale"}) if self.dtype == "uint8" else []:
+            raise ValueError(f"'{stray[0]}' means nothing beside 'dtype: uint8'")
+
+
+KEYS: Mapping[str, type[Strict]] = {"images": ImagesKeys}
+"""Kind of preparation to its keys."""
+FILES: Mapping[str, tuple[str, ...]] = {}
+"""Keys of a kind that name other files that it reads."""
+
+
+def check(entry: BaseModel, kind: str) -> None:
+    """ValueError where the keys of a kind do not fit each other."""
+    KEYS[kind]._fits(entry)  # type: ignore[attr-defined] # noqa: SLF001 - each kind checks itself
+
+
+def keys(kind: str) -> set[str]:
+    """Every key that may stand beside a kind."""
+    return {*KEYS[kind].model_fields, *PreparedKeys.model_fields} - {kind}
+
+
+def specs(name: str, entry: Any, kind: str) -> dict[str, InputSpec]:
+    """The inputs that one entry feeds, by tensor."""
+    beside = {key: str(getattr(entry, key)) for key in FILES.get(kind, ()) if getattr(entry, key) is not None}
+    if entry.labels is not None:
+        beside[LABELS] = entry.labels
+    settings = {key: getattr(entry, key) for key in KEYS[kind].model_fields if key not in (kind, *FILES.get(kind, ()))}
+    preparation = Preparation(kind, getattr(entry, kind), settings, beside, versions(KINDS[kind]))
+    rows = tuple(entry.slice) if entry.slice else None
+    spec = InputSpec("prepared", slice=rows, preparation=preparation)
+    if entry.feeds is None:
+        return {name: spec}
+    return {
+        tensor: InputSpec("prepared", key=array, slice=rows, preparation=preparation)
+        for array, tensor in entry.feeds.items()
+    }
+
+
+def wrong(preparation: Preparation) -> Iterator[tuple[str, int | None, str]]:
+    """What is wrong with raw files and their labels: the key, the line in its table (None: the key itself), words."""
+    kind = KINDS[preparation.kind]
+    try:
+        found = samples(Path(preparation.source), kind.suffixes)
+    except InputError as error:
+        yield preparation.kind, None, str(error)
+        return
+    for name in empty(found)[:MAX_WRONG]:
+        yield preparation.kind, None, f"'{name}' is empty (0 bytes) or cannot be read"
+    if LABELS in preparation.beside:
+        try:
+            labels = read_labels(Path(preparation.beside[LABELS]))
+        except InputError as error:
+            yield LABELS, None, str(error)
+            return
+        for line, words in mislabelled(labels, [one.name for one in found], classes=kind.classes)[:MAX_WRONG]:
+            yield LABELS, line, words
