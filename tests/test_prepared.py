@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from tempfile import mkdtemp
 
 import numpy as np
 import pytest
 
 from harness.cache import Cache
+from harness.cli import main
 from harness.errors import InputError, SuiteError
 from harness.inputs import PREPARATIONS, prepared
 from harness.inputs.feeds import feeds
@@ -180,3 +183,30 @@ def test_settings_that_do_not_fit_are_told_in_the_suite(tmp_path: Path, settings
     problems = told(suite(tmp_path, settings))
     assert words in problems[0]
     assert problems[0].startswith("colours.yaml:9:")
+
+
+def verdicts(path: Path) -> list[str]:
+    """Status and headline of every case of a run."""
+    place = Path(mkdtemp(dir=path.parent))
+    main(["run", str(path), "--artefacts", str(path.parent / "cache"), "-o", str(place / "out")])
+    run = json.loads((place / "out/run.json").read_text())
+    return [f"{record['status']}: {record['headline']}" for record in run["records"]]
+
+
+def test_a_planted_mistake_is_caught_by_the_task_and_the_headline_tells_whom_to_blame(tmp_path: Path) -> None:
+    colours(tmp_path)
+    assert verdicts(suite(tmp_path, precisions="fp32, int8")) == ["new: accuracy within limits; not timed"] * 2
+    (told,) = verdicts(suite(tmp_path, "channels: bgr, "))
+    assert told == (
+        "failed: task/top1: top1 0.2857 < 0.9, 0.2857 of the reference as well: look at inputs, their preparation, "
+        "labels or the model; would pass at min: 0.28571"
+    )
+
+
+def test_files_that_cannot_be_decoded_are_named_with_the_place_in_the_suite(tmp_path: Path) -> None:
+    path = colours(tmp_path)
+    for name in ("1.png", "4.png"):
+        (tmp_path / "val" / name).write_bytes(b"no image")
+    (told,) = verdicts(path)
+    assert "colours.yaml:4:5: inputs.image: 1.png: cannot be decoded" in told
+    assert "4.png: cannot be decoded" in told

@@ -174,7 +174,7 @@ def judge_task(plan: Plan, measurements: Sequence[Measurement]) -> list[Check]:
         ok = value is not None and value >= task.min
         words = f"{task.metric} {value:.4g} {'>=' if ok else '<'} {task.min:g}" if value is not None else "not measured"
         if value is not None and not ok:
-            words += would_pass(min=at_least(value))
+            words += _also(reference, task.min) + would_pass(min=at_least(value))
         checks.append(Check(f"task/{task.metric}", "task", task.output, task.metric, value, task.min, None, ok, words))
     if task.max_drop is not None:
         drop = reference - value if value is not None and reference is not None else None
@@ -186,6 +186,13 @@ def judge_task(plan: Plan, measurements: Sequence[Measurement]) -> list[Check]:
         name, metric = f"task/{task.metric}_drop", f"{task.metric}_drop"
         checks.append(Check(name, "task", task.output, metric, drop, task.max_drop, reference, ok, words))
     return checks
+
+
+def _also(reference: float | None, least: float) -> str:
+    """What it means that the reference fails the task too."""
+    if reference is None or reference >= least:
+        return ""
+    return f", {reference:.4g} of the reference as well: look at inputs, their preparation, labels or the model"
 
 
 def conditioning(measurements: Sequence[Measurement]) -> dict[str, float]:

@@ -36,6 +36,7 @@ LIMITS: dict[str, Bound] = {
     "kl_max_nats": Bound("kl_nats", "max"),
     "mask_iou_min": Bound("mask_iou", "min"),
     "box_iou_min": Bound("box_iou", "min"),
+    "embedding_cosine_min": Bound("embedding_cosine", "min"),
 }
 """Limits on one scalar metric; those on single elements are in ELEMENTWISE."""
 
@@ -79,7 +80,20 @@ METRICS = Registry(
         "kl_nats": "harness.metrics.divergence:KL_NATS",
         "mask_iou": "harness.metrics.masks:MASK_IOU",
         "box_iou": "harness.metrics.boxes:BOX_IOU",
+        "embedding_cosine": "harness.metrics.retrieval:EMBEDDING_COSINE",
     },
 )
 
-TASKS = Registry("task metric", {"top1": "harness.metrics.task:TOP1"})
+TASKS = Registry(
+    "task metric",
+    {
+        "top1": "harness.metrics.task:TOP1",
+        "top5": "harness.metrics.task:TOP5",
+        "accuracy": "harness.metrics.task:ACCURACY",
+        "mean_iou": "harness.metrics.segmentation:MEAN_IOU",
+        "coco_map": "harness.metrics.detection:COCO_MAP",
+        "recall_at_1": "harness.metrics.retrieval:RECALL_AT_1",
+        "recall_at_5": "harness.metrics.retrieval:RECALL_AT_5",
+        "mrr": "harness.metrics.retrieval:MRR",
+    },
+)

@@ -58,3 +58,5 @@ class TaskMetric:
     unit: str
     better: str
     measure: Callable[[Tensor, Tensor], float]
+    mistakes: Callable[[Tensor, Tensor], tuple[int, str]] | None = None
+    """How many rows are wrong, and how, as JSON: [label, answer, rows], the most frequent first."""

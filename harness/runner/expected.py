@@ -14,10 +14,14 @@ from harness.errors import InputError, did_you_mean
 from harness.inputs.files import keys, read_array
 from harness.inputs.stored import stored_outputs
 from harness.metrics import TASKS
+from harness.metrics.base import TaskMetric
 from harness.records import Measurement, Plan, Reference, Task
 from harness.runner import tensors
 from harness.runner.prepared import Batches, Prepared
 from harness.sources.inspect import ModelInfo
+
+MISTAKES = "task_mistakes"
+"""The measurement that counts the rows a task's metric calls wrong."""
 
 
 def expected_outputs(plan: Plan, prepared: Prepared, folder: Path | None) -> Batches:
@@ -90,14 +94,17 @@ def task_scores(
         raise InputError(f"the task metric {task.metric} wants output '{task.output}', which the reference lacks")
     if labels is None:
         labels = read_array(Path(task.labels_file or ""), task.labels_key, task.labels_slice)
-    score = TASKS.load(task.metric).measure
-    values = [
-        score(np.concatenate([outputs[task.output] for outputs in side]), labels) for side in (candidate, expected)
-    ]
-    return (
-        Measurement(task.output, task.metric, values[0]),
-        Measurement(task.output, f"{task.metric}_reference", values[1]),
+    metric: TaskMetric = TASKS.load(task.metric)
+    whole = [np.concatenate([outputs[task.output] for outputs in side]) for side in (candidate, expected)]
+    value, reference = (metric.measure(output, labels) for output in whole)
+    scores = (
+        Measurement(task.output, task.metric, value),
+        Measurement(task.output, f"{task.metric}_reference", reference),
     )
+    if metric.mistakes is None:
+        return scores
+    count, pairs = metric.mistakes(whole[0], labels)
+    return (*scores, Measurement(task.output, MISTAKES, float(count), detail=pairs))
 
 
 def same_inputs(about: Mapping[str, Any], prepared: Prepared, what: str) -> None:

@@ -33,6 +33,10 @@ _SPECIAL: dict[str, Any] = {
     "argmax_agreement_raw_min": (Annotated[float, _SHARE], "Share of rows with the very same argmax: at least this."),
     "mask_iou_min": (Annotated[float, _SHARE], "Overlap of label maps, mean over the labels: at least this."),
     "box_iou_min": (Annotated[float, _SHARE], "Overlap of boxes, whatever their order, on average: at least this."),
+    "embedding_cosine_min": (
+        Annotated[float, Field(ge=-1, le=1)],
+        "Cosine of each row along the last axis with the reference's, on average: at least this.",
+    ),
     "topk_agreement_min": (
         Annotated[float, _SHARE],
         "Share of the top k that is kept, within margin: at least this.",

@@ -139,6 +139,16 @@ function outputsBlock(record) {
           h("td", {}, Object.keys(one.settings ?? {}).length > 0 && words(one.settings)), h("td", { class: "reason" }, one.detail))))))));
 }
 
+// The classes that a task takes for others, the most frequent first.
+function mistakesBlock(record) {
+  const found = record.measurements.find((one) => one.metric === "task_mistakes");
+  const pairs = found?.detail ? JSON.parse(found.detail) : [];
+  if (!pairs.length) return null;
+  return block("Taken for another class", h("p", { class: "quiet" }, `${found.value} ${found.value === 1 ? "row" : "rows"} of ${found.output}, the most frequent pairs first`),
+    region("Classes taken for others", h("table", { class: "confusion" }, head(["label", true], ["taken for", true], ["rows", true]),
+      h("tbody", {}, pairs.map((pair) => h("tr", {}, pair.map((value, place) => h(place ? "td" : "th", { class: "n", scope: place ? undefined : "row" }, value))))))));
+}
+
 const failure = (error, title) => h("div", { class: "failure" },
   h("p", {}, h("span", { class: "tag bad" }, "✗ ", error.kind), " in stage ", h("b", {}, error.stage), title),
   h("pre", {}, error.message), error.log && h("details", { open: true, class: "more" }, h("summary", {}, "Log excerpt"), h("pre", { class: "log", tabindex: 0 }, error.log)));
@@ -176,6 +186,7 @@ async function caseView(row, state, around) {
         latencyBlock(row, record, other?.record),
         trendBlock(row, record),
         layersBlock(record.layers),
+        mistakesBlock(record),
         outputsBlock(record),
         record.notes?.length > 0 && block("Notes", h("ul", { class: "notes" }, record.notes.map((note) => h("li", {}, note))))),
       h("aside", { class: "case-side", "aria-label": "How it was measured" },
