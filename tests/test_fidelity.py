@@ -119,6 +119,20 @@ def test_noise_is_of_the_size_of_rounding_and_the_same_every_time(tmp_path, opse
     assert 1e-8 < np.sqrt(np.mean((first - exact) ** 2)) / np.sqrt(np.mean(exact**2)) < 1e-6
 
 
+def test_a_node_may_have_the_name_of_the_tensor_that_it_gives(tmp_path):
+    made = graph(
+        [helper.make_node("Gemm", ["x", "w"], ["hidden"], "hidden"), helper.make_node("Exp", ["hidden"], ["y"], "y")],
+        {"x": (TensorProto.FLOAT, ["n", 2])},
+        {"y": (TensorProto.FLOAT, ["n", 2])},
+        {"w": np.eye(2, dtype=np.float32)},
+    )
+    x = np.ones((1, 2), np.float32)
+
+    found = run(twin(loaded(made, tmp_path), "fp32", noise=1.0), x=x)["y"]
+
+    assert np.allclose(found, np.e)
+
+
 def test_hardware_that_cuts_operands_to_tf32_instead_of_rounding_them_is_healthy(tmp_path):
     weights = np.abs(RNG.normal(0, 1, (64, 8))).astype(np.float32)  # of one sign, so that cuts add up
     made = graph(

@@ -21,4 +21,4 @@ GENERATORS = Registry(
     },
 )
 
-PREPARATIONS = Registry("preparation", {"images": "harness.inputs.images:make"})
+PREPARATIONS = Registry("preparation", {"images": "harness.inputs.images:make", "text": "harness.inputs.text:make"})

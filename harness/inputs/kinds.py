@@ -24,12 +24,15 @@ class Kind:
     """What installs them."""
     classes: bool = True
     """Labels are whole numbers; else they are text."""
+    lines: bool = False
+    """Where the source is a file, each of its lines is a sample."""
 
 
 KINDS: Mapping[str, Kind] = {
     "images": Kind(
         ("image",), frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".webp"}), ("pillow",), "images"
     ),
+    "text": Kind(("ids", "mask", "types"), frozenset({".txt"}), ("tokenizers",), "text", lines=True),
 }
 
 

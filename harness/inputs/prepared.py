@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -82,7 +82,7 @@ def _sliced(array: Array, spec: InputSpec) -> Array:
 def _arrays(preparation: Preparation, plan: Plan, cache: Cache | None) -> Mapping[str, Array]:
     """Every array, found in the cache or made and kept there."""
     kind, make = KINDS[preparation.kind], PREPARATIONS.load(preparation.kind)
-    found = samples(Path(preparation.source), kind.suffixes)
+    found = samples(Path(preparation.source), kind.suffixes, lines=kind.lines)
     settings = settled(preparation.settings, plan)
     key = _key(preparation, settings, found, make)
     if cache is not None and (kept := cache.find("inputs", key)):
@@ -112,6 +112,15 @@ def settled(settings: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
     sizes = [here] if plan.fuzzed else [shape[name] for shape in plan.shapes if name in shape]
     below = [size for size in sizes if size < here]
     return {**settings, "length": here, "above": max(below, default=0), "rest": here == max(sizes)}
+
+
+def calibrating(preparation: Preparation, source: str, plan: Plan) -> Preparation:
+    """The same preparation of other files, without labels; all of them at the largest size, where they are sorted."""
+    settings = dict(preparation.settings)
+    if name := settings.pop("buckets", None):
+        settings["length"] = max((shape.get(name, 1) for shape in plan.shapes), default=1)
+    beside = {key: file for key, file in preparation.beside.items() if key != LABELS}
+    return replace(preparation, source=source, settings=settings, beside=beside)
 
 
 def _key(

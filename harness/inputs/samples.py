@@ -14,7 +14,7 @@ from pathlib import Path
 from harness.errors import InputError, did_you_mean
 
 MAX_SAMPLES = 200_000
-MAX_TABLE_BYTES = 64 << 20
+MAX_TEXT_BYTES = 64 << 20
 MAX_WRONG = 20
 """Mistakes that are told of one folder or table."""
 HEADER = "file"
@@ -23,10 +23,11 @@ HEADER = "file"
 
 @dataclass(frozen=True)
 class Sample:
-    """One raw file; the name is its path below the folder, with slashes."""
+    """One raw file, named by its path below the folder with slashes; or one line of a file, named by its number."""
 
     name: str
     file: Path
+    line: int | None = None
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,16 @@ class Label:
     line: int
 
 
-def samples(source: Path, suffixes: Collection[str]) -> list[Sample]:
+def samples(source: Path, suffixes: Collection[str], *, lines: bool = False) -> list[Sample]:
     """The file itself, or every file below the folder that ends in one of `suffixes`, ordered by name.
 
-    Names that begin with a dot are left out. InputError where there is none, where there are too many, and for a link
-    that leads out of the folder.
+    With `lines` every line of a file is one. Names that begin with a dot are left out. InputError where there is none,
+    where there are too many, and for a link that leads out of the folder.
     """
+    if source.is_file() and _suffix(source) not in suffixes:
+        raise InputError(f"{source}: must end in {', '.join(sorted(suffixes))}")
+    if source.is_file() and lines:
+        return [Sample(str(line), source, line) for line, _ in enumerate(lines_of(source), 1)]
     if source.is_file():
         return [Sample(source.name, source)]
     found = [Sample(file.relative_to(source).as_posix(), file) for file in _below(source) if _suffix(file) in suffixes]
@@ -54,6 +59,27 @@ def samples(source: Path, suffixes: Collection[str]) -> list[Sample]:
         if one.file.is_symlink() and not one.file.resolve().is_relative_to(home):
             raise InputError(f"{one.file}: is a link that leads out of its folder")
     return sorted(found, key=lambda one: one.name)
+
+
+def lines_of(file: Path) -> list[str]:
+    """The lines of a text file; InputError where one is empty, where there are too many, or as `read_text`."""
+    lines = read_text(file).removesuffix("\n").split("\n")
+    if len(lines) > MAX_SAMPLES:
+        raise InputError(f"{file}: has more than {MAX_SAMPLES} lines")
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            raise InputError(f"{file}:{number}:1: is empty: each line is a text")
+    return lines
+
+
+def read_text(file: Path) -> str:
+    """The text of a file in UTF-8; InputError where it is none or too large."""
+    try:
+        if file.stat().st_size > MAX_TEXT_BYTES:
+            raise InputError(f"{file}: is larger than {MAX_TEXT_BYTES >> 20} MiB, which is more than is read as text")
+        return file.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: cannot be read as text in UTF-8: {error}") from None
 
 
 def _below(folder: Path) -> Iterator[Path]:
@@ -84,8 +110,8 @@ def read_labels(table: Path) -> list[Label]:
     A first line whose first column is `file` names the columns; empty lines count for nothing.
     """
     try:
-        if table.stat().st_size > MAX_TABLE_BYTES:
-            raise InputError(f"{table}: is larger than {MAX_TABLE_BYTES >> 20} MiB, which no table of labels is")
+        if table.stat().st_size > MAX_TEXT_BYTES:
+            raise InputError(f"{table}: is larger than {MAX_TEXT_BYTES >> 20} MiB, which no table of labels is")
         with table.open(encoding="utf-8-sig", newline="") as stream:
             rows = csv.reader(stream, strict=True)
             return [_label(table, rows.line_num, row) for row in rows if row and not _names(rows.line_num, row)]

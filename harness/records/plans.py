@@ -135,11 +135,13 @@ class Reference:
 class Calibration:
     """Data for static int8 quantisation."""
 
-    file: str
+    file: str | None
     key: str | None = None
     samples: int = 128
     input: str | None = None
     """The model input it feeds; needed when the model has several."""
+    raw: str | None = None
+    """Instead of a file of arrays, raw files that are prepared as the input is."""
 
 
 @dataclass(frozen=True)

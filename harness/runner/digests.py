@@ -34,7 +34,7 @@ def plan_digest(plan: Plan) -> str:
         plan.files,
         plan.dimensions,
         {name: _as_declared(spec) for name, spec in plan.inputs.items()},
-        plan.calibration,
+        plan.calibration and _without_none(plan.calibration),
         plan.reference,
         task,
         plan.options,
@@ -51,7 +51,7 @@ def _as_declared(spec: InputSpec) -> dict[str, Any]:
     return _without_none(replace(spec, preparation=spec.preparation and replace(spec.preparation, versions={})))
 
 
-def _without_none(record: Any, later: Collection[str] = ("preparation", "labels_input")) -> dict[str, Any]:
+def _without_none(record: Any, later: Collection[str] = ("preparation", "labels_input", "raw")) -> dict[str, Any]:
     """A record without fields that it did not always have, where they say nothing: old runs keep their digests."""
     return {name: value for name, value in vars(record).items() if value is not None or name not in later}
 

@@ -64,7 +64,7 @@ def _input_spec(entry: InputEntry) -> InputSpec:
 def calibration(entry: ModelEntry) -> Calibration | None:
     """The data for int8, if the suite gives any."""
     found = entry.int8.calibration if entry.int8 else None
-    return Calibration(found.file, found.key, found.samples, found.input) if found else None
+    return Calibration(found.file, found.key, found.samples, found.input, found.raw) if found else None
 
 
 def labelled(inputs: Mapping[str, InputSpec]) -> list[str]:

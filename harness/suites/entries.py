@@ -34,7 +34,7 @@ from harness.suites.fields import (
 )
 from harness.suites.limits import Accuracy
 from harness.suites.options import Options
-from harness.suites.prepared import ImagesKeys, PreparedKeys
+from harness.suites.prepared import ImagesKeys, PreparedKeys, TextKeys
 
 INPUT_KINDS = ("file", *prepared.KEYS, "normal", "uniform", "integers", "ones", "zeros")
 _SEEDED = ("normal", "uniform", "integers")
@@ -48,8 +48,8 @@ Shape = Annotated[dict[IdPart, Size], Field(min_length=1, max_length=64)]
 Positive = Annotated[float, Field(gt=0)]
 
 
-class InputEntry(ImagesKeys, PreparedKeys, Choice):
-    """How one input tensor is made: exactly one of file, images, normal, uniform, integers, ones and zeros."""
+class InputEntry(TextKeys, ImagesKeys, PreparedKeys, Choice):
+    """How one input tensor is made: exactly one of file, images, text, normal, uniform, integers, ones and zeros."""
 
     file: TensorFile | None = Field(None, description="Rows from a .npz, .npy or .pb file.")
     key: Text | None = Field(None, description="Array of an .npz file.")
@@ -106,13 +106,24 @@ class ReferenceEntry(Choice):
         return self
 
 
-class CalibrationEntry(Strict):
-    """Data for static int8 quantisation."""
+class CalibrationEntry(Choice):
+    """Data for static int8 quantisation: exactly one of file and raw."""
 
-    file: TensorFile = Field(description="A .npz, .npy or .pb file.")
+    file: TensorFile | None = Field(None, description="A .npz, .npy or .pb file.")
+    raw: prepared.Data | None = Field(None, description="Raw files, prepared as those of the input are.")
     key: Text | None = Field(None, description="Array of an .npz file.")
     samples: Rows = Field(Calibration.samples, description="Rows to take.")
     input: Text | None = Field(None, description="The model input it feeds; needed when there are several.")
+
+    def kind(self) -> str:
+        """file or raw."""
+        return one_key(self, ("file", "raw"))
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.kind() == "raw" and self.key is not None:
+            raise ValueError("'key' means nothing beside 'raw'")
+        return self
 
 
 class Int8Entry(Strict):

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import chain, islice, product
 from pathlib import Path
 
-from harness.errors import Problem, did_you_mean
-from harness.inputs.kinds import KINDS
+from harness.errors import Problem
 from harness.records import DEFAULT_ENVIRONMENT, Case, Interpreter, Location, Plan, Source
 from harness.suites import convert, environments, fuzz, prepared
 from harness.suites.check import Checked
@@ -137,24 +136,18 @@ def _not_stored(model: _Model) -> Iterator[Problem]:
 
 
 def _raw(model: _Model) -> Iterator[Problem]:
-    """Inputs made from raw files: what is wrong with the files and their labels."""
-    tensors: dict[str, str] = {}
+    """Inputs that several entries feed, and what is wrong with raw files and their labels."""
+    fed: dict[str, str] = {}
     for name, entry in model.entry.inputs.items():
-        kind = entry.kind()
-        specs = prepared.specs(name, entry, kind) if kind in prepared.KEYS else {name: None}
-        for tensor, spec in specs.items():
-            if tensors.setdefault(tensor, name) != name:
-                yield model.problem("inputs", f"'{tensor}' is fed by '{tensors[tensor]}' already", name)
-            known = KINDS[kind].arrays if spec else ()
-            if spec and spec.key is not None and spec.key not in known:
-                told = f"{kind} make no array '{spec.key}'{did_you_mean(spec.key, known)}"
-                yield model.problem("inputs", told, name, "feeds", spec.key)
-        preparation = next((spec.preparation for spec in specs.values() if spec), None)
-        for key, line, words in prepared.wrong(preparation) if preparation else ():
-            if line is None:
-                yield model.problem("inputs", words, name, key)
-            else:
-                yield Problem(label(Path(str(entry.labels))), line, 1, "", words)
+        for tensor in convert.input_specs({name: entry}):
+            if fed.setdefault(tensor, name) != name:
+                yield model.problem("inputs", f"'{tensor}' is fed by '{fed[tensor]}' already", name)
+        if entry.kind() in prepared.KEYS:
+            for inside, line, words in prepared.wrong(entry, entry.kind(), model.entry.shapes or [{}]):
+                if line is None:
+                    yield model.problem("inputs", words, name, *inside)
+                else:
+                    yield Problem(label(Path(str(entry.labels))), line, 1, "", words)
 
 
 def _unlabelled(model: _Model) -> Iterator[Problem]:

@@ -191,6 +191,7 @@ BackendIn = Annotated[
 Precision = Annotated[str, known("precision", PRECISIONS), _enum(PRECISIONS)]
 TaskMetric = Annotated[str, known("task metric", TASKS), _enum(TASKS)]
 TensorFile = Annotated[str, _file(*TENSOR_FILES)]
+JsonFile = Annotated[str, _file(".json")]
 CsvFile = Annotated[str, _file(".csv")]
 ArchiveFile = Annotated[str, _file(".npz")]
 VariantFile = Annotated[str, _file(".onnx", *ENGINE_SUFFIXES)]

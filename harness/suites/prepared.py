@@ -5,17 +5,17 @@ A kind is a mapping of keys whose first one is its name (`images: data/val`); th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, PlainValidator, ValidationInfo
 
-from harness.errors import InputError
+from harness.errors import InputError, did_you_mean
 from harness.inputs.kinds import KINDS, LABELS, versions
 from harness.inputs.samples import MAX_WRONG, empty, mislabelled, read_labels, samples
 from harness.records import InputSpec, Preparation
-from harness.suites.fields import CsvFile, Strict, Text, places
+from harness.suites.fields import CsvFile, IdPart, JsonFile, Strict, Text, places
 
 Side = Annotated[int, Field(ge=1, le=1 << 16)]
 Channels = Annotated[list[float], Field(min_length=3, max_length=3)]
@@ -91,9 +91,31 @@ class ImagesKeys(Strict):
             raise ValueError(f"'{stray[0]}' means nothing beside 'dtype: uint8'")
 
 
-KEYS: Mapping[str, type[Strict]] = {"images": ImagesKeys}
+class TextKeys(Strict):
+    """Texts, cut into tokens by a tokenizer of one's own."""
+
+    text: Data | None = Field(
+        None, description="A .txt file with a text in each line, or a folder of .txt files with one each, in UTF-8."
+    )
+    tokenizer: JsonFile | None = Field(None, description="tokenizer.json of the package tokenizers.")
+    length: Annotated[int, Field(ge=1, le=1 << 20)] | None = Field(
+        None, description="Tokens of every text: longer ones are cut, shorter ones filled."
+    )
+    buckets: IdPart | None = Field(
+        None, description="Instead of length a dimension: each text goes to the shape with the smallest that holds it."
+    )
+    pad: Text = Field("[PAD]", description="Token that shorter texts are filled with.")
+
+    def _fits(self) -> None:
+        if self.tokenizer is None:
+            raise ValueError("the required key 'tokenizer' is missing: it cuts texts into tokens")
+        if (self.length is None) == (self.buckets is None):
+            raise ValueError("needs exactly one of length, buckets")
+
+
+KEYS: Mapping[str, type[Strict]] = {"images": ImagesKeys, "text": TextKeys}
 """Kind of preparation to its keys."""
-FILES: Mapping[str, tuple[str, ...]] = {}
+FILES: Mapping[str, tuple[str, ...]] = {"text": ("tokenizer",)}
 """Keys of a kind that name other files that it reads."""
 
 
@@ -124,21 +146,34 @@ def specs(name: str, entry: Any, kind: str) -> dict[str, InputSpec]:
     }
 
 
-def wrong(preparation: Preparation) -> Iterator[tuple[str, int | None, str]]:
-    """What is wrong with raw files and their labels: the key, the line in its table (None: the key itself), words."""
-    kind = KINDS[preparation.kind]
+def wrong(
+    entry: Any, kind: str, shapes: Sequence[Mapping[str, int]]
+) -> Iterator[tuple[tuple[str, ...], int | None, str]]:
+    """What is wrong with an entry beside the shapes, and with its files: the key, or else the line of its labels."""
+    facts, size = KINDS[kind], getattr(entry, "buckets", None)
+    for array in entry.feeds or ():
+        if array not in facts.arrays:
+            yield ("feeds", array), None, f"{kind} make no array '{array}'{did_you_mean(array, facts.arrays)}"
+    if size is not None and not all(size in shape for shape in shapes):
+        yield ("buckets",), None, f"every entry of `shapes` must set '{size}'"
     try:
-        found = samples(Path(preparation.source), kind.suffixes)
+        found = samples(Path(getattr(entry, kind)), facts.suffixes, lines=facts.lines)
     except InputError as error:
-        yield preparation.kind, None, str(error)
+        yield (kind,), None, str(error)
         return
     for name in empty(found)[:MAX_WRONG]:
-        yield preparation.kind, None, f"'{name}' is empty (0 bytes) or cannot be read"
-    if LABELS in preparation.beside:
-        try:
-            labels = read_labels(Path(preparation.beside[LABELS]))
-        except InputError as error:
-            yield LABELS, None, str(error)
-            return
-        for line, words in mislabelled(labels, [one.name for one in found], classes=kind.classes)[:MAX_WRONG]:
-            yield LABELS, line, words
+        yield (kind,), None, f"'{name}' is empty (0 bytes) or cannot be read"
+    if entry.labels is not None:
+        yield from _wrong_labels(Path(entry.labels), [one.name for one in found], classes=facts.classes)
+
+
+def _wrong_labels(
+    table: Path, names: Sequence[str], *, classes: bool
+) -> Iterator[tuple[tuple[str, ...], int | None, str]]:
+    try:
+        labels = read_labels(table)
+    except InputError as error:
+        yield (LABELS,), None, str(error)
+        return
+    for line, words in mislabelled(labels, names, classes=classes)[:MAX_WRONG]:
+        yield (LABELS,), line, words

@@ -22,6 +22,7 @@ from harness.errors import InputError, Unsupported, did_you_mean
 from harness.inputs.dtypes import Array
 from harness.inputs.feeds import GIVEN, Feeds, feeds, feeds_digest
 from harness.inputs.files import read_array
+from harness.inputs.prepared import calibrating, prepared
 from harness.records import Calibration, InputSpec, Plan
 from harness.sources import Fetched
 from harness.sources.inspect import ModelInfo, TensorInfo
@@ -157,22 +158,43 @@ def _calibration(plan: Plan, fetched: Fetched, info: ModelInfo, cache: Cache) ->
     if plan.calibration is None:
         return _own_inputs(plan, fetched, info, cache), "no calibration data: calibrated on inputs of the model's cases"
     tensor = _calibrated_input(plan.calibration, info)
-    file, key = Path(plan.calibration.file), plan.calibration.key
-    rows = min(plan.calibration.samples, len(np.atleast_1d(read_array(file, key))))
+    spec = _asked(plan, plan.calibration, tensor)
+    where = Path(plan.calibration.raw or plan.calibration.file or "")
+    held = read_array(where, spec.key) if spec.preparation is None else prepared(spec, plan, cache)
+    rows = min(plan.calibration.samples, len(np.atleast_1d(held)))
     first = tensor.dims[0] if tensor.dims else None
     batch = first if isinstance(first, int) else min(BATCH, rows)
     rows -= rows % batch if isinstance(first, int) and batch else 0
     if rows == 0:
-        raise InputError(f"{file}: holds fewer rows than a batch of {batch}; give more calibration data")
+        raise InputError(f"{where}: holds fewer rows than a batch of {batch}; give more calibration data")
     inputs = {
-        other.name: _first(plan.inputs[other.name], other, rows) for other in info.inputs if other.name in plan.inputs
+        other.name: _first(_as_calibrated(plan.inputs[other.name], plan, tensor, spec), other, rows)
+        for other in info.inputs
+        if other.name in plan.inputs
     }
-    inputs[tensor.name] = InputSpec("file", file=str(file), key=key, slice=(0, rows))
+    inputs[tensor.name] = replace(spec, slice=(0, rows))
     # Only the calibration data decides on its dimensions: every shape of the model gets the same variant.
     dims = {name: size for name, size in plan.dimensions.items() if name not in (tensor.dims or ())}
     dims |= {first: batch} if isinstance(first, str) else {}
     data = feeds(replace(plan, inputs=inputs, dimensions=dims, task=None), info, (), cache)
-    return data, f"calibrated on {rows} rows of {file.name}"
+    return data, f"calibrated on {rows} rows of {where.name}"
+
+
+def _asked(plan: Plan, calibration: Calibration, tensor: TensorInfo) -> InputSpec:
+    """The calibration data as an input; raw files are prepared as the input's own are."""
+    if calibration.raw is None:
+        return InputSpec("file", file=calibration.file, key=calibration.key)
+    own = plan.inputs.get(tensor.name)
+    if own is None or own.preparation is None:
+        raise InputError(f"int8.calibration: `raw` is prepared as '{tensor.name}' is, which is made from no raw files")
+    return replace(own, slice=None, preparation=calibrating(own.preparation, calibration.raw, plan))
+
+
+def _as_calibrated(spec: InputSpec, plan: Plan, tensor: TensorInfo, asked: InputSpec) -> InputSpec:
+    """An input that the same raw files feed as the calibrated one takes the calibration's as well."""
+    if asked.preparation is None or spec.preparation != plan.inputs[tensor.name].preparation:
+        return spec
+    return replace(spec, slice=None, preparation=asked.preparation)
 
 
 def _own_inputs(plan: Plan, fetched: Fetched, info: ModelInfo, cache: Cache) -> Feeds:

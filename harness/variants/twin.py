@@ -234,7 +234,8 @@ def _is_older(node: Any) -> bool:
 
 
 def _node(op: str, inputs: list[str], output: str, **attributes: Any) -> Any:
-    return helper.make_node(op, inputs, [output], output, **attributes)
+    name = f"{output}/made"  # many models name their nodes by what these give
+    return helper.make_node(op, inputs, [output], name, **attributes)
 
 
 def _constant(name: str, value: float) -> Any:

@@ -1,0 +1,55 @@
+"""The suites of raw files that ship with the project: they pass, and what is planted in their preparation is caught."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from harness.cli import main
+
+SUITES = Path(__file__).parents[1] / "suites"
+PLANTED = [
+    ("images", "mean: [0.55, 0.5, 0.45]", "mean: [0.0, 0.0, 0.0]"),
+    ("images", "channels: rgb", "channels: bgr"),
+]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def records(suite: Path, cache: Path, out: Path, chosen: str) -> list[dict[str, object]]:
+    main(["run", str(suite), "-k", chosen, "--artefacts", str(cache), "-o", str(out)])
+    return json.loads((out / "run.json").read_text())["records"]
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("name", ["images"])
+def test_a_shipped_suite_passes_in_fp32_fp16_and_int8_with_its_task(name: str, cache: Path, tmp_path: Path) -> None:
+    found = records(SUITES / name, cache, tmp_path / "out", "onnxruntime-cpu")
+    assert {record["case"]["precision"] for record in found} == {"fp32", "fp16", "int8"}
+    for record in found:
+        assert record["status"] == "new", record["headline"]
+        assert "fidelity was not checked" not in record["headline"]
+        assert any(check["question"] == "task" and check["value"] is not None for check in record["checks"])
+
+
+@pytest.mark.parametrize(("name", "right", "planted"), PLANTED)
+def test_a_planted_mistake_is_caught_by_the_task_in_the_headline(
+    name: str, right: str, planted: str, cache: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / name
+    shutil.copytree(SUITES / name, folder)
+    suite = folder / f"{name}.yaml"
+    text = suite.read_text()
+    assert right in text
+    suite.write_text(text.replace(right, planted).replace("latency: {", "latency: {enabled: false, "))
+    (folder / "pyproject.toml").touch()
+    for record in records(suite, cache, tmp_path / "out", "onnxruntime-cpu and fp32"):
+        assert record["status"] == "failed"
+        assert record["headline"].startswith("task/")
+        assert "look at inputs, their preparation, labels or the model" in record["headline"]
