@@ -171,7 +171,7 @@ def test_a_case_of_two_files_names_both_places(tmp_path: Path) -> None:
             "inputs: {x: {file: d.npz, slice: [0, 4, 0]}}",
             "models[0].inputs.x.slice: must have a step of at least 1, not 0",
         ),
-        ("int8: {calibration: {key: x}}", "models[0].int8.calibration.file: the required key 'file' is missing"),
+        ("int8: {calibration: {key: x}}", "models[0].int8.calibration: needs exactly one of file, raw"),
         ("reference: {file: r.npz}", "models[0].reference.file: no such file: 'r.npz'"),
         ("reference: {file: d.npz, precision: fp32}", "models[0].reference: 'file' stands alone"),
         ("reference: {stored: true}", "models[0].reference: '"),
@@ -185,8 +185,8 @@ def test_a_case_of_two_files_names_both_places(tmp_path: Path) -> None:
         ("accuracy: {fp16: {fp32: {}}}", "models[0].accuracy.fp16.fp32: unknown key 'fp32'"),
         ("accuracy: {outputs: {y: {task: {}}}}", "models[0].accuracy.outputs.y.task: unknown key 'task'"),
         (
-            "accuracy: {task: {metric: top2, output: y, labels: {file: d.npz}}}",
-            "models[0].accuracy.task.metric: unknown task metric 'top2', did you mean 'top1'?",
+            "accuracy: {task: {metric: topp1, output: y, labels: {file: d.npz}}}",
+            "models[0].accuracy.task.metric: unknown task metric 'topp1', did you mean 'top1'?",
         ),
         (
             "accuracy: {task: {metric: top1, output: y, labels: {file: e.npz}}}",

@@ -28,7 +28,7 @@ def records(suite: Path, cache: Path, out: Path, chosen: str) -> list[dict[str, 
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("name", ["images"])
+@pytest.mark.parametrize("name", ["images", "text"])
 def test_a_shipped_suite_passes_in_fp32_fp16_and_int8_with_its_task(name: str, cache: Path, tmp_path: Path) -> None:
     found = records(SUITES / name, cache, tmp_path / "out", "onnxruntime-cpu")
     assert {record["case"]["precision"] for record in found} == {"fp32", "fp16", "int8"}
@@ -36,6 +36,27 @@ def test_a_shipped_suite_passes_in_fp32_fp16_and_int8_with_its_task(name: str, c
         assert record["status"] == "new", record["headline"]
         assert "fidelity was not checked" not in record["headline"]
         assert any(check["question"] == "task" and check["value"] is not None for check in record["checks"])
+
+
+def other_tokenizer(folder: Path) -> None:
+    """The same pieces with other numbers: such as a tokenizer of another training has."""
+    file = folder / "tokenizer.json"
+    told = json.loads(file.read_text())
+    pieces = told["model"]["vocab"]
+    words = [piece for piece in pieces if not piece.startswith("[")]
+    pieces.update(zip(words, [pieces[word] for word in [*words[7:], *words[:7]]], strict=True))
+    file.write_text(json.dumps(told))
+
+
+def test_another_tokenizer_is_caught_by_the_task_in_the_headline(cache: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "text"
+    shutil.copytree(SUITES / "text", folder)
+    (folder / "pyproject.toml").touch()
+    other_tokenizer(folder)
+    for record in records(folder / "text.yaml", cache, tmp_path / "out", "onnxruntime-cpu and fp32"):
+        assert record["status"] == "failed"
+        assert record["headline"].startswith("task/")
+        assert "look at inputs, their preparation, labels or the model" in record["headline"]
 
 
 @pytest.mark.parametrize(("name", "right", "planted"), PLANTED)

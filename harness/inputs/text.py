@@ -16,7 +16,7 @@ import numpy as np
 from harness.errors import InputError
 from harness.inputs.prepared import Made, each
 from harness.inputs.room import check_room
-from harness.inputs.samples import Sample, lines_of, read_text
+from harness.inputs.samples import MAX_TEXT_BYTES, Sample, lines_of, read_text
 
 
 def make(found: Sequence[Sample], settings: Mapping[str, Any]) -> Made:
@@ -48,6 +48,8 @@ def make(found: Sequence[Sample], settings: Mapping[str, Any]) -> Made:
 def _tokenizer(file: Path) -> Any:
     from tokenizers import Tokenizer
 
+    if file.stat().st_size > MAX_TEXT_BYTES:
+        raise InputError(f"{file}: is larger than {MAX_TEXT_BYTES >> 20} MiB, which no tokenizer is")
     try:
         return Tokenizer.from_file(str(file))
     except Exception as error:  # the package raises nothing narrower
