@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -101,6 +104,30 @@ def test_a_decoder_that_is_missing_is_told_with_its_extra(tmp_path: Path, monkey
     monkeypatch.setattr(prepared, "versions", lambda _: {})
     with pytest.raises(InputError, match=r"pillow: pip install 'trt-harness\[images\]'"):
         fed(plan)
+
+
+def test_an_environment_without_the_decoder_takes_what_another_one_prepared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, cache = load([colours(tmp_path)])[0], Cache(tmp_path / "cache")
+    first = fed(plan, cache)
+    monkeypatch.setattr(prepared, "versions", lambda _: {})
+    np.testing.assert_array_equal(fed(plan, cache), first)
+
+
+def test_the_decoder_and_its_version_are_noted(tmp_path: Path) -> None:
+    plan = load([colours(tmp_path)])[0]
+    notes = feeds(plan, inspect(Path(plan.source.path)), ()).notes
+    assert f"input 'image': images prepared with pillow {version('pillow')}" in notes
+
+
+def test_checking_a_suite_decodes_nothing(tmp_path: Path) -> None:
+    words = "import sys; from pathlib import Path; from harness.suites import load; load([Path(sys.argv[1])]); "
+    words += "print([name for name in ('PIL', 'tokenizers', 'numpy', 'onnx') if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", words, str(colours(tmp_path))], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
 
 
 def test_the_digest_of_a_plan_is_the_same_with_another_decoder(tmp_path: Path) -> None:

@@ -172,18 +172,22 @@ def _files(plan: Plan, info: ModelInfo, notes: dict[str, None], cache: Cache | N
         spec = plan.inputs.get(tensor.name, _DEFAULT)
         if spec.kind not in GIVEN:
             continue
-        array, where = _read(plan, tensor, spec, cache)
+        array, where = _read(plan, tensor, spec, notes, cache)
         if array.ndim and not len(array):
             raise InputError(f"input '{tensor.name}': {where} has no values{_sliced(spec)}; nothing would be compared")
         result[tensor.name] = _as_wanted(tensor, _fitted(plan, tensor, array), where, notes)
     return result
 
 
-def _read(plan: Plan, tensor: TensorInfo, spec: InputSpec, cache: Cache | None) -> tuple[Array, str]:
+def _read(
+    plan: Plan, tensor: TensorInfo, spec: InputSpec, notes: dict[str, None], cache: Cache | None
+) -> tuple[Array, str]:
     """The rows of one input, and where they are from."""
     if spec.preparation is None:
         where = f"{spec.file}[{spec.key}]" if spec.key else str(spec.file)
         return read_array(Path(spec.file or ""), spec.key, spec.slice), where
+    decoders = ", ".join(" ".join(one) for one in spec.preparation.versions.items())
+    notes[f"input '{tensor.name}': {spec.preparation.kind} prepared with {decoders}"] = None
     with _located(plan, tensor.name):
         return prepared(spec, plan, cache), spec.preparation.source
 
