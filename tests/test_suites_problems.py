@@ -217,6 +217,14 @@ def test_a_case_of_two_files_names_both_places(tmp_path: Path) -> None:
             "options: {tensorrt-rtx: {precision_constraints: obey}}",
             "models[0].options.tensorrt-rtx: 'precision_constraints' means nothing here: TensorRT for RTX is always",
         ),
+        (
+            "inputs: {x: {ones: true}}, int8: {calibration: {raw: m.onnx}}",
+            "models[0].int8.calibration.raw: is prepared as an input is, and none is made from raw files",
+        ),
+        (
+            "int8: {calibration: {raw: m.onnx, key: x}}",
+            "models[0].int8.calibration: 'key' means nothing beside 'raw'",
+        ),
         ("options: {fake: {script: f.yaml}}", "models[0].options.fake.script: no such file: 'f.yaml'"),
         ("exclude: [{backend: fake}]", "models[0].exclude[0].reason: the required key 'reason' is missing"),
         ("sha256: abc", "models[0].sha256: must be 64 hexadecimal digits, not 3 characters 'abc'"),

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from harness.cache import Cache
 from harness.errors import InputError, did_you_mean
 from harness.inputs import GENERATORS
-from harness.inputs.dtypes import Array, cast, family, numpy_dtype
-from harness.inputs.files import read_array
-from harness.inputs.prepared import prepared, prepared_labels
+from harness.inputs.dtypes import Array, family
+from harness.inputs.given import as_wanted, dtype_of, given_labels, given_rows, shown
 from harness.inputs.random import generator
 from harness.inputs.room import check_room
 from harness.inputs.stored import require_tensors, stored_inputs
@@ -25,8 +22,6 @@ from harness.sources.inspect import ModelInfo, TensorInfo
 
 _DEFAULT = InputSpec(kind="default")
 _RANDOM = ("normal", "uniform", "integers")
-GIVEN = ("file", "prepared")
-"""Kinds of input whose rows are data."""
 MAX_BATCHES = 1_000_000
 """Batches that a file is cut into at most: each is held as an entry of its own."""
 _UNNAMED = ""
@@ -62,11 +57,11 @@ def feeds(plan: Plan, info: ModelInfo, test_sets: tuple[Path, ...], cache: Cache
     require_tensors("input", info.inputs)
     _check_names(plan, info)
     notes: dict[str, None] = {}  # an ordered set
-    files = _files(plan, info, notes, cache)
+    files = given_rows(plan, info, notes, cache)
     uses_sets = _uses_sets(plan, info, test_sets)
     given = _stored(plan, info, test_sets, files, notes) if uses_sets else _streamed(plan, info, files, notes)
     batches = tuple(_batch(plan, info, one, number, notes) for number, one in enumerate(given))
-    return Feeds(batches, feeds_digest(batches), tuple(notes), _labels(plan, cache))
+    return Feeds(batches, feeds_digest(batches), tuple(notes), given_labels(plan, cache))
 
 
 def further(
@@ -84,7 +79,7 @@ def further(
     random = [t for t in info.inputs if plan.inputs.get(t.name, _DEFAULT).kind in (_DEFAULT.kind, *_RANDOM)]
     if not random or _uses_sets(plan, info, test_sets):
         return ()
-    given = _streamed(plan, info, _files(plan, info, {}, cache), {})
+    given = _streamed(plan, info, given_rows(plan, info, {}, cache), {})
     if len(given) != 1:
         return ()
     size = max((len(first[tensor.name]) for tensor in random if first[tensor.name].ndim), default=1)
@@ -149,76 +144,10 @@ def _stored(
 
 def _typed(arrays: Mapping[str, Array], info: ModelInfo, where: str, notes: dict[str, None]) -> dict[str, Array]:
     return {
-        tensor.name: _as_wanted(tensor, arrays[tensor.name], where, notes)
+        tensor.name: as_wanted(tensor, arrays[tensor.name], where, notes)
         for tensor in info.inputs
         if tensor.name in arrays
     }
-
-
-def _as_wanted(tensor: TensorInfo, array: Array, where: str, notes: dict[str, None]) -> Array:
-    what = f"input '{tensor.name}' from {where}"
-    if tensor.dims is not None and len(tensor.dims) != array.ndim:
-        raise InputError(f"{what}: expected {len(tensor.dims)} axes {_shown(tensor.dims)}, found {list(array.shape)}")
-    result, note = cast(array, _dtype(tensor), what)
-    if note:
-        notes[note] = None
-    return result
-
-
-def _files(plan: Plan, info: ModelInfo, notes: dict[str, None], cache: Cache | None) -> dict[str, Array]:
-    """The rows of every input that is given, as stored or as prepared from raw files."""
-    result = {}
-    for tensor in info.inputs:
-        spec = plan.inputs.get(tensor.name, _DEFAULT)
-        if spec.kind not in GIVEN:
-            continue
-        array, where = _read(plan, tensor, spec, notes, cache)
-        if array.ndim and not len(array):
-            raise InputError(f"input '{tensor.name}': {where} has no values{_sliced(spec)}; nothing would be compared")
-        result[tensor.name] = _as_wanted(tensor, _fitted(plan, tensor, array), where, notes)
-    return result
-
-
-def _read(
-    plan: Plan, tensor: TensorInfo, spec: InputSpec, notes: dict[str, None], cache: Cache | None
-) -> tuple[Array, str]:
-    """The rows of one input, and where they are from."""
-    if spec.preparation is None:
-        where = f"{spec.file}[{spec.key}]" if spec.key else str(spec.file)
-        return read_array(Path(spec.file or ""), spec.key, spec.slice), where
-    decoders = ", ".join(" ".join(one) for one in spec.preparation.versions.items())
-    notes[f"input '{tensor.name}': {spec.preparation.kind} prepared with {decoders}"] = None
-    with _located(plan, tensor.name):
-        return prepared(spec, plan, cache), spec.preparation.source
-
-
-def _labels(plan: Plan, cache: Cache | None) -> Array | None:
-    with _located(plan, plan.task.labels_input or "" if plan.task else ""):
-        return prepared_labels(plan, cache)
-
-
-@contextmanager
-def _located(plan: Plan, name: str) -> Iterator[None]:
-    """Tells the place in the suite with what is wrong with raw files."""
-    try:
-        yield
-    except InputError as error:
-        place = plan.case.location
-        raise InputError(f"{place.file}:{place.line}:{place.column}: inputs.{name}: {error}") from None
-
-
-def _fitted(plan: Plan, tensor: TensorInfo, array: Array) -> Array:
-    """The rows of a file; as many as a drawn shape asks for, from the start again where there are too few."""
-    first = tensor.dims[0] if tensor.dims else None
-    if not plan.fuzzed or not array.ndim or first not in plan.dimensions:
-        return array
-    rows = plan.dimensions[str(first)]
-    check_room(f"input '{tensor.name}'", (rows, *array.shape[1:]), max(8, array.dtype.itemsize))
-    return array[np.arange(rows) % len(array)]
-
-
-def _sliced(spec: InputSpec) -> str:
-    return f" in the slice {list(spec.slice)}" if spec.slice else ""
 
 
 def _streams(plan: Plan, info: ModelInfo, files: Mapping[str, Array]) -> list[TensorInfo]:
@@ -299,7 +228,7 @@ def _bind(tensor: TensorInfo, array: Array, dims: dict[str, int]) -> None:
         return
     wanted = {axis: _size(dim, dims) for axis, dim in enumerate(tensor.dims)}
     if any(size is not None and size != array.shape[axis] for axis, size in wanted.items()):
-        expected = _shown([dim if wanted[axis] is None else _told(dim, dims) for axis, dim in enumerate(tensor.dims)])
+        expected = shown([dim if wanted[axis] is None else _told(dim, dims) for axis, dim in enumerate(tensor.dims)])
         raise InputError(
             f"input '{tensor.name}': expected {expected}, found {list(array.shape)} in its data; "
             "give data of that shape, or change `shapes` (`profile`, where shape_fuzz drew them)"
@@ -319,16 +248,12 @@ def _told(dim: int | str | None, dims: Mapping[str, int]) -> int | str | None:
     return f"{dim}={dims[dim]}" if isinstance(dim, str) else dim
 
 
-def _shown(dims: Sequence[int | str | None]) -> str:
-    return f"[{', '.join('?' if dim is None else str(dim) for dim in dims)}]"
-
-
 def _generated(
     spec: InputSpec, tensor: TensorInfo, dims: Mapping[str, int], number: int, notes: dict[str, None]
 ) -> Array:
     if tensor.dims is None:
         raise InputError(f"input '{tensor.name}': the model does not say its shape; give a file under `inputs`")
-    dtype = _dtype(tensor)
+    dtype = dtype_of(tensor)
     for axis in range(len(tensor.dims)):
         _note_unset(tensor, axis, dims, notes)
     shape = tuple(_extent(dim, axis, dims) for axis, dim in enumerate(tensor.dims))
@@ -340,13 +265,6 @@ def _generated(
     except InputError as error:
         raise InputError(f"input '{tensor.name}': {error}") from None
     return array
-
-
-def _dtype(tensor: TensorInfo) -> np.dtype[Any]:
-    try:
-        return numpy_dtype(tensor.dtype)
-    except InputError as error:
-        raise InputError(f"input '{tensor.name}': {error}") from None
 
 
 def _extent(dim: int | str | None, axis: int, dims: Mapping[str, int]) -> int:

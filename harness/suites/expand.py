@@ -74,7 +74,7 @@ def _wrong(suite: SuiteEntry, document: Document, models: Sequence[_Model], plac
     known = environments.names(document)
     for model in models:
         yield from chain(_uncovered(model), _not_stored(model), _nowhere(model, known), _too_long(model))
-        yield from chain(_raw(model), _unlabelled(model))
+        yield from chain(_raw(model), _unlabelled(model), _uncalibrated(model))
     yield from _too_many(models)
 
 
@@ -148,6 +148,14 @@ def _raw(model: _Model) -> Iterator[Problem]:
                     yield model.problem("inputs", words, name, *inside)
                 else:
                     yield Problem(label(Path(str(entry.labels))), line, 1, "", words)
+
+
+def _uncalibrated(model: _Model) -> Iterator[Problem]:
+    """Raw files for int8 where no input is made from such."""
+    found = model.entry.int8.calibration if model.entry.int8 else None
+    if found and found.raw and not any(entry.kind() in prepared.KEYS for entry in model.entry.inputs.values()):
+        told = "is prepared as an input is, and none is made from raw files"
+        yield model.problem("int8", told, "calibration", "raw")
 
 
 def _unlabelled(model: _Model) -> Iterator[Problem]:

@@ -20,8 +20,9 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from harness.cache import Cache
 from harness.errors import InputError, Unsupported, did_you_mean
 from harness.inputs.dtypes import Array
-from harness.inputs.feeds import GIVEN, Feeds, feeds, feeds_digest
+from harness.inputs.feeds import Feeds, feeds, feeds_digest
 from harness.inputs.files import read_array
+from harness.inputs.given import GIVEN
 from harness.inputs.prepared import calibrating, prepared
 from harness.records import Calibration, InputSpec, Plan
 from harness.sources import Fetched

@@ -92,6 +92,17 @@ def test_a_case_of_a_large_run_says_what_its_page_is_without(opened: Open, monke
     assert "run.json has them" in page.texts("#case .block:has(h2:text-is('Outputs')) p")[0]
 
 
+@pytest.mark.parametrize(
+    ("detail", "rows"),
+    [("[[3, 8, 4], [1, 7, 1]]", ["3\t8\t4", "1\t7\t1"]), ("no JSON", []), ('[["<b>", 1, 2], 5]', []), ("{}", [])],
+)
+def test_classes_that_are_taken_for_others_are_told(opened: Open, detail: str, rows: list[str]) -> None:
+    one = replace(record(), measurements=(Measurement("logits", "task_mistakes", 5.0, detail=detail),))
+    page = opened(run(one), f"#case={one.case.id}")
+    assert page.page.locator(".confusion tbody tr").all_inner_texts() == rows
+    assert page.texts("#case-title") == [one.case.id]
+
+
 def test_a_backend_named_whole_is_not_one_that_holds_its_name(opened: Open) -> None:
     page = opened(run(record("s/a/tensorrt/fp16/n"), record("s/b/onnxruntime-tensorrt/fp16/n")), "#q=b:tensorrt")
     assert page.texts("#cases-table tbody a.id") == ["s/a/tensorrt/fp16/n"]

@@ -139,10 +139,18 @@ function outputsBlock(record) {
           h("td", {}, Object.keys(one.settings ?? {}).length > 0 && words(one.settings)), h("td", { class: "reason" }, one.detail))))))));
 }
 
+function confusions(text) {
+  try {
+    return JSON.parse(text || "[]").filter((pair) => pair.length === 3 && pair.every(Number.isFinite));
+  } catch { // a run.json that somebody else wrote
+    return [];
+  }
+}
+
 // The classes that a task takes for others, the most frequent first.
 function mistakesBlock(record) {
   const found = record.measurements.find((one) => one.metric === "task_mistakes");
-  const pairs = found?.detail ? JSON.parse(found.detail) : [];
+  const pairs = confusions(found?.detail);
   if (!pairs.length) return null;
   return block("Taken for another class", h("p", { class: "quiet" }, `${found.value} ${found.value === 1 ? "row" : "rows"} of ${found.output}, the most frequent pairs first`),
     region("Classes taken for others", h("table", { class: "confusion" }, head(["label", true], ["taken for", true], ["rows", true]),
