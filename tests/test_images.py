@@ -129,6 +129,7 @@ def claiming(width: int, height: int) -> bytes:
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "cannot identify"),
         (b"GIF89a" + bytes(40), "cannot identify"),
     ],
+    ids=["bomb", "too many pixels", "too few bytes", "no image", "postscript", "gif"],
 )
 def test_what_is_no_image_is_refused_by_name(tmp_path: Path, content: bytes, words: str) -> None:
     (tmp_path / "bad.png").write_bytes(content)

@@ -91,12 +91,13 @@ def test_files_are_decoded_once_and_again_only_when_something_decides_otherwise(
 
 
 def test_another_version_of_the_decoder_makes_other_inputs(tmp_path: Path) -> None:
-    plan = load([colours(tmp_path)])[0]
+    plan, cache = load([colours(tmp_path)])[0], Cache(tmp_path / "cache")
+    fed(plan, cache)
     spec = plan.inputs["image"]
     assert spec.preparation is not None
     other = replace(spec, preparation=replace(spec.preparation, versions={"pillow": "1.0"}))
     with pytest.raises(InputError, match=r"pillow is .* here and 1\.0 where the run began"):
-        fed(replace(plan, inputs={"image": other}))
+        fed(replace(plan, inputs={"image": other}), cache)
 
 
 def test_a_decoder_that_is_missing_is_told_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,6 +157,7 @@ def test_mistakes_in_a_table_of_labels_are_told_with_its_lines(tmp_path: Path) -
         (b"0.png,\xff\n", "cannot be read as a CSV table"),
         (b'0.png,"0\n', "cannot be read as a CSV table"),
     ],
+    ids=["columns", "encoding", "quotes"],
 )
 def test_a_table_that_cannot_be_read_is_told_at_its_key(tmp_path: Path, content: bytes, words: str) -> None:
     path = colours(tmp_path)

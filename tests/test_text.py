@@ -31,6 +31,8 @@ def tokenizer(tmp_path: Path) -> Path:
     made.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
+    made.enable_padding(length=9, pad_id=6)  # what the file says of padding and truncation does not count
+    made.enable_truncation(2)
     made.save(str(tmp_path / "tokenizer.json"))
     return tmp_path / "tokenizer.json"
 
