@@ -239,3 +239,11 @@ def test_files_that_cannot_be_decoded_are_named_with_the_place_in_the_suite(tmp_
     (told,) = verdicts(path)
     assert "colours.yaml:4:5: inputs.image: 1.png: cannot be decoded" in told
     assert "4.png: cannot be decoded" in told
+
+
+def test_a_cache_that_takes_nothing_costs_time_and_a_warning_only(tmp_path: Path) -> None:
+    plan = load([colours(tmp_path)])[0]
+    (tmp_path / "cache").touch()
+    cache = Cache(tmp_path / "cache")
+    np.testing.assert_array_equal(fed(plan, cache), fed(plan))
+    assert any("prepared inputs cannot be kept" in words for words in cache.told())

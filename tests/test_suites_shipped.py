@@ -10,6 +10,9 @@ import pytest
 
 from harness.cli import main
 
+pytest.importorskip("PIL")
+pytest.importorskip("tokenizers")
+
 SUITES = Path(__file__).parents[1] / "suites"
 PLANTED = [
     ("images", "mean: [0.55, 0.5, 0.45]", "mean: [0.0, 0.0, 0.0]"),
