@@ -26,6 +26,6 @@ PLAN = Plan(
 )
 
 
-def plan(precision: str = "fp32", **changes: Any) -> Plan:
+def plan(precision: str = "fp32", chain: tuple[str, ...] = (), **changes: Any) -> Plan:
     """The plan at a precision, with fields changed."""
-    return replace(PLAN, case=replace(CASE, precision=precision), **changes)
+    return replace(PLAN, case=replace(CASE, precision=precision, chain=chain), **changes)

@@ -145,6 +145,8 @@ class TensorRT:
             chosen["precision_constraints"] = kept_of(spec)[1]
         if "optimization_level" in spec.options:
             chosen["builder_optimization_level"] = int(spec.options["optimization_level"])
+        if spec.options.get("sparse_weights"):
+            chosen["sparse_weights"] = True
         if "workspace_mib" in spec.options:
             pool = self._trt().MemoryPoolType.WORKSPACE
             chosen["memory_pool_limits"] = {pool: int(spec.options["workspace_mib"]) << 20}

@@ -39,7 +39,7 @@ def _benchmark(run: Run, record: Record, found: Quantiles, spread: Spread) -> Be
     case = record.case
     origin = record.attested.get(TOOL, {})
     parts = {name: getattr(case, name) for name in ("model", "backend", "precision", "shape", "environment")}
-    param = "/".join((case.runs_on, case.precision, case.shape))
+    param = "/".join((case.runs_on, case.built_as, case.shape))
     return Benchmark(
         name=origin.get("name", f"{case.model}[{param}]"),
         fullname=origin.get("fullname", case.id),

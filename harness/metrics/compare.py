@@ -85,7 +85,7 @@ def _numbers(
     plan: Plan, name: str, pairs: Sequence[Pair], conditioning_rms: float | None, *, exact: bool
 ) -> list[Measurement]:
     explicit = explicit_limits(plan, name, exact=exact)
-    limits = explicit or default_limits(plan.case.precision, exact=exact)
+    limits = explicit or default_limits(plan, exact=exact)
     plain = _tolerance_settings(limits)
 
     def in_unit(moments: Moments) -> dict[str, float | str]:
@@ -98,7 +98,7 @@ def _numbers(
         settings = in_unit(moments)
         return Allowance(str(settings["rule"]), float(settings["atol"]), float(settings["rtol"]))
 
-    asked = Asked(_metrics(limits), limits, allowance if plain else None, noise_share(plan.case.precision))
+    asked = Asked(_metrics(limits), limits, allowance if plain else None, noise_share(plan))
     moments, values = whole(pairs, asked)
     settings = in_unit(moments)
     measured = [

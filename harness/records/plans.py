@@ -16,6 +16,11 @@ ENGINE_SUFFIXES = (".engine", ".plan")
 """Of files that a runtime loads as they are, and which may run code of whoever made them."""
 
 
+def built_as(precision: str, chain: tuple[str, ...]) -> str:
+    """A precision and a chain as part of an id, which becomes a file's name: "int8", or "int8+prune-2-4"."""
+    return "+".join((precision, *(step.replace(":", "-").replace("%", "") for step in chain)))
+
+
 @dataclass(frozen=True)
 class Location:
     """A place in a suite file; line and column count from 1."""
@@ -39,6 +44,13 @@ class Case:
     location: Location
     environment: str = DEFAULT_ENVIRONMENT
     """The name of the interpreter that it runs in."""
+    chain: tuple[str, ...] = ()
+    """What is done to the model before it is built at the precision: ("fold-bn", "prune-2:4")."""
+
+    @property
+    def built_as(self) -> str:
+        """Precision and chain as the id has them: "int8", or "int8+prune-2-4"."""
+        return built_as(self.precision, self.chain)
 
     @property
     def runs_on(self) -> str:
@@ -274,5 +286,7 @@ class Plan:
     """The file to build, where it was made already: one conversion serves all environments."""
     kept_since: float | None = None
     """Nothing that was kept before (seconds since the epoch) is used; None: whatever is kept."""
+    changed: bool = False
+    """The chain changes what the model computes on purpose: no default limit of the precision is about that."""
     trusted: tuple[str, ...] = ()
     """Digests of engine files of the suite's own that somebody vouches for."""

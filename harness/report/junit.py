@@ -87,7 +87,7 @@ def _properties(run: Run, record: Record) -> Iterator[tuple[str, str]]:
         "location": f"{case.location.file}:{case.location.line}",
         "model": case.model,
         "backend": case.backend,
-        "precision": case.precision,
+        "precision": case.built_as,
         "shape": case.shape,
         "fingerprint": environment.fingerprint if environment else None,
         "clock": line.clock,

@@ -82,7 +82,7 @@ def _row(row: Row, past: Past) -> list[Any]:
     low, high = now.ci95_ms if now else (None, None)
     flipping = past.unstable.get(case.id)
     return [
-        *(case.id, case.suite, case.model, case.runs_on, case.precision, case.shape, case.tags),
+        *(case.id, case.suite, case.model, case.runs_on, case.built_as, case.shape, case.tags),
         *(row.status.rank, record.headline, record.environment, row.clock),
         # what was rounded to five digits may end otherwise when it is rounded to four, as in headlines
         *(short(row.p50_ms, 7), short(low, 5), short(high, 5), short(row.baseline_p50_ms, 7)),

@@ -74,5 +74,5 @@ def twin_key(plan: Plan) -> str:
     """Plans with the same key share a precision twin: the same variant on the same inputs."""
     shapes = (plan.dimensions, plan.shapes, plan.profile)
     model = (plan.source, plan.files, plan.calibration, shapes, plan.inputs, plan.custom_ops)
-    parts = (*model, plan.case.precision, plan.fidelity)
+    parts = (*model, plan.case.precision, plan.case.chain, plan.fidelity)
     return sha256(json.dumps(encode(parts), sort_keys=True).encode()).hexdigest()[:32]

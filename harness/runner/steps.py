@@ -37,6 +37,7 @@ from harness.timing.evidence import watch
 from harness.timing.inject import slowed, tail
 from harness.timing.sides import LocalSide
 from harness.variants.prepare import is_engine, prepare
+from harness.variants.sizes import model_bytes, sizes
 
 REFERENCE_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "onnxruntime-cpu": {"threads": 1, "graph_optimization": "disable"},
@@ -198,7 +199,7 @@ class Steps:
             deviations=deviations.worst([build.deviations for build in every]),
             latency=timed.latency,
             profile=profiled,
-            measures={**artefact.measures, **first.measures, **timed.measures},
+            measures={**_file_sizes(plan, prepared), **artefact.measures, **first.measures, **timed.measures},
             stages=stages.seconds,
             attested=attested,
             digests=replace(_digests(prepared), engine=artefact.digest),
@@ -329,6 +330,12 @@ def _slowed(step: Step, injected: Injection) -> AbstractContextManager[Step]:
     if injected.kind == "tail":
         return tail(step, injected.share, injected.factor)
     return slowed(step, injected.share)
+
+
+def _file_sizes(plan: Plan, prepared: Prepared) -> dict[str, float | None]:
+    """What the built file weighs; of variants also what tells how much pruning won."""
+    path = prepared.variant.path
+    return {"model_bytes": model_bytes(path), **(sizes(path) if plan.case.chain else {})}
 
 
 def _digests(prepared: Prepared) -> Digests:

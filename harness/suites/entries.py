@@ -22,10 +22,12 @@ from harness.suites.fields import (
     Size,
     Slice,
     Sources,
+    StepOrNone,
     Strict,
     SuiteName,
     TensorFile,
     Text,
+    VariantChain,
     VariantFile,
     growing,
     one_key,
@@ -237,6 +239,9 @@ class ExcludeEntry(Strict):
         None, description="Backend of the case; without @environment, in every environment."
     )
     precision: Precision | None = Field(None, description="Precision of the case.")
+    variant: StepOrNone | None = Field(
+        None, description="A step of the chain of the case, or `none` for the plain model."
+    )
     shape: Shape | None = Field(None, description="Values that the shape of the case has.")
     reason: Text = Field(description="Why; it is shown as the reason of the skip.")
 
@@ -262,6 +267,9 @@ class Settings(Strict):
     )
     precisions: Annotated[list[Precision], Field(min_length=1), AfterValidator(unique)] = Field(
         ["fp32"], description="Precisions to build the model in."
+    )
+    variants: Annotated[list[VariantChain], Field(min_length=1), AfterValidator(unique)] | None = Field(
+        None, description="Chains of changes to the model; each is measured beside the plain model."
     )
     accuracy: Accuracy | None = Field(None, description="Limits; the nearest wins key by key.")
     fidelity: FidelityEntry | None = Field(None, description="Comparison with the precision twin.")

@@ -6,19 +6,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice, product
 from pathlib import Path
+from typing import Any
 
-from harness.errors import Problem
-from harness.records import DEFAULT_ENVIRONMENT, Case, Interpreter, Location, Plan, Source
+from harness.errors import Problem, did_you_mean
+from harness.records import DEFAULT_ENVIRONMENT, Case, Interpreter, Limits, Location, Plan, Source
 from harness.suites import convert, environments, fuzz, prepared
 from harness.suites.check import Checked
 from harness.suites.convert import Dimensions
 from harness.suites.document import Document, Key
 from harness.suites.drift import drift_at, output_drift_at
 from harness.suites.entries import ExcludeEntry, ModelEntry, SuiteEntry
+from harness.suites.fields import NO_VARIANT
 from harness.suites.find import label
 from harness.suites.limits import limits_at, output_limits_at
 from harness.suites.merge import with_defaults
 from harness.suites.places import Found, Places
+from harness.variants.chains import PLAIN, Chain
 
 MAX_CASES = 100_000
 """Cases that one file may make; a few lines can multiply to any number."""
@@ -75,6 +78,7 @@ def _wrong(suite: SuiteEntry, document: Document, models: Sequence[_Model], plac
     for model in models:
         yield from chain(_uncovered(model), _not_stored(model), _nowhere(model, known), _too_long(model))
         yield from chain(_raw(model), _unlabelled(model), _uncalibrated(model))
+        yield from _unbuilt(model)
     yield from _too_many(models)
 
 
@@ -84,10 +88,18 @@ def _too_many(models: Sequence[_Model]) -> Iterator[Problem]:
     for model in models:
         entry = model.entry
         shapes = len(entry.shapes or [{}]) + entry.shape_fuzz
-        made += len(entry.source) * len(entry.backends) * len(entry.precisions) * shapes
+        made += len(entry.source) * len(entry.backends) * len(_built(entry)) * shapes
         if made > MAX_CASES:
             yield model.document.problem(("models", model.index), f"makes more than {MAX_CASES} cases of this file")
             return
+
+
+def _unbuilt(model: _Model) -> Iterator[Problem]:
+    """Limits for variants that there are not."""
+    made = [one.built_as for one in _built(model.entry)]
+    for name in convert.given(model.entry.accuracy).get("variants", {}):
+        if name not in made:
+            yield model.problem("accuracy", f"no case is built as '{name}'{did_you_mean(name, made)}", "variants", name)
 
 
 def _placed(plan: Plan, here: Mapping[str, Interpreter], against: Mapping[str, Interpreter | None]) -> Plan:
@@ -201,28 +213,46 @@ def _template(suite: SuiteEntry, model: _Model, found: Found) -> Plan:
 def _cases(template: Plan, entry: ModelEntry, found: Found) -> Iterator[Plan]:
     accuracy, options = convert.given(entry.accuracy), convert.given(entry.options)
     drift = convert.given(entry.drift)
-    limits = {precision: limits_at(precision, accuracy) for precision in entry.precisions}
-    output_limits = {precision: output_limits_at(precision, accuracy) for precision in entry.precisions}
+    built = _built(entry)
+    held = {one: _limits(one, accuracy) for one in built}
     shaped = _shaped(template, entry, found)
-    for backend, precision, (shape, model) in product(entry.backends, entry.precisions, shaped):
+    for backend, one, (shape, model) in product(entry.backends, built, shaped):
+        precision = str(one.precision)
         yield replace(
             model,
-            case=_case(model.case, backend, precision, shape),
-            limits=limits[precision],
-            output_limits=output_limits[precision],
+            case=_case(model.case, backend, one, shape),
+            changed=one.changes,
+            limits=held[one][0],
+            output_limits=held[one][1],
             options=options.get(backend.partition("@")[0], {}),
             custom_ops=tuple(options.get("onnxruntime-cpu", {}).get("custom_ops") or ()),
             drift=drift_at(precision, drift),
             output_drift=output_drift_at(precision, drift),
-            excluded=_excluded(entry.exclude, backend, precision, model.dimensions),
+            excluded=_excluded(entry.exclude, backend, one, model.dimensions),
         )
 
 
-def _case(model: Case, runs_on: str, precision: str, shape: str) -> Case:
-    case_id = f"{model.suite}/{model.model}/{runs_on}/{precision}/{shape}"
+def _built(entry: ModelEntry) -> list[Chain]:
+    """What the model is built as, each once: precisions alone, then every chain at its own or at all of them."""
+    chains = [PLAIN, *(entry.variants or ())]
+    at = [(one, [one.precision] if one.precision else entry.precisions) for one in chains]
+    return list(dict.fromkeys(replace(one, precision=name) for one, names in at for name in names))
+
+
+def _limits(built: Chain, accuracy: Mapping[str, Any]) -> tuple[Limits, Mapping[str, Limits]]:
+    """The limits of a model built so; what changes it on purpose has those of its variant, not of its precision."""
+    if not built.changes:
+        return limits_at(str(built.precision), accuracy), output_limits_at(str(built.precision), accuracy)
+    own = accuracy.get("variants", {}).get(built.built_as, {})
+    return {**limits_at("", accuracy), **own}, output_limits_at("", accuracy)
+
+
+def _case(model: Case, runs_on: str, built: Chain, shape: str) -> Case:
     backend, _, name = runs_on.partition("@")
     environment = name or DEFAULT_ENVIRONMENT
-    return replace(model, id=case_id, backend=backend, precision=precision, shape=shape, environment=environment)
+    case_id = f"{model.suite}/{model.model}/{runs_on}/{built.built_as}/{shape}"
+    made = replace(model, id=case_id, backend=backend, shape=shape, environment=environment)
+    return replace(made, precision=str(built.precision), chain=built.steps)
 
 
 def _shaped(template: Plan, entry: ModelEntry, found: Found) -> list[tuple[str, Plan]]:
@@ -260,9 +290,13 @@ def _name(order: Iterable[str], shape: Dimensions) -> str:
     return ".".join(f"{name}-{shape[name]}" for name in order if name in shape) or "static"
 
 
-def _excluded(entries: Sequence[ExcludeEntry], runs_on: str, precision: str, dimensions: Dimensions) -> str | None:
+def _excluded(entries: Sequence[ExcludeEntry], runs_on: str, built: Chain, dimensions: Dimensions) -> str | None:
     for entry in entries:
-        fits = entry.backend in (None, runs_on, runs_on.partition("@")[0]) and entry.precision in (None, precision)
+        fits = entry.backend in (None, runs_on, runs_on.partition("@")[0]) and entry.precision in (
+            None,
+            built.precision,
+        )
+        fits &= entry.variant in (None, *(built.steps or (NO_VARIANT,)))
         if fits and (entry.shape or {}).items() <= dimensions.items():
             return entry.reason
     return None

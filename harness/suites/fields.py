@@ -25,7 +25,10 @@ from harness.metrics import TASKS
 from harness.records import PRECISIONS
 from harness.records.plans import ENGINE_SUFFIXES
 from harness.suites.places import NAME, Found, Places, id_part, sources
+from harness.variants.chains import LONGEST, Chain, chain_of, step_of
 
+NO_VARIANT = "none"
+"""In an exclusion, the model as it is."""
 TENSOR_FILES = (".npz", ".npy", ".pb")
 
 
@@ -159,6 +162,17 @@ def _sha256(value: str) -> str:
     return value.lower()
 
 
+def _chain(value: Any) -> Chain:
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"must be a variant or a list of them, not {value!r}")
+    return chain_of(texts)
+
+
+def _step_or_none(value: str) -> str:
+    return value if value == NO_VARIANT else step_of(value).text
+
+
 def _enum(names: Collection[str]) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "enum": list(names)})
 
@@ -189,6 +203,15 @@ BackendIn = Annotated[
 ]
 """A backend, with the environment that it runs in where that is not the harness's own."""
 Precision = Annotated[str, known("precision", PRECISIONS), _enum(PRECISIONS)]
+Step = Annotated[str, WithJsonSchema({"type": "string", "minLength": 1})]
+VariantChain = Annotated[
+    Chain,
+    PlainValidator(
+        _chain, json_schema_input_type=Step | Annotated[list[Step], Field(min_length=1, max_length=LONGEST)]
+    ),
+]
+"""One step, or a list of steps."""
+StepOrNone = Annotated[str, AfterValidator(_step_or_none)]
 TaskMetric = Annotated[str, known("task metric", TASKS), _enum(TASKS)]
 TensorFile = Annotated[str, _file(*TENSOR_FILES)]
 JsonFile = Annotated[str, _file(".json")]

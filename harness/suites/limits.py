@@ -129,6 +129,10 @@ Accuracy: type[Strict] = create_model(
     __base__=_ByPrecision,
     __doc__="Limits on outputs; the nearest wins key by key.",
     outputs=(dict[str, _ByPrecision] | None, Field(None, description="Limits of single outputs.")),
+    variants=(
+        dict[str, _Limits] | None,
+        Field(None, description="Limits of variants that change the model, by their part of the case id."),
+    ),
     task=(TaskEntry | None, Field(None, description="A task metric over all rows.")),
 )
 

@@ -62,6 +62,10 @@ class TensorRT(Strict):
     optimization_level: OptimizationLevel | None = None
     workspace_mib: Workspace | None = None
     precision_constraints: Constraints | None = None
+    sparse_weights: bool | None = Field(
+        None,
+        description="Kernels for weights in the 2:4 pattern (variant prune-2:4), where they are faster.",
+    )
     timing_cache: bool | None = Field(
         None, description="Kernel times that earlier builds on this GPU measured are used again: builds are faster."
     )

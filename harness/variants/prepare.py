@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from harness.cache import Cache
@@ -13,6 +14,7 @@ from harness.sources import Fetched
 from harness.sources.digest import file_digest, model_digest
 from harness.sources.inspect import ModelInfo, TensorInfo, inspect
 from harness.variants import VARIANTS, Variant
+from harness.variants.chains import MAKES, STEPS, step_of
 
 
 def prepare(plan: Plan, fetched: Fetched, info: ModelInfo, cache: Cache) -> Variant:
@@ -25,11 +27,27 @@ def prepare(plan: Plan, fetched: Fetched, info: ModelInfo, cache: Cache) -> Vari
     precision = plan.case.precision
     if plan.variant is not None:
         return Variant(Path(plan.variant.path), plan.variant.digest, plan.variant.notes)
+    if plan.case.chain:
+        return _chained(plan, fetched, info, cache)
     if precision in plan.files:
         file = Path(plan.files[precision])
         return _engine(file, precision) if is_engine(file) else _own(file, precision, info)
     variant: Variant = VARIANTS.load(precision)(plan, fetched, info, cache)
     return variant
+
+
+def _chained(plan: Plan, fetched: Fetched, info: ModelInfo, cache: Cache) -> Variant:
+    """The model after every step of the plan's chain, at its precision; always from the source, never from `files`."""
+    precision = plan.case.precision
+    notes: tuple[str, ...] = ()
+    steps = [step_of(text) for text in plan.case.chain]
+    for step in steps:
+        made: Variant = STEPS.load(step.name)(step.number, plan, fetched, info, cache)
+        fetched, notes = replace(fetched, model=made.path, sha256=made.digest), (*notes, *made.notes)
+    if steps[-1].name not in MAKES:
+        made = VARIANTS.load(precision)(plan, fetched, info, cache)
+    aside = (f"files.{precision} is not used: a chain begins with the source",) if precision in plan.files else ()
+    return replace(made, notes=(*notes, *(note for note in made.notes if note not in notes), *aside))
 
 
 def is_engine(file: Path) -> bool:

@@ -1,0 +1,138 @@
+"""Rules of variants that change weights: the pattern they leave, what they touch, what they refuse."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import helper, numpy_helper
+
+from harness.errors import Unsupported
+from harness.variants.sparsity import is_sparse, pruned
+from harness.variants.weights import weights
+from models import attention, conv_net
+from test_variants import Shop, session, signature, small
+from test_variants import weights as random_weights
+
+MODELS = {"conv_net": (conv_net, {"n": 4}), "attention": (attention, {"n": 2, "seq": 8})}
+
+
+@pytest.fixture
+def shop(tmp_path):
+    return Shop(tmp_path)
+
+
+def make(shop, model, *chain, precision="fp32", dimensions=None):
+    return shop.make(model, precision, dimensions, chain=chain)
+
+
+def layers(path):
+    return {weight.layer: weight for weight in weights(onnx.load(path))}
+
+
+# --- prune-2:4 ----------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None)
+@given(shape=st.lists(st.integers(1, 9), min_size=2, max_size=4), axis=st.integers(0, 1), seed=st.integers(0, 99))
+def test_of_every_four_the_two_largest_are_kept(shape, axis, seed):
+    values = np.random.default_rng(seed).normal(size=shape)
+    found = np.moveaxis(pruned(values, axis), axis, 0)
+    for before, after in zip(
+        *(np.moveaxis(one, axis, 0).reshape(shape[axis], -1).T for one in (values, np.moveaxis(found, 0, axis))),
+        strict=True,
+    ):
+        for start in range(0, len(before), 4):
+            group, kept = before[start : start + 4], after[start : start + 4]
+            largest = np.sort(np.abs(group))[::-1][:2]
+            np.testing.assert_array_equal(np.sort(np.abs(kept[kept != 0]))[::-1], largest)
+            assert set(kept[kept != 0]) <= set(group)
+
+
+def test_the_pattern_runs_along_what_is_added_up(shop):
+    """Input channels of convolutions, rows of matrices: TensorRT's sparse kernels take no other."""
+    for build, _ in MODELS.values():
+        found = layers(make(shop, build(), "prune-2:4").path)
+        sparse = [name for name, one in found.items() if is_sparse(one.values, one.axis)]
+        assert {name for name, one in found.items() if one.values.shape[one.axis] >= 4} <= {*sparse}
+    values = layers(make(shop, conv_net(), "prune-2:4").path)
+    assert (values["c2"].axis, values["logits"].axis) == (1, 1)  # Gemm's weight lies transposed
+
+
+def test_layers_with_fewer_than_four_input_channels_stay_dense(shop):
+    variant = make(shop, conv_net(), "prune-2:4")
+    np.testing.assert_array_equal(layers(variant.path)["c1"].values, layers(shop.folder / "m.onnx")["c1"].values)
+    assert "prune-2:4: left dense, with fewer than four input channels: c1" in variant.notes
+
+
+def test_zeros_and_their_pattern_survive_int8(shop):
+    variant = make(shop, conv_net(), "prune-2:4", precision="int8", dimensions={"n": 8})
+    stored = {one.name: numpy_helper.to_array(one) for one in onnx.load(variant.path).graph.initializer}
+    for name, axis in (("w2", 1), ("w3", 1)):
+        scale = stored[f"{name}_scale"].reshape(-1, *[1] * (stored[name].ndim - 1))
+        quantised = np.round(stored[name] / scale)
+        assert is_sparse(quantised, axis)
+    assert any("nodes are int8" in note for note in variant.notes)
+    assert any("are sparse" in note for note in variant.notes)
+
+
+def test_weights_that_another_operator_reads_are_left_alone(shop):
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["a"]), helper.make_node("Add", ["a", "w"], ["y"])]
+    with pytest.raises(Unsupported, match="and that nothing else reads"):
+        make(shop, small(nodes, random_weights("w", 4, 4), {"x": [4, 4]}, {"y": [4, 4]}), "prune-2:4")
+
+
+def test_constants_in_nodes_are_weights_too(shop):
+    value = numpy_helper.from_array(np.arange(1, 17, dtype=np.float32).reshape(4, 4))
+    nodes = [helper.make_node("Constant", [], ["w"], value=value), helper.make_node("MatMul", ["x", "w"], ["y"])]
+    found = layers(make(shop, small(nodes, {}), "prune-2:4").path)["y"].values
+    np.testing.assert_array_equal(found[:2], 0)
+    np.testing.assert_array_equal(found[2:], np.arange(9, 17).reshape(2, 4))
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (lambda: small([helper.make_node("Relu", ["x"], ["y"])], {}), "has no Conv, ConvTranspose, Gemm, MatMul"),
+        (
+            lambda: small([helper.make_node("MatMul", ["x", "w"], ["y"])], random_weights("w", 3, 4), {"x": ["n", 3]}),
+            "four input channels or more",
+        ),
+        (
+            lambda: small([helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": np.eye(4, dtype=np.float32)}),
+            "have that pattern already",
+        ),
+    ],
+)
+def test_a_model_that_nothing_would_change_is_no_variant(shop, model, words):
+    with pytest.raises(Unsupported, match=words):
+        make(shop, model(), "prune-2:4")
+
+
+# --- all of them --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_is_made_is_valid_and_reads_back_equal(shop, name):
+    build, dimensions = MODELS[name]
+    variant = make(shop, build(), "prune-2:4", dimensions=dimensions)
+    onnx.checker.check_model(str(variant.path), full_check=True)
+    assert signature(variant.path) == signature(shop.folder / "m.onnx")
+    again = shop.folder / "again.onnx"
+    onnx.save(onnx.load(variant.path), again)
+    feeds = (
+        {"image": np.ones((2, 1, 8, 8), np.float32)}
+        if name == "conv_net"
+        else {"tokens": np.ones((2, 8, 32), np.float32)}
+    )
+    first, second = (session(path).run(None, feeds)[0] for path in (variant.path, again))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_a_chain_is_made_step_by_step_and_each_is_kept(shop, monkeypatch):
+    before = make(shop, conv_net(), "prune-2:4")
+    both = make(shop, conv_net(), "prune-2:4", precision="fp16")
+    assert before.digest != both.digest
+    assert make(shop, conv_net(), "prune-2:4", precision="fp16") == both
