@@ -13,7 +13,7 @@ from harness.errors import Unsupported
 from harness.variants.sparsity import is_sparse, pruned
 from harness.variants.weights import weights
 from models import attention, conv_net
-from test_variants import Shop, session, signature, small
+from test_variants import Shop, small
 from test_variants import weights as random_weights
 
 MODELS = {"conv_net": (conv_net, {"n": 4}), "attention": (attention, {"n": 2, "seq": 8})}
@@ -111,27 +111,7 @@ def test_a_model_that_nothing_would_change_is_no_variant(shop, model, words):
         make(shop, model(), "prune-2:4")
 
 
-# --- all of them --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_what_is_made_is_valid_and_reads_back_equal(shop, name):
-    build, dimensions = MODELS[name]
-    variant = make(shop, build(), "prune-2:4", dimensions=dimensions)
-    onnx.checker.check_model(str(variant.path), full_check=True)
-    assert signature(variant.path) == signature(shop.folder / "m.onnx")
-    again = shop.folder / "again.onnx"
-    onnx.save(onnx.load(variant.path), again)
-    feeds = (
-        {"image": np.ones((2, 1, 8, 8), np.float32)}
-        if name == "conv_net"
-        else {"tokens": np.ones((2, 8, 32), np.float32)}
-    )
-    first, second = (session(path).run(None, feeds)[0] for path in (variant.path, again))
-    np.testing.assert_array_equal(first, second)
-
-
-def test_a_chain_is_made_step_by_step_and_each_is_kept(shop, monkeypatch):
+def test_a_chain_is_made_step_by_step_and_each_is_kept(shop):
     before = make(shop, conv_net(), "prune-2:4")
     both = make(shop, conv_net(), "prune-2:4", precision="fp16")
     assert before.digest != both.digest

@@ -222,7 +222,7 @@ PATTERNS: tuple[tuple[str, type[CaseError]], ...] = (
     (r"Cuda Runtime|CUDA error|cudaError|CUDA initialization|PTX compiled", DeviceError),
     (r"MODEL_DESERIALIZE_FAILED|INVALID_GRAPH|INVALID_NODE", InputError),
     # the parser's codes for a graph or a node that it does not take, by name or by number
-    (r"UNSUPPORTED_(GRAPH|NODE)|In function import\w+: \[[78]\]", Unsupported),
+    (r"UNSUPPORTED_(GRAPH|NODE)|In function (import|check)\w+: \[[78]\]", Unsupported),
     (r"No importer registered for op|Plugin not found|could not find plugin", Unsupported),
 )
 """What TensorRT says, by its own codes; names of nodes and files decide nothing."""

@@ -239,9 +239,7 @@ class ExcludeEntry(Strict):
         None, description="Backend of the case; without @environment, in every environment."
     )
     precision: Precision | None = Field(None, description="Precision of the case.")
-    variant: StepOrNone | None = Field(
-        None, description="A step of the chain of the case, or `none` for the plain model."
-    )
+    variant: StepOrNone | None = Field(None, description="A step of its chain, or `none` for the plain model.")
     shape: Shape | None = Field(None, description="Values that the shape of the case has.")
     reason: Text = Field(description="Why; it is shown as the reason of the skip.")
 

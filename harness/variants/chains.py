@@ -19,12 +19,24 @@ STEPS = Registry(
     "variant",
     {
         "prune-2:4": "harness.variants.sparsity:two_of_four",
+        "prune": "harness.variants.pruning:prune",
+        "mixed-int8": "harness.variants.mixed:mixed_int8",
+        "mixed-fp16": "harness.variants.mixed:mixed_fp16",
+        "dynamic-int8": "harness.variants.dynamic:dynamic_int8",
+        "weights-int8": "harness.variants.weight_only:weights_int8",
+        "weights-int4": "harness.variants.weight_only:weights_int4",
     },
 )
 """A step is a function `(number, plan, fetched, info, cache) -> Variant` that raises as precisions do."""
-NUMBERED: dict[str, str] = {}
+NUMBERED = {"prune": "%", "mixed-int8": "", "mixed-fp16": ""}
 """Steps that carry a number, by its unit: "%", or "" for a plain one."""
-MAKES: dict[str, str] = {}
+MAKES = {
+    "dynamic-int8": "as-is",
+    "weights-int8": "as-is",
+    "weights-int4": "as-is",
+    "mixed-int8": "int8",
+    "mixed-fp16": "fp16",
+}
 """Steps that make the file of a precision; nothing may follow them."""
 EXACT = frozenset({"fold-bn", "clean"})
 """Steps that leave what the model computes as it is, up to rounding."""
@@ -71,8 +83,7 @@ def step_of(text: str) -> Step:
     found = re.fullmatch(r"(.+?)-(\d+)(%?)", text)
     if found and found[1] in NUMBERED and found[3] == NUMBERED[found[1]]:
         return _numbered(text, found[1], int(found[2]))
-    shown = list(spelt())
-    raise ValueError(f"unknown variant '{text}'{did_you_mean(text, shown)}: {', '.join(shown)}")
+    raise ValueError(f"unknown variant '{text}'{did_you_mean(text, list(spelt()))}")
 
 
 def _numbered(text: str, name: str, number: int) -> Step:

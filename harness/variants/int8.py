@@ -53,7 +53,7 @@ def int8(plan: Plan, fetched: Fetched, info: ModelInfo, cache: Cache) -> Variant
 
     Ranges are minima and maxima over the plan's calibration data, or over inputs as the cases have (noted).
     """
-    data, note = _calibration(plan, fetched, info, cache)
+    data, note = calibration_data(plan, fetched, info, cache)
     parts = (fetched.sha256, "int8/1", data.digest)
     return kept(plan.case.precision, parts, cache, lambda: _make(fetched.model, data, note))
 
@@ -155,7 +155,8 @@ def _checked(model: Any) -> str:
 # --- calibration data ---------------------------------------------------------------------------------------------
 
 
-def _calibration(plan: Plan, fetched: Fetched, info: ModelInfo, cache: Cache) -> tuple[Feeds, str]:
+def calibration_data(plan: Plan, fetched: Fetched, info: ModelInfo, cache: Cache) -> tuple[Feeds, str]:
+    """The rows that show a variant what inputs are like, and where they come from in words."""
     if plan.calibration is None:
         return _own_inputs(plan, fetched, info, cache), "no calibration data: calibrated on inputs of the model's cases"
     tensor = _calibrated_input(plan.calibration, info)

@@ -32,6 +32,13 @@ class Weight:
     """Over which the product adds up: input channels, or the rows of a matrix."""
 
     @property
+    def channels(self) -> int:
+        """The axis of the output channels."""
+        if self.node.op_type in ("Conv", "ConvTranspose"):
+            return 1 - self.axis
+        return len(self.tensor.dims) - 1 if self.node.op_type == "MatMul" else 1 - self.axis
+
+    @property
     def values(self) -> Values:
         """The values as they are now."""
         found: Values = numpy_helper.to_array(self.tensor)
