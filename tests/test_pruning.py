@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
 from harness.errors import Unsupported
+from harness.variants.pruning import spread, without_smallest
 from harness.variants.sparsity import is_sparse, pruned
 from harness.variants.weights import weights
 from models import attention, conv_net
@@ -109,6 +110,48 @@ def test_constants_in_nodes_are_weights_too(shop):
 def test_a_model_that_nothing_would_change_is_no_variant(shop, model, words):
     with pytest.raises(Unsupported, match=words):
         make(shop, model(), "prune-2:4")
+
+
+# --- prune-N% -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("share", [1, 30, 85, 99])
+def test_as_many_weights_are_zero_as_the_name_says(shop, share):
+    found = layers(make(shop, conv_net(), f"prune-{share}%", dimensions={"n": 4}).path).values()
+    zeros = sum(np.count_nonzero(one.values == 0) for one in found)
+    assert zeros / sum(one.values.size for one in found) == pytest.approx(share / 100, abs=1e-3)
+
+
+def test_layers_whose_loss_shows_keep_their_weights(shop):
+    """Of two products that are added up the larger one decides; uniform pruning would cost far more."""
+    nodes = [helper.make_node("MatMul", ["x", name], [f"y{name}"]) for name in ("a", "b")]
+    nodes.append(helper.make_node("Add", ["ya", "yb"], ["y"]))
+    values = {name: np.random.default_rng(seed).normal(0, size, (32, 32)).astype(np.float32)
+              for seed, (name, size) in enumerate({"a": 1, "b": 0.01}.items())}  # fmt: skip
+    model = small(nodes, values, {"x": ["n", 32]}, {"y": ["n", 32]})
+    found = layers(make(shop, model, "prune-45%", dimensions={"n": 16}).path)
+    assert (
+        np.count_nonzero(found["ya"].values == 0)
+        < 0.05 * 32**2
+        < 0.8 * 32**2
+        < np.count_nonzero(found["yb"].values == 0)
+    )
+
+
+def test_of_a_layer_the_smallest_weights_go_first():
+    np.testing.assert_array_equal(without_smallest(np.array([[3.0, -1.0], [0.5, -2.0]]), 0.5), [[3, 0], [0, -2]])
+
+
+def test_steps_are_taken_where_a_zero_costs_least():
+    dear, cheap = {0.5: 1.0, 0.9: 2.0}, {0.5: 0.1, 0.9: 0.2}
+    assert spread([dear, cheap], [100, 100], 0.4) == pytest.approx([0, 0.8])
+    assert spread([dear, cheap], [100, 300], 0.7) == pytest.approx([0.1, 0.9])
+
+
+def test_a_model_with_as_many_zeros_is_refused(shop):
+    once = make(shop, conv_net(), "prune-2:4").path
+    with pytest.raises(Unsupported, match="49% of the weights are zero already"):
+        make(shop, onnx.load(once), "prune-40%", dimensions={"n": 2})
 
 
 def test_a_chain_is_made_step_by_step_and_each_is_kept(shop):

@@ -17,14 +17,64 @@ from models import attention, conv_net
 from test_variants import Shop, build_engine, error, plan, session, signature, small
 from test_variants import weights as random_weights
 
-MODELS = {"conv_net": (conv_net, {"n": 4}), "attention": (attention, {"n": 2, "seq": 8})}
-TEXTS = [text.replace("N%", "30%").replace("-N", "-1") for text in spelt()]
-LARGEST_ERROR = {"weights-int8": 2e-2, "weights-int4": 0.3, "dynamic-int8": 5e-2}
+
+def normalised() -> onnx.ModelProto:
+    """image [n, 4, 8, 8] -> logits [n, 5]: normalised convolutions, with bias and without, and idle nodes."""
+    rng = np.random.default_rng(7)
+    values = {
+        "w1": rng.normal(0, 0.3, (8, 4, 3, 3)),
+        "b1": rng.normal(0, 0.5, 8),
+        "w2": rng.normal(0, 0.2, (8, 4, 3, 3)),  # two groups
+        "w3": rng.normal(0, 0.2, (8, 6, 2, 2)),
+        "w4": rng.normal(0, 0.3, (5, 6)),
+        "one": np.array([1.0]),
+        "two": np.array([2.0]),
+    }
+    for name, size in (("n1", 8), ("n2", 8), ("n3", 6)):
+        values |= {f"{name}{part}": rng.uniform(0.5, 2, size) for part in ("scale", "var")}
+        values |= {f"{name}{part}": rng.normal(0, 1, size) for part in ("shift", "mean")}
+    node = helper.make_node
+    parts = ("scale", "shift", "mean", "var")
+    nodes = [
+        node("Conv", ["image", "w1", "b1"], ["c1"], pads=[1, 1, 1, 1]),
+        node("BatchNormalization", ["c1", *(f"n1{part}" for part in parts)], ["h1"], epsilon=0.01),
+        node("Relu", ["h1"], ["r1"]),
+        node("Identity", ["r1"], ["i1"]),
+        node("Conv", ["i1", "w2"], ["c2"], group=2),
+        node("BatchNormalization", ["c2", *(f"n2{part}" for part in parts)], ["h2"]),
+        node("ConvTranspose", ["h2", "w3"], ["c3"]),
+        node("BatchNormalization", ["c3", *(f"n3{part}" for part in parts)], ["h3"]),
+        node("Add", ["one", "two"], ["three"]),
+        node("Mul", ["h3", "three"], ["m"]),
+        node("GlobalAveragePool", ["m"], ["p"]),
+        node("Flatten", ["p"], ["f"]),
+        node("Gemm", ["f", "w4"], ["logits"], transB=1),
+    ]
+    weights = {name: value.astype(np.float32) for name, value in values.items()}
+    return small(nodes, weights, {"image": ["n", 4, 8, 8]}, {"logits": ["n", 5]})
+
+
+MODELS = {
+    "conv_net": (conv_net, {"n": 4}),
+    "attention": (attention, {"n": 2, "seq": 8}),
+    "normalised": (normalised, {"n": 4}),
+}
+TEXTS = [text.replace("N%", "30%").replace("-N", "-1") for text in spelt() if not text.endswith("db")]
+"""Every step; limits in decibels depend on the model, and are the same functions."""
+LARGEST_ERROR = {
+    "fold-bn": 1e-5,
+    "clean": 1e-5,
+    "weights-int8": 2e-2,
+    "weights-int4": 0.3,
+    "dynamic-int8": 5e-2,
+    "mixed-int8-1": 5e-2,
+    "mixed-fp16-1": 1e-3,
+}
 """RMS of the error over RMS of the fp32 output, where there is one that holds for any model."""
 REFUSED = {"dynamic-int8"}
 """By TensorRT for RTX, which has no integer products with ranges of their own."""
 
-NOTHING_TO_DO: set[tuple[str, str]] = set()
+NOTHING_TO_DO = {(step, name) for step in ("fold-bn", "clean") for name in ("conv_net", "attention")}
 
 
 @pytest.fixture
@@ -101,7 +151,7 @@ def test_every_precision_that_a_step_makes_is_one():
 def test_a_model_without_layers_is_refused_not_passed_on(shop, text):
     """What changes nothing is no variant: a case that claims to be optimised is."""
     precision = MAKES.get(step_of(text).name, "fp32")
-    with pytest.raises(Unsupported, match=f"cannot make the {text} variant: "):
+    with pytest.raises(Unsupported, match=f"cannot make the ({text}|{precision}) variant: "):
         shop.make(small([helper.make_node("Relu", ["x"], ["y"])], {}), precision, chain=(text,))
 
 
@@ -174,3 +224,104 @@ def test_int4_is_stored_two_a_byte(shop):
     stored = {one.name: one for one in onnx.load(variant.path).graph.initializer}
     assert stored["w/quantised"].data_type == TensorProto.INT4
     assert len(stored["w/quantised"].raw_data) == 8
+
+
+# --- layers by their sensitivity ----------------------------------------------------------------------------------
+
+
+def lopsided() -> onnx.ModelProto:
+    """x [n, 16] -> y [n, 16] through two products; one of the 16 numbers between them is a thousand times larger."""
+    first, second = (random_weights("w", 16, 16)["w"].copy() for _ in range(2))
+    first[:, 0] *= 1000
+    second[0] /= 1000
+    nodes = [helper.make_node("MatMul", ["x", "w1"], ["h"]), helper.make_node("MatMul", ["h", "w2"], ["y"])]
+    return small(nodes, {"w1": first, "w2": second}, {"x": ["n", 16]}, {"y": ["n", 16]})
+
+
+def quantised_layers(path):
+    nodes = onnx.load(path).graph.node
+    given = {name for node in nodes if node.op_type == "DequantizeLinear" for name in node.output}
+    return {node.output[0] for node in nodes if node.op_type in ("MatMul", "Conv", "Gemm") and given & {*node.input}}
+
+
+def test_the_layer_that_costs_most_stays_in_fp32(shop):
+    variant, whole = (shop.make(lopsided(), "int8", {"n": 64}, chain=chain) for chain in (("mixed-int8-1",), ()))
+    assert quantised_layers(variant.path) == {"h"}
+    reference = outputs(shop.folder / "m.onnx", {"n": 64})
+    mixed, plain = (error(outputs(one.path, {"n": 64}), reference) for one in (variant, whole))
+    assert mixed < plain / 5
+
+
+def test_layers_stay_in_fp32_until_the_limit_holds_and_no_longer(shop):
+    reference = outputs(shop.store(conv_net()), {"n": 8})
+    counts = []
+    for db in (36, 39):
+        path = shop.make(conv_net(), "int8", {"n": 8}, chain=(f"mixed-int8-{db}db",)).path
+        assert error(outputs(path, {"n": 8}), reference) <= 10 ** (-db / 20) * 1.001
+        counts.append(len(quantised_layers(path)))
+    assert counts == [2, 1]
+
+
+def test_a_limit_that_holds_anyway_or_never_is_refused(shop):
+    for db, words in ((5, "holds already"), (300, "with no layer in the precision")):
+        with pytest.raises(Unsupported, match=words):
+            shop.make(conv_net(), "int8", {"n": 8}, chain=(f"mixed-int8-{db}db",))
+
+
+def test_more_layers_than_there_are_cannot_stay(shop):
+    with pytest.raises(Unsupported, match="some must be left in it"):
+        shop.make(conv_net(), "int8", {"n": 8}, chain=("mixed-int8-3",))
+
+
+# --- folding and cleaning -----------------------------------------------------------------------------------------
+
+
+def test_normalisations_behind_layers_are_gone(shop):
+    variant = shop.make(normalised(), "fp32", {"n": 2}, chain=("fold-bn",))
+    assert not [node for node in onnx.load(variant.path).graph.node if node.op_type == "BatchNormalization"]
+    assert "fold-bn: 3 of 3 batch normalisations are folded" in variant.notes
+
+
+def hindered(case: str) -> onnx.ModelProto:
+    """The normalised model, whose last normalisation cannot be folded."""
+    model = normalised()
+    nodes = {node.output[0]: node for node in model.graph.node}
+    if case == "two readers":
+        nodes["m"].input[1] = "extra"
+        model.graph.node.insert(8, helper.make_node("ReduceMax", ["c3"], ["extra"]))
+    elif case == "shared weights":
+        nodes["m"].input[1] = "extra"
+        model.graph.node.insert(8, helper.make_node("ConvTranspose", ["h2", "w3"], ["extra"]))
+    elif case == "no layer in front":
+        nodes["h3"].input[0] = "extra"
+        model.graph.node.insert(7, helper.make_node("Relu", ["c3"], ["extra"]))
+    else:
+        nodes["c3"].input.append("extra")
+        model.graph.node.insert(6, helper.make_node("Mul", ["n3mean", "n3var"], ["extra"]))
+    return model
+
+
+@pytest.mark.parametrize("case", ["two readers", "shared weights", "no layer in front", "computed bias"])
+def test_a_normalisation_that_cannot_be_folded_is_left(shop, case):
+    variant = shop.make(hindered(case), "fp32", {"n": 2}, chain=("fold-bn",))
+    assert "fold-bn: 2 of 3 batch normalisations are folded; left: h3" in variant.notes
+    assert error(outputs(variant.path, {"n": 2}), outputs(shop.folder / "m.onnx", {"n": 2})) < 1e-5
+
+
+def test_cleaning_folds_constants_and_drops_what_does_nothing(shop):
+    nodes = [helper.make_node("Identity", ["x"], ["i"]), helper.make_node("Add", ["one", "two"], ["three"])]
+    nodes += [helper.make_node("Mul", ["i", "three"], ["y"])]
+    model = small(nodes, {name: np.ones(1, np.float32) for name in ("one", "two")})
+    variant = shop.make(model, "fp32", chain=("clean",))
+    made = onnx.load(variant.path)
+    assert [node.op_type for node in made.graph.node] == ["Mul"]
+    assert [entry.domain for entry in made.opset_import] == [""]
+    assert variant.notes == ("clean: 3 nodes became 1: without 1 Add, 1 Identity, with none more",)
+
+
+@pytest.mark.parametrize("text", ["fold-bn", "clean"])
+def test_what_was_done_is_not_done_again(shop, text):
+    """A second pass finds nothing, and says so."""
+    once = shop.make(normalised(), "fp32", {"n": 2}, chain=(text,))
+    with pytest.raises(Unsupported, match=f"cannot make the {text} variant"):
+        shop.make(onnx.load(once.path), "fp32", {"n": 2}, chain=(text,))

@@ -18,6 +18,8 @@ from harness.registry import Registry
 STEPS = Registry(
     "variant",
     {
+        "fold-bn": "harness.variants.folding:fold_bn",
+        "clean": "harness.variants.cleaning:clean",
         "prune-2:4": "harness.variants.sparsity:two_of_four",
         "prune": "harness.variants.pruning:prune",
         "mixed-int8": "harness.variants.mixed:mixed_int8",
@@ -27,9 +29,9 @@ STEPS = Registry(
         "weights-int4": "harness.variants.weight_only:weights_int4",
     },
 )
-"""A step is a function `(number, plan, fetched, info, cache) -> Variant` that raises as precisions do."""
-NUMBERED = {"prune": "%", "mixed-int8": "", "mixed-fp16": ""}
-"""Steps that carry a number, by its unit: "%", or "" for a plain one."""
+"""A step is a function `(step, plan, fetched, info, cache) -> Variant` that raises as precisions do."""
+NUMBERED: dict[str, tuple[str, ...]] = {"prune": ("%",), "mixed-int8": ("", "db"), "mixed-fp16": ("", "db")}
+"""Steps that carry a number, and its units."""
 MAKES = {
     "dynamic-int8": "as-is",
     "weights-int8": "as-is",
@@ -50,8 +52,9 @@ class Step:
 
     text: str
     name: str
-    number: float = 0.0
+    number: int = 0
     """0 where the step carries none."""
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,24 +83,19 @@ def step_of(text: str) -> Step:
     """A step from its text; ValueError says what is wrong with it."""
     if text in STEPS and text not in NUMBERED:
         return Step(text, text)
-    found = re.fullmatch(r"(.+?)-(\d+)(%?)", text)
-    if found and found[1] in NUMBERED and found[3] == NUMBERED[found[1]]:
-        return _numbered(text, found[1], int(found[2]))
-    raise ValueError(f"unknown variant '{text}'{did_you_mean(text, list(spelt()))}")
-
-
-def _numbered(text: str, name: str, number: int) -> Step:
-    if number < 1 or (NUMBERED[name] == "%" and number > 99):
-        raise ValueError(f"'{text}': {number}{NUMBERED[name]} is nothing, or everything")
-    if text != f"{name}-{number}{NUMBERED[name]}":
-        raise ValueError(f"'{text}': write {name}-{number}{NUMBERED[name]}")
-    return Step(text, name, float(number))
+    found = re.fullmatch(r"(.+?)-([1-9]\d{0,3})(%|db)?", text)
+    name, unit = (found[1], found[3] or "") if found else ("", "")
+    if not found or unit not in NUMBERED.get(name, ()):
+        raise ValueError(f"unknown variant '{text}'{did_you_mean(text, list(spelt()))}")
+    if unit == "%" and int(found[2]) > 99:
+        raise ValueError(f"'{text}': is all there is: 1% to 99%")
+    return Step(text, name, int(found[2]), unit)
 
 
 def spelt() -> Iterator[str]:
     """How the steps are written, N for a number."""
     for name in STEPS:
-        yield f"{name}-N{NUMBERED[name]}" if name in NUMBERED else name
+        yield from (f"{name}-N{unit}" for unit in NUMBERED[name]) if name in NUMBERED else (name,)
 
 
 def chain_of(texts: Sequence[str]) -> Chain:

@@ -15,6 +15,7 @@ from harness.records import Plan
 from harness.sources import Fetched
 from harness.sources.inspect import ModelInfo
 from harness.variants import Variant
+from harness.variants.chains import Step
 from harness.variants.graph import finish, load_model, nodes, save
 from harness.variants.store import Made, kept
 from harness.variants.weights import some
@@ -27,7 +28,7 @@ OPERATORS = ("MatMul", "Gemm")
 INTEGER = ("MatMulInteger",)
 
 
-def dynamic_int8(number: float, plan: Plan, fetched: Fetched, info: ModelInfo, cache: Cache) -> Variant:  # noqa: ARG001
+def dynamic_int8(step: Step, plan: Plan, fetched: Fetched, info: ModelInfo, cache: Cache) -> Variant:  # noqa: ARG001
     """The model with its matrix products in integers, as ONNX Runtime converts it."""
     return kept(STEP, (fetched.sha256, f"{STEP}/1"), cache, lambda: make(fetched.model))
 

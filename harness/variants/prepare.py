@@ -42,7 +42,7 @@ def _chained(plan: Plan, fetched: Fetched, info: ModelInfo, cache: Cache) -> Var
     notes: tuple[str, ...] = ()
     steps = [step_of(text) for text in plan.case.chain]
     for step in steps:
-        made: Variant = STEPS.load(step.name)(step.number, plan, fetched, info, cache)
+        made: Variant = STEPS.load(step.name)(step, plan, fetched, info, cache)
         fetched, notes = replace(fetched, model=made.path, sha256=made.digest), (*notes, *made.notes)
     if steps[-1].name not in MAKES:
         made = VARIANTS.load(precision)(plan, fetched, info, cache)

@@ -16,6 +16,7 @@ from harness.records import Plan
 from harness.sources import Fetched
 from harness.sources.inspect import ModelInfo
 from harness.variants import Variant
+from harness.variants.chains import Step
 from harness.variants.graph import finish, load_model
 from harness.variants.int8 import calibration_data
 from harness.variants.sensitivity import Trial
@@ -29,12 +30,11 @@ COARSE = (0.3, 0.6, 0.9)
 MANY = 40
 
 
-def prune(number: float, plan: Plan, fetched: Fetched, info: ModelInfo, cache: Cache) -> Variant:
-    """The model with `number` % of its weights zero, spread over the layers by their measured sensitivity."""
-    step = f"prune-{number:.0f}%"
+def prune(step: Step, plan: Plan, fetched: Fetched, info: ModelInfo, cache: Cache) -> Variant:
+    """The model with so many % of its weights zero, spread over the layers by their measured sensitivity."""
     data, note = calibration_data(plan, fetched, info)
-    parts = (fetched.sha256, f"{step}/1", data.digest)
-    return kept(step, parts, cache, lambda: _make(step, number / 100, fetched.model, data, note))
+    parts = (fetched.sha256, f"{step.text}/1", data.digest)
+    return kept(step.text, parts, cache, lambda: _make(step.text, step.number / 100, fetched.model, data, note))
 
 
 def _make(step: str, share: float, path: Path, data: Feeds, note: str) -> Made:

@@ -16,6 +16,7 @@ from harness.records import Plan
 from harness.sources import Fetched
 from harness.sources.inspect import ModelInfo
 from harness.variants import Variant
+from harness.variants.chains import Step
 from harness.variants.graph import finish, load_model
 from harness.variants.store import Made, kept
 from harness.variants.weights import Values, Weight, named, some, zero_share
@@ -24,7 +25,7 @@ STEP = "prune-2:4"
 GROUP, KEPT = 4, 2
 
 
-def two_of_four(number: float, plan: Plan, fetched: Fetched, info: ModelInfo, cache: Cache) -> Variant:  # noqa: ARG001
+def two_of_four(step: Step, plan: Plan, fetched: Fetched, info: ModelInfo, cache: Cache) -> Variant:  # noqa: ARG001
     """The model with weights in the 2:4 pattern; layers with fewer than four input channels stay dense (noted)."""
     return kept(STEP, (fetched.sha256, f"{STEP}/1"), cache, lambda: make(fetched.model))
 

@@ -18,6 +18,7 @@ from harness.records import Plan
 from harness.sources import Fetched
 from harness.sources.inspect import ModelInfo
 from harness.variants import Variant
+from harness.variants.chains import Step
 from harness.variants.graph import finish, load_model
 from harness.variants.store import Made, kept
 from harness.variants.weights import Values, Weight, some
@@ -39,12 +40,12 @@ INT8 = Format("weights-int8", 13, 127)
 INT4 = Format("weights-int4", 21, 7, block=32)
 
 
-def weights_int8(number: float, plan: Plan, fetched: Fetched, info: ModelInfo, cache: Cache) -> Variant:  # noqa: ARG001
+def weights_int8(step: Step, plan: Plan, fetched: Fetched, info: ModelInfo, cache: Cache) -> Variant:  # noqa: ARG001
     """The model with weights in int8, one scale an output channel."""
     return kept(INT8.step, (fetched.sha256, f"{INT8.step}/1"), cache, lambda: make(fetched.model, INT8))
 
 
-def weights_int4(number: float, plan: Plan, fetched: Fetched, info: ModelInfo, cache: Cache) -> Variant:  # noqa: ARG001
+def weights_int4(step: Step, plan: Plan, fetched: Fetched, info: ModelInfo, cache: Cache) -> Variant:  # noqa: ARG001
     """The model with weights in int4, one scale for 32 weights of a matrix, or an output channel of a convolution."""
     return kept(INT4.step, (fetched.sha256, f"{INT4.step}/1"), cache, lambda: make(fetched.model, INT4))
 
