@@ -15,7 +15,7 @@ from harness import __version__
 from harness.allowed import allowing
 from harness.commands.review import add_review
 from harness.commands.stores import add_store, add_stores, in_words
-from harness.commands.values import count, day, names, positive, seconds, shard, whole
+from harness.commands.values import count, day, duration, names, positive, seconds, shard, share, whole
 from harness.errors import HarnessError, UsageError
 from harness.foreign import harmless_output
 
@@ -80,6 +80,7 @@ def parser() -> argparse.ArgumentParser:
     _add_history(commands)
     _add_debug(commands)
     _add_selftest(commands)
+    _add_optimize(commands)
     add_review(commands, _command)
     doctor = commands.add_parser("doctor", help="what this machine can run, and how to get what is missing")
     doctor.set_defaults(command=_command("doctor"))
@@ -259,6 +260,31 @@ def _add_debug(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     _add_allow_code(debug)
     _add_root(debug)
     debug.set_defaults(command=_command("debug"))
+
+
+def _add_optimize(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    search = commands.add_parser(
+        "optimize",
+        help="search the variants of a model for the fastest or smallest one within an accuracy budget; exit 1 if none",
+    )
+    _add_suites(search)
+    search.add_argument("--task-metric", metavar="NAME", help="the task metric that the suite must have")
+    search.add_argument(
+        "--max-drop", type=share, default=0.01, metavar="SHARE", help="largest loss of the task metric (default 1%%)"
+    )
+    search.add_argument("--objective", choices=("p50", "size"), default="p50", help="what is to be small (default p50)")
+    search.add_argument(
+        "--budget", type=duration, default=600.0, metavar="TIME", help="begin no build after so long (default 10m)"
+    )
+    search.add_argument("--force", action="store_true", help="write the suite again where one is there")
+    search.add_argument(
+        "--launches", type=count, default=10, metavar="N", help="as in accept, for the winner (default 10)"
+    )
+    search.add_argument(
+        "--timeout", type=seconds, default=600.0, metavar="S", help="seconds a stage may take (default 600)"
+    )
+    _add_folders(search)
+    search.set_defaults(command=_command("optimize"), parse=lambda words: parser().parse_args(words))
 
 
 def _add_selftest(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -14,6 +14,8 @@ from harness.errors import SuiteError
 from harness.judge import judge
 from harness.records import Measurement, Outcome, Task
 from harness.registry import Registry
+from harness.runner.bench import Bench
+from harness.runner.settings import Settings
 from harness.runner.shared import twin_key
 from harness.variants.chains import EXACT, MAKES, NUMBERED, STEPS, chain_of, spelt, step_of
 
@@ -158,3 +160,37 @@ def test_what_changes_the_model_is_judged_by_a_coarse_limit(sqnr, status):
 def test_what_changes_the_model_is_judged_by_its_task_where_there_is_one(drop, status):
     plan = plans.plan(changed=True, task=Task("top1", "y", "labels.npz", max_drop=drop))
     assert judge(plan, measured(-5.0), known=False).status == status
+
+
+# --- measured -----------------------------------------------------------------------------------------------------
+
+
+def outcome(tmp_path, models: str, built: str) -> Outcome:
+    """One case alone, measured without time, as `harness run -k` does it."""
+    plan = next(one for one in cases(f"{models}, latency: {{enabled: false}}") if one.case.built_as == built)
+    with Bench(Settings(tmp_path / "cache", 600)) as bench:
+        return bench.outcome(plan)
+
+
+def test_a_variant_is_compared_with_the_plain_model_also_where_it_runs_alone(tmp_path):
+    """And its backend with the variant's own file: what pruning did is no fault of the backend."""
+    found = outcome(
+        tmp_path, "variants: ['prune-90%'], inputs: {image: {uniform: [0, 1]}}, shapes: [{n: 8}]", "fp32+prune-90"
+    )
+    values = {one.metric: one.value for one in found.measurements if one.output == "logits"}
+    assert values["sqnr_db"] < 10
+    assert values["twin_spread"] < 5
+    assert found.digests.variant != found.digests.model
+
+
+def test_what_the_file_weighs_is_measured(tmp_path):
+    found = outcome(tmp_path, "variants: [[prune-2:4, weights-int8]], shapes: [{n: 2}]", "as-is+prune-2-4+weights-int8")
+    plain = (ROOT / "suites" / "digits" / "digits_cnn.onnx").stat().st_size
+    assert found.measures["model_bytes"] < plain / 3
+    assert found.measures["model_compressed_bytes"] < found.measures["model_bytes"]
+    assert 0.45 < found.measures["weights_zero_share"] < 0.55
+
+
+def test_a_variant_without_a_use_is_skipped_with_its_reason(tmp_path):
+    found = outcome(tmp_path, "variants: [fold-bn]", "fp32+fold-bn")
+    assert found.skipped == "cannot make the fold-bn variant: the model has no BatchNormalization"

@@ -57,3 +57,20 @@ def seconds(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"'{text}' is not a positive number of seconds")
     return value
+
+
+def duration(text: str) -> float:
+    """Seconds from 90, 90s, 10m or 2h."""
+    unit = {"s": 1, "m": 60, "h": 3600}.get(text[-1:])
+    return seconds(text[:-1] if unit else text) * (unit or 1)
+
+
+def share(text: str) -> float:
+    """A share from 0.5% or 0.005; 0 allows nothing."""
+    try:
+        value = float(f"{text[:-1]}e-2") if text.endswith("%") else float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a share such as 0.5% or 0.005")
+    return value

@@ -179,8 +179,8 @@ def _drop_models(folder: Path) -> None:
 
 def _keepable(plan: Plan, prepared: Prepared, map_of: Map) -> tuple[Node, ...]:
     """The nodes that can be kept in fp32 instead of in this precision."""
-    if plan.case.precision in ("fp32", "tf32"):
-        return ()
+    if plan.case.precision in ("fp32", "tf32") or (plan.case.precision in HALF and plan.case.chain):
+        return ()  # half precision would be converted again from the model without its chain
     path = prepared.variant.path
     if plan.case.precision in HALF and plan.case.precision in plan.files:  # tried on what the harness converts
         path = prepare(replace(plan, files={}), prepared.fetched, prepared.info, prepared.cache).path

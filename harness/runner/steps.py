@@ -68,7 +68,7 @@ class Steps:
 
         Gives warnings.
         """
-        asked = replace(plan.case, backend=plan.reference.backend, precision=plan.reference.precision)
+        asked = replace(plan.case, backend=plan.reference.backend, precision=plan.reference.precision, chain=())
         files = {precision: file for precision, file in plan.files.items() if precision != "fp32"}  # that is `source`
         options = {**REFERENCE_OPTIONS.get(asked.backend, {}), **_operators(plan, asked.backend)}
         plain = replace(plan, case=asked, options=options, files=files)

@@ -1,0 +1,170 @@
+"""`harness optimize`: the fastest or smallest variant of a model that its task still accepts."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+from harness import suites
+from harness.codec import compact, decode
+from harness.commands.places import cache_folder
+from harness.commands.results import tell
+from harness.commands.run import chosen, loaded
+from harness.errors import HarnessError, UsageError
+from harness.judge import first_line, judge
+from harness.optimise.search import PLAIN, following
+from harness.optimise.trials import Trial, best, front, trial
+from harness.records import Plan
+from harness.report.variants import table
+from harness.runner.bench import Bench
+from harness.runner.digests import said
+from harness.runner.settings import Settings
+from harness.suites.derived import Build, derived
+
+TRIALS, TABLE = "trials.jsonl", "table.md"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is searched for."""
+
+    first: Plan
+    """The case whose model, backend and shape all trials have."""
+    text: str
+    """The suite that makes it."""
+    max_drop: float
+    objective: str
+
+    @property
+    def suite(self) -> str:
+        """The name of the suite that is written."""
+        return f"{self.first.case.suite}-optimised"
+
+    @property
+    def file(self) -> Path:
+        """Where that suite goes: beside the suite at hand, as paths are relative to it."""
+        at = Path(self.first.case.location.file)
+        return at.with_name(f"{at.stem}.optimised{at.suffix}").absolute()
+
+    def written(self, build: Build) -> str:
+        """The suite with a build beside the plain model."""
+        case = self.first.case
+        return derived(self.text, case.model, case.runs_on, build, self.max_drop, self.suite)
+
+    def plan(self, build: Build, root: Path | None) -> Plan:
+        """The case of a build."""
+        plans = suites.plans_of(self.written(build), self.file, root)
+        case = self.first.case
+        same = [one for one in plans if one.case.shape == case.shape]
+        return same[0 if build == PLAIN else -1]
+
+
+def optimize(asked: argparse.Namespace) -> int:
+    """Search, print the table, and write suite and baseline of the winner; 1 where nothing beats the plain model."""
+    task = _task(asked)
+    folder = (asked.output or Path("reports") / f"optimise-{task.first.case.suite}-{task.first.case.model}").absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    if task.file.exists() and not asked.force:
+        raise UsageError(f"{task.file}: is there already; --force writes it again")
+    trials = _search(asked, task, folder / TRIALS)
+    plain = trials[0]
+    if not plain.holds:
+        raise UsageError(f"{task.first.case.id}: the plain model fails, so nothing can be won: {first_line(plain.why)}")
+    winner = best(trials, plain, task.objective)
+    lines = table(trials, front(trials), winner, plain)
+    (folder / TABLE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    tell("\n" + "\n".join(lines) + "\n")
+    if winner is None:
+        tell(f"nothing that was tried beats the model as it is in {task.objective} within {task.max_drop:.2%}")
+        return 1
+    return _written(asked, task, winner, folder)
+
+
+def _task(asked: argparse.Namespace) -> Task:
+    for file in asked.suites:
+        if file.suffix == ".onnx":
+            raise UsageError(
+                f"{file}: a model alone does not say what is good enough: `harness init {file}` writes a suite, to "
+                "which you add inputs and a task with its labels"
+            )
+    plans = chosen(loaded(asked), asked.expression)
+    models = sorted({plan.case.model for plan in plans})
+    if len(models) > 1:
+        raise UsageError(f"{len(models)} models ({', '.join(models[:5])}): choose one with -k")
+    same = [plan for plan in plans if plan.case.runs_on == plans[0].case.runs_on]
+    first = same[-1]  # the last shape, which is where throughput shows
+    if "/" in first.case.model:
+        raise UsageError(f"{first.case.model}: is one of a glob: give the model an entry of its own")
+    if asked.task_metric and (first.task is None or first.task.metric != asked.task_metric):
+        has = "no task" if first.task is None else f"the task metric '{first.task.metric}'"
+        raise UsageError(f"--task-metric {asked.task_metric}: model '{first.case.model}' has {has}")
+    text = Path(first.case.location.file).read_text(encoding="utf-8")
+    return Task(first, text, asked.max_drop, asked.objective)
+
+
+def _search(asked: argparse.Namespace, task: Task, journal: Path) -> list[Trial]:
+    """The plain model first, then as many builds as the time allows; what a journal holds is not measured again."""
+    until = monotonic() + asked.budget
+    known = dict(_read(journal))
+    trials: list[Trial] = []
+    with Bench(Settings(cache_folder(asked.artefacts), asked.timeout)) as bench:
+        case = task.first.case
+        if why := bench.why_not(case.backend, task.first.interpreter) or bench.why_not_run(case.backend):
+            raise HarnessError(f"{case.backend} cannot run here: {why}; choose another backend with -k")
+        while (build := next(following(trials, task.objective), None)) is not None:
+            plan = task.plan(build, asked.root)
+            key = said(plan)
+            if key not in known:
+                if trials and monotonic() > until:
+                    tell(f"the time is up after {len(trials)} builds; the same command goes on from here")
+                    break
+                outcome = bench.outcome(plan)
+                known[key] = trial(plan, build, outcome, judge(plan, outcome, known=False))
+                with journal.open("a", encoding="utf-8") as file:
+                    file.write(compact({"key": key, "trial": known[key]}) + "\n")
+            trials.append(known[key])
+            tell(_line(known[key]))
+    return trials
+
+
+def _read(journal: Path) -> Iterator[tuple[str, Trial]]:
+    """What was measured before; a line that was cut off counts as not measured."""
+    for line in journal.read_text(encoding="utf-8").splitlines() if journal.exists() else ():
+        try:
+            data = json.loads(line)
+            yield str(data["key"]), decode(Trial, data["trial"])
+        except (ValueError, TypeError, KeyError):
+            continue
+
+
+def _line(one: Trial) -> str:
+    if one.accuracy is not None:
+        measured = f"{one.accuracy:.4f}, p50 {one.p50_ms or 0:.4g} ms, {one.bytes or 0:,.0f} bytes"
+        return f"{one.status:8s} {one.name}: {measured}"
+    return f"{one.status:8s} {one.name}: {first_line(one.why)}"
+
+
+def _written(asked: argparse.Namespace, task: Task, winner: Trial, folder: Path) -> int:
+    """Writes the winner's suite, runs it, accepts it as the baseline, and tells where everything is."""
+    task.file.write_text(task.written(winner.build), encoding="utf-8")
+    places = [text for name in ("root", "baselines", "artefacts") if getattr(asked, name)
+              for text in (f"--{name}", str(getattr(asked, name)))]  # fmt: skip
+    run = folder / "winner"
+    status = _ask(asked, ["run", str(task.file), "-o", str(run), "-q", *places])
+    if status:
+        return status
+    reason = f"found by harness optimize --objective {task.objective} --max-drop {task.max_drop:g}: {winner.name}"
+    status = _ask(asked, ["accept", str(run), "--reason", reason, "--launches", str(asked.launches), *places])
+    tell(f"wrote {task.file}: {winner.name}; run it with: harness run {task.file}")
+    return status
+
+
+def _ask(asked: argparse.Namespace, words: Sequence[str]) -> int:
+    """Another subcommand, as it would be typed."""
+    other = asked.parse(words)
+    status: int = other.command(other)
+    return status

@@ -1,0 +1,90 @@
+"""What was tried, which of it holds, and which of that nothing else beats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.records import Outcome, Plan, Verdict
+from harness.suites.derived import Build
+
+SAME = 1.02
+"""Latencies of two windows that are no further apart count as the same."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One build of the model, as it was measured."""
+
+    name: str
+    """Its part of the case id."""
+    build: Build
+    status: str
+    why: str
+    accuracy: float | None = None
+    """The task metric."""
+    p50_ms: float | None = None
+    bytes: float | None = None
+    """Of the engine where the backend builds one, else of the model file."""
+    compressed_bytes: float | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether every check passed: the task within its drop, and the backend computed what the file says."""
+        return self.status in ("new", "passed") and None not in (self.accuracy, self.p50_ms, self.bytes)
+
+    def worth(self, objective: str) -> float:
+        """What is to be small."""
+        value = self.p50_ms if objective == "p50" else self.bytes
+        return float("inf") if value is None else value
+
+    def beats(self, other: Trial, objective: str) -> bool:
+        """Whether it is better; windows of one machine differ by a little, so that latencies must differ by more."""
+        room = SAME if objective == "p50" else 1.0
+        return self.worth(objective) * room < other.worth(objective)
+
+
+def trial(plan: Plan, build: Build, outcome: Outcome, verdict: Verdict) -> Trial:
+    """A measured plan as a trial."""
+    task = plan.task
+    found = {m.metric: m.value for m in outcome.measurements if task and m.output == task.output}
+    latency, measures = outcome.latency, outcome.measures
+    now = None if latency is None else (latency.gpu if latency.decided_on == "gpu" else latency.host)
+    size = measures.get("engine_bytes") or measures.get("model_bytes")
+    return Trial(
+        name=plan.case.built_as,
+        build=build,
+        status=verdict.status,
+        why=verdict.headline,
+        accuracy=found.get(task.metric) if task else None,
+        p50_ms=now.p50_ms if now else None,
+        bytes=size,
+        compressed_bytes=measures.get("model_compressed_bytes"),
+    )
+
+
+def best(trials: Sequence[Trial], plain: Trial, objective: str) -> Trial | None:
+    """The best trial that holds and beats the plain model; None where none does.
+
+    Among those about as good as the best the most accurate one, then the plainest.
+    """
+    good = [one for one in trials if one.holds and one.beats(plain, objective)]
+    least = min((one.worth(objective) for one in good), default=0.0)
+    near = [one for one in good if one.worth(objective) <= least * SAME]
+    return max(near, key=lambda one: (one.accuracy or 0.0, -len(one.build.steps)), default=None)
+
+
+def front(trials: Sequence[Trial]) -> list[Trial]:
+    """The trials that hold, and that no other one is as good as in accuracy, latency and size, and better in one."""
+    good = [one for one in trials if one.holds]
+    return [one for one in good if not any(_dominates(_point(other), _point(one)) for other in good)]
+
+
+def _point(one: Trial) -> tuple[float, float, float]:
+    """Accuracy, latency and size."""
+    return one.accuracy or 0.0, one.p50_ms or 0.0, one.bytes or 0.0
+
+
+def _dominates(a: tuple[float, float, float], b: tuple[float, float, float]) -> bool:
+    as_good = a[0] >= b[0] and a[1] <= b[1] * SAME and a[2] <= b[2]
+    return as_good and (a[0] > b[0] or a[1] * SAME < b[1] or a[2] < b[2])

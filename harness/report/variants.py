@@ -1,0 +1,65 @@
+"""The table of an optimisation: what each variant costs in accuracy, and what it wins in time and size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from harness.report.tables import escaped
+
+
+class Tried(Protocol):
+    """What the table needs to know of a build that was tried."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def why(self) -> str: ...
+    @property
+    def accuracy(self) -> float | None: ...
+    @property
+    def p50_ms(self) -> float | None: ...
+    @property
+    def bytes(self) -> float | None: ...
+    @property
+    def compressed_bytes(self) -> float | None: ...
+
+
+HEAD = (
+    "| | variant | status | accuracy | cost | p50 | speed-up | bytes | smaller | compressed | why |",
+    "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---|",
+)
+LEGEND = "`>` the winner, `*` on the Pareto front: nothing is as good in accuracy, latency and size, and better in one"
+
+
+def table(trials: Sequence[Tried], front: Sequence[Tried], winner: Tried | None, plain: Tried) -> list[str]:
+    """Markdown: the plain model first, then by status and size."""
+    order = sorted(trials[1:], key=lambda one: (one.accuracy is None, one.status == "failed", one.bytes or 0))
+    return [*HEAD, *(_row(one, front, winner, plain) for one in (plain, *order)), "", LEGEND]
+
+
+def _row(one: Tried, front: Sequence[Tried], winner: Tried | None, plain: Tried) -> str:
+    mark = ">" * (one is winner) + "*" * any(one is other for other in front)
+    drop = None if one.accuracy is None or plain.accuracy is None else one.accuracy - plain.accuracy
+    cells = (
+        *(mark, one.name, one.status),
+        _shown(one.accuracy, "{:.4f}"),
+        _shown(drop, "{:+.4f}"),
+        _shown(one.p50_ms, "{:.4g} ms"),
+        _shown(_ratio(plain.p50_ms, one.p50_ms), "{:.2f}x"),
+        _shown(one.bytes, "{:,.0f}"),
+        _shown(_ratio(plain.bytes, one.bytes), "{:.2f}x"),
+        _shown(one.compressed_bytes, "{:,.0f}"),
+        "" if one.status in ("new", "passed") else escaped(one.why.splitlines()[0] if one.why else "")[:120],
+    )
+    return "| " + " | ".join(cells) + " |"
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "" if value is None else form.format(value)
+
+
+def _ratio(before: float | None, now: float | None) -> float | None:
+    return before / now if before and now else None

@@ -1,0 +1,66 @@
+"""A suite made from another one: one model of it, built otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import StringIO
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from harness.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Build:
+    """One way to build a model: a precision, and the steps of a chain before it."""
+
+    precision: str
+    steps: tuple[str, ...] = ()
+    makes_precision: bool = False
+    """The last step says the precision itself."""
+
+    @property
+    def chain(self) -> list[str]:
+        """The chain as a suite says it."""
+        return [*self.steps] if self.makes_precision else [*self.steps, self.precision]
+
+
+def derived(text: str, model: str, backend: str, build: Build, max_drop: float, suite: str) -> str:
+    """The text of a suite, which was checked, with one model, built so on a backend, and its task's largest drop.
+
+    Beside the build stands the plain model, so that both are seen. Raises UsageError where the model has no task.
+    """
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 110
+    document = yaml.load(text)
+    entry = next(one for one in document["models"] if one["name"] == model)
+    defaults = document.get("defaults") or {}
+    task = (entry.get("accuracy") or {}).get("task") or (defaults.get("accuracy") or {}).get("task")
+    if not task:
+        raise UsageError(
+            f"model '{model}': has no task to be judged by: give it one in the suite, for example accuracy: {{task: "
+            "{metric: top1, output: …, labels: …, max_drop: 0.01}}"
+        )
+    document["suite"] = suite
+    document["models"] = [entry]
+    entry["backends"] = [backend]
+    entry["precisions"] = ["fp32"] if build.steps else list(dict.fromkeys(["fp32", build.precision]))
+    entry["variants"] = [build.chain] if build.steps else None
+    if not build.steps:
+        del entry["variants"]
+        defaults.pop("variants", None)
+    _set_task(entry, task, max_drop)
+    for one in (entry, defaults):
+        (one.get("accuracy") or {}).pop("variants", None)
+        one.pop("exclude", None)
+    stream = StringIO()
+    yaml.dump(document, stream)
+    return stream.getvalue()
+
+
+def _set_task(entry: Any, task: Any, max_drop: float) -> None:
+    accuracy = entry.get("accuracy") or {}
+    accuracy["task"] = {**task, "max_drop": max_drop}
+    entry["accuracy"] = accuracy

@@ -1,0 +1,181 @@
+"""Rules of `harness optimize`: what it tries, what it takes for the best, what it writes, how it goes on."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness import suites
+from harness.cli import main
+from harness.commands.values import duration, share
+from harness.errors import UsageError
+from harness.optimise.search import MIXED, PLAIN, SINGLE, following
+from harness.optimise.trials import Trial, best, front
+from harness.report.variants import table
+from harness.suites.derived import Build, derived
+
+DIGITS = Path(__file__).parents[1] / "suites" / "digits"
+INT8 = Build("int8")
+PRUNED = Build("fp32", ("prune-2:4",))
+
+
+def tried(build=PLAIN, accuracy=0.9, p50_ms=1.0, size=100.0, status="new") -> Trial:
+    return Trial("+".join((build.precision, *build.steps)), build, status, "why", accuracy, p50_ms, size)
+
+
+# --- what is tried ------------------------------------------------------------------------------------------------
+
+
+def test_the_plain_model_comes_first_and_nothing_twice():
+    assert next(following([], "p50")) == PLAIN
+    trials, order = [], []
+    while (build := next(following(trials, "p50"), None)) is not None:
+        order.append(build)
+        trials.append(tried(build, p50_ms=1 / (len(order) + 1)))
+    assert len(set(order)) == len(order)
+    assert {*SINGLE} <= {*order}
+
+
+def test_every_build_is_a_chain_that_a_suite_may_say():
+    held = [tried(build) for build in (PLAIN, *SINGLE)]
+    for build in (*SINGLE, *MIXED, *following(held, "size")):
+        if build.steps:
+            text = f"suite: s\nmodels: [{{name: m, source: digits_cnn.onnx, variants: [{build.chain}]}}]"
+            assert suites.plans_of(text, DIGITS / "s.yaml")[-1].case.chain == build.steps
+
+
+def test_mixed_precision_is_tried_where_the_whole_model_fails():
+    trials = [tried(PLAIN), *(tried(one, status="failed" if one == INT8 else "new") for one in SINGLE)]
+    left = [*following(trials, "p50")]
+    assert {one for one in MIXED if one.precision == "int8"} <= {*left}
+    assert not {one for one in MIXED if one.precision == "fp16"} & {*left}
+
+
+def test_only_what_held_is_combined():
+    trials = [tried(one, status="new" if one in (PLAIN, INT8, PRUNED) else "skipped") for one in (PLAIN, *SINGLE)]
+    assert [*following(trials, "p50")] == [Build("int8", ("prune-2:4",))]
+
+
+# --- what is best -------------------------------------------------------------------------------------------------
+
+
+def test_the_smallest_that_holds_wins():
+    plain, small, tiny = tried(), tried(INT8, size=50), tried(PRUNED, size=10, status="failed")
+    assert best([plain, small, tiny], plain, "size") == small
+
+
+def test_a_latency_within_two_percent_wins_nothing():
+    plain = tried()
+    assert best([plain, tried(INT8, p50_ms=0.99)], plain, "p50") is None
+    assert best([plain, tried(INT8, p50_ms=0.9)], plain, "p50") is not None
+
+
+def test_of_equals_the_most_accurate_and_then_the_plainest_wins():
+    plain = tried()
+    a, b, c = tried(INT8, 0.8, size=50), tried(PRUNED, 0.9, size=50), tried(Build("int8", ("a", "b")), 0.9, size=50)
+    assert best([plain, a, c, b], plain, "size") == b
+
+
+def test_the_front_holds_what_nothing_else_is_as_good_as():
+    plain, faster, smaller = tried(), tried(INT8, p50_ms=0.5), tried(PRUNED, size=50)
+    worse, failed = tried(Build("bf16"), 0.8, p50_ms=0.6), tried(Build("fp16"), 1.0, 0.1, 1.0, status="failed")
+    assert front([plain, faster, smaller, worse, failed]) == [faster, smaller]
+    assert front([plain, replace(plain, p50_ms=0.99)]) == [plain, replace(plain, p50_ms=0.99)]  # the same latency
+
+
+def test_the_table_tells_winner_front_costs_and_reasons():
+    plain, winner, lost = tried(), tried(INT8, 0.88, 0.5, 25.0), Trial("bf16", Build("bf16"), "skipped", "no kernels")
+    lines = table([plain, winner, lost], [winner], winner, plain)
+    assert "| >* | int8 | new | 0.8800 | -0.0200 | 0.5 ms | 2.00x | 25 | 4.00x |  |  |" in lines
+    assert any("bf16 | skipped" in line and line.endswith("| no kernels |") for line in lines)
+
+
+# --- the suite that is written ------------------------------------------------------------------------------------
+
+
+def test_the_suite_has_the_model_its_backend_and_the_build_beside_the_plain_model():
+    build = Build("as-is", ("prune-2:4", "weights-int8"), makes_precision=True)
+    text = derived((DIGITS / "digits.yaml").read_text(), "digits-cnn", "onnxruntime-cpu", build, 0.005, "won")
+    plans = suites.plans_of(text, DIGITS / "won.yaml")
+    assert [plan.case.id for plan in plans if plan.case.shape == "n-1"] == [
+        "won/digits-cnn/onnxruntime-cpu/fp32/n-1",
+        "won/digits-cnn/onnxruntime-cpu/as-is+prune-2-4+weights-int8/n-1",
+    ]
+    assert {plan.task.max_drop for plan in plans} == {0.005}
+    assert "# " in text  # comments stay
+
+
+def test_a_model_without_a_task_cannot_be_judged():
+    with pytest.raises(UsageError, match="model 'm': has no task to be judged by"):
+        derived("suite: s\nmodels: [{name: m, source: x.onnx}]", "m", "onnxruntime-cpu", INT8, 0.01, "won")
+
+
+@pytest.mark.parametrize(("text", "value"), [("90", 90), ("90s", 90), ("10m", 600), ("1.5h", 5400)])
+def test_a_time_has_a_unit(text, value):
+    assert duration(text) == value
+
+
+@pytest.mark.parametrize(("text", "value"), [("0.5%", 0.005), ("0.005", 0.005), ("0", 0)])
+def test_a_share_is_written_either_way(text, value):
+    assert share(text) == value
+
+
+@pytest.mark.parametrize("text", ["100%", "-1%", "much", ""])
+def test_what_is_no_share_is_refused(text):
+    with pytest.raises(argparse.ArgumentTypeError):
+        share(text)
+
+
+# --- the command --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    for name in ("digits.npz", "digits_cnn.onnx"):
+        shutil.copy(DIGITS / name, tmp_path)
+    text = (DIGITS / "digits.yaml").read_text().replace("[{n: 1}, {n: 64}]", "[{n: 64}]")
+    quick = text.replace("latency: {regression: 15%}", "latency: {min_time_s: 0.05, warmup_s: 0.01}")
+    (tmp_path / "digits.yaml").write_text(quick)
+    (tmp_path / "pyproject.toml").touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+SEARCH = (
+    "optimize digits.yaml -k onnxruntime-cpu --objective size --max-drop 0.5% -o out --artefacts cache --launches 0"
+)
+
+
+def test_a_small_variant_is_found_and_its_suite_passes(project, capsys):
+    """Within a budget of no time only the plain model is tried; the same command goes on from there."""
+    assert main([*SEARCH.split(), "--budget", "0.001"]) == 1
+    assert "the time is up after 1 builds" in capsys.readouterr().out
+    assert not (project / "digits.optimised.yaml").exists()
+    first = (project / "out" / "trials.jsonl").read_text()
+    assert main([*SEARCH.split(), "--budget", "8s"]) == 0
+    told = capsys.readouterr().out
+    assert (project / "out" / "trials.jsonl").read_text().startswith(first)
+    assert told.count("new      fp32:") == 1
+    assert (project / "out" / "table.md").read_text() in told
+    run = "run digits.optimised.yaml -o again --artefacts cache"
+    assert main(run.split()) == 0
+    assert "2 passed" in capsys.readouterr().out
+    won = next(plan for plan in suites.load([project / "digits.optimised.yaml"]) if plan.case.chain)
+    assert "weights-int" in won.case.id
+    assert main([*SEARCH.split(), "--budget", "8s"]) == 2  # the suite is never overwritten unasked
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("optimize digits_cnn.onnx", "a model alone does not say what is good enough"),
+        ("optimize digits.yaml --task-metric wer", "has the task metric 'top1'"),
+    ],
+)
+def test_what_cannot_be_searched_is_told(project, capsys, words, told):
+    assert main(words.split()) == 2
+    assert told in capsys.readouterr().err
