@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.backends.base import BuildSpec
+from harness.backends.tensorrt import TensorRTRTX
 from harness.store import read_run
 from toy import harness
 
@@ -56,3 +58,21 @@ def test_shapes_of_one_model_share_an_engine(records):
     engines = {record.digests.engine for record in records if record.case.precision == "fp16"}
 
     assert len(engines) == 1
+
+
+def test_variants_are_built_and_what_its_parser_refuses_is_skipped(tmp_path):
+    text = SUITE.replace(
+        "precisions: [fp32, tf32, fp16, bf16, int8]", "variants: [dynamic-int8, [prune-2:4, weights-int4]]"
+    )
+    (tmp_path / "rtx.yaml").write_text(text.replace("[{n: 1}, {n: 64}]", "[{n: 1}]"))
+    harness(tmp_path, "run", tmp_path / "rtx.yaml", "--root", "/", "-o", tmp_path / "out")
+    found = {record.case.built_as: record for record in read_run(tmp_path / "out").records}
+    assert found["as-is+dynamic-int8"].status == "skipped"
+    assert "checkMatMulInteger" in found["as-is+dynamic-int8"].headline
+    assert found["as-is+prune-2-4+weights-int4"].measures["engine_bytes"] > 100_000
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_sparse_kernels_are_allowed_where_the_suite_asks_for_them(asked):
+    spec = BuildSpec("c", Path("m.onnx"), "fp16", {}, {}, {"sparse_weights": asked})
+    assert TensorRTRTX()._config(spec, True, None).get("sparse_weights", False) is asked

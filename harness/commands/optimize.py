@@ -91,7 +91,7 @@ def _task(asked: argparse.Namespace) -> Task:
                 f"{file}: a model alone does not say what is good enough: `harness init {file}` writes a suite, to "
                 "which you add inputs and a task with its labels"
             )
-    plans = chosen(loaded(asked), asked.expression)
+    plans = [plan for plan in chosen(loaded(asked), asked.expression) if not plan.fuzzed]
     models = sorted({plan.case.model for plan in plans})
     if len(models) > 1:
         raise UsageError(f"{len(models)} models ({', '.join(models[:5])}): choose one with -k")
@@ -112,9 +112,9 @@ def _search(asked: argparse.Namespace, task: Task, journal: Path) -> list[Trial]
     known = dict(_read(journal))
     trials: list[Trial] = []
     with Bench(Settings(cache_folder(asked.artefacts), asked.timeout)) as bench:
-        case = task.first.case
-        if why := bench.why_not(case.backend, task.first.interpreter) or bench.why_not_run(case.backend):
-            raise HarnessError(f"{case.backend} cannot run here: {why}; choose another backend with -k")
+        name, interpreter = task.first.case.backend, task.first.interpreter
+        if why := bench.why_not(name, interpreter) or bench.why_not_run(name, interpreter):
+            raise HarnessError(f"{name} cannot run here: {why}; choose another backend with -k")
         while (build := next(following(trials, task.objective), None)) is not None:
             plan = task.plan(build, asked.root)
             key = said(plan)
@@ -150,7 +150,8 @@ def _line(one: Trial) -> str:
 
 def _written(asked: argparse.Namespace, task: Task, winner: Trial, folder: Path) -> int:
     """Writes the winner's suite, runs it, accepts it as the baseline, and tells where everything is."""
-    task.file.write_text(task.written(winner.build), encoding="utf-8")
+    head = f"# {winner.name} of {task.first.case.suite}: found by harness optimize --objective {task.objective}.\n"
+    task.file.write_text(head + task.written(winner.build), encoding="utf-8")
     places = [text for name in ("root", "baselines", "artefacts") if getattr(asked, name)
               for text in (f"--{name}", str(getattr(asked, name)))]  # fmt: skip
     run = folder / "winner"

@@ -37,6 +37,7 @@ def _cells(row: Row) -> dict[str, Any]:
     now = on_clock(row.record.latency, row.clock)
     return {
         **{name: getattr(case, name) for name in COLUMNS[:6]},
+        "precision": case.built_as,
         "status": row.status.name,
         "headline": row.record.headline,
         "clock": row.clock,

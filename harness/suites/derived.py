@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from io import StringIO
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedSeq
 
 from harness.errors import UsageError
 
@@ -34,6 +36,7 @@ def derived(text: str, model: str, backend: str, build: Build, max_drop: float, 
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 110
+    yaml.indent(mapping=2, sequence=4, offset=2)
     document = yaml.load(text)
     entry = next(one for one in document["models"] if one["name"] == model)
     defaults = document.get("defaults") or {}
@@ -45,9 +48,9 @@ def derived(text: str, model: str, backend: str, build: Build, max_drop: float, 
         )
     document["suite"] = suite
     document["models"] = [entry]
-    entry["backends"] = [backend]
-    entry["precisions"] = ["fp32"] if build.steps else list(dict.fromkeys(["fp32", build.precision]))
-    entry["variants"] = [build.chain] if build.steps else None
+    entry["backends"] = _inline([backend])
+    entry["precisions"] = _inline(["fp32"] if build.steps else dict.fromkeys(["fp32", build.precision]))
+    entry["variants"] = _inline([_inline(build.chain)])
     if not build.steps:
         del entry["variants"]
         defaults.pop("variants", None)
@@ -58,6 +61,12 @@ def derived(text: str, model: str, backend: str, build: Build, max_drop: float, 
     stream = StringIO()
     yaml.dump(document, stream)
     return stream.getvalue()
+
+
+def _inline(values: Iterable[Any]) -> CommentedSeq:
+    made = CommentedSeq(values)
+    made.fa.set_flow_style()
+    return made
 
 
 def _set_task(entry: Any, task: Any, max_drop: float) -> None:
