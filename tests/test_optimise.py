@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -156,10 +157,11 @@ def test_a_small_variant_is_found_and_its_suite_passes(project, capsys):
     assert "the time is up after 1 builds" in capsys.readouterr().out
     assert not (project / "digits.optimised.yaml").exists()
     first = (project / "out" / "trials.jsonl").read_text()
-    assert main([*SEARCH.split(), "--budget", "8s"]) == 0
+    assert main([*SEARCH.split(), "--budget", "20s"]) == 0
     told = capsys.readouterr().out
     assert (project / "out" / "trials.jsonl").read_text().startswith(first)
-    assert told.count("new      fp32:") == 1
+    keys = [json.loads(line)["key"] for line in (project / "out" / "trials.jsonl").read_text().splitlines()]
+    assert len({*keys}) == len(keys) > 1  # nothing is measured twice
     assert (project / "out" / "table.md").read_text() in told
     run = "run digits.optimised.yaml -o again --artefacts cache"
     assert main(run.split()) == 0

@@ -85,6 +85,13 @@ def test_weights_that_another_operator_reads_are_left_alone(shop):
         make(shop, small(nodes, random_weights("w", 4, 4), {"x": [4, 4]}, {"y": [4, 4]}), "prune-2:4")
 
 
+def test_weights_that_are_an_output_are_left_alone(shop):
+    model = small([helper.make_node("MatMul", ["x", "w"], ["y"])], random_weights("w", 4, 4))
+    model.graph.output.append(helper.make_tensor_value_info("w", onnx.TensorProto.FLOAT, [4, 4]))
+    with pytest.raises(Unsupported, match="and that nothing else reads"):
+        make(shop, model, "prune-2:4")
+
+
 def test_constants_in_nodes_are_weights_too(shop):
     value = numpy_helper.from_array(np.arange(1, 17, dtype=np.float32).reshape(4, 4))
     nodes = [helper.make_node("Constant", [], ["w"], value=value), helper.make_node("MatMul", ["x", "w"], ["y"])]

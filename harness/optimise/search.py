@@ -10,8 +10,8 @@ from harness.suites.derived import Build
 PLAIN = Build("fp32")
 SINGLE = (
     Build("fp16"),
-    Build("int8"),
     Build("as-is", ("weights-int8",), makes_precision=True),
+    Build("int8"),
     Build("as-is", ("weights-int4",), makes_precision=True),
     Build("as-is", ("dynamic-int8",), makes_precision=True),
     Build("bf16"),

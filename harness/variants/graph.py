@@ -102,7 +102,7 @@ def check(path: Path) -> None:
 
 def save(model: Any, folder: Path, name: str) -> None:
     """Writes `name`.onnx to a folder, and `name`.data beside it where it does not fit into one file."""
-    options: dict[str, Any] = {"save_as_external_data": True, "location": f"{name}.data"} if _is_large(model) else {}
+    options: dict[str, Any] = {"save_as_external_data": True, "location": f"{name}.data"} if is_large(model) else {}
     onnx.save(model, str(folder / f"{name}.onnx"), format="protobuf", **options)
 
 
@@ -130,7 +130,7 @@ def nodes(model: Any) -> Iterator[Any]:
 
 def kept_in_fp32(model: Any) -> str | None:
     """A note on the nodes of a converted model that still compute in fp32; None when there are none."""
-    if _is_large(model):
+    if is_large(model):
         return None  # types cannot be inferred above protobuf's limit
     kept: Counter[str] = Counter()
     for graph in graphs(shape_inference.infer_shapes(model).graph):
@@ -144,7 +144,8 @@ def kept_in_fp32(model: Any) -> str | None:
     return f"kept in fp32: {told}" if kept else None
 
 
-def _is_large(model: Any) -> bool:
+def is_large(model: Any) -> bool:
+    """Whether a model does not fit into one file."""
     return sum(len(tensor.raw_data) for tensor in tensors(model)) > INLINE_BYTES
 
 

@@ -13,7 +13,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from harness.inputs.feeds import Feeds
-from harness.variants.graph import save
+from harness.variants.graph import is_large, save
 
 Outputs = list[NDArray[Any]]
 
@@ -42,11 +42,15 @@ class Trial:
     def _outputs(self, model: Any) -> Outputs:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        if not is_large(model):
+            return self._run(model.SerializeToString(), options)
         with tempfile.TemporaryDirectory() as place:
             save(model, Path(place), "trial")
-            path = str(Path(place) / "trial.onnx")
-            session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-            found: Outputs = session.run(None, dict(self._batch))
+            return self._run(str(Path(place) / "trial.onnx"), options)
+
+    def _run(self, model: bytes | str, options: Any) -> Outputs:
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        found: Outputs = session.run(None, dict(self._batch))
         return found
 
 
