@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
 
 import plans
@@ -18,6 +19,7 @@ from harness.runner.bench import Bench
 from harness.runner.settings import Settings
 from harness.runner.shared import twin_key
 from harness.variants.chains import EXACT, MAKES, NUMBERED, STEPS, chain_of, spelt, step_of
+from models import attention
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = [text.replace("-N", "-3") for text in spelt()]
@@ -194,3 +196,19 @@ def test_what_the_file_weighs_is_measured(tmp_path):
 def test_a_variant_without_a_use_is_skipped_with_its_reason(tmp_path):
     found = outcome(tmp_path, "variants: [fold-bn]", "fp32+fold-bn")
     assert found.skipped == "cannot make the fold-bn variant: the model has no BatchNormalization"
+
+
+@pytest.mark.parametrize(("options", "computes"), [("", True), (", weight_only_products: int8", False)])
+def test_products_with_stored_weights_are_in_float_unless_the_suite_lets_them_round(tmp_path, options, computes):
+    """By itself ONNX Runtime rounds the activations to int8 there, which is not what the file says."""
+    onnx.save(attention(128), tmp_path / "m.onnx")
+    text = f"""
+suite: s
+models:
+  - {{name: m, source: m.onnx, shapes: [{{n: 4, seq: 16}}], variants: [weights-int4], latency: {{enabled: false}},
+     options: {{onnxruntime-cpu: {{threads: 1{options}}}}}}}
+"""
+    plan = suites.plans_of(text, tmp_path / "s.yaml", tmp_path)[-1]
+    with Bench(Settings(tmp_path / "cache", 600)) as bench:
+        verdict = judge(plan, bench.outcome(plan), known=False)
+    assert all(check.ok for check in verdict.checks if check.question == "fidelity") is computes

@@ -24,6 +24,8 @@ from harness.records import LayerTime
 from harness.sources.inspect import external_files
 
 LEVELS = {"disable": 0, "basic": 1, "extended": 2, "all": 99}
+NBITS_ACCURACY = {"float": "1", "int8": "4"}
+"""Levels of MatMulNBits, which stands for products with dequantised weights; ONNX Runtime's own default is 4."""
 NO_KERNELS = (
     "this onnxruntime was built without CUDA profiling: its trace tells when kernels were started, not how long they "
     "ran; profile the case with Nsight Systems"
@@ -152,6 +154,8 @@ class Cpu:
         made.intra_op_num_threads = int(options.get("threads", 0))
         if not options.get("spinning", True):  # no suite says so: what is timed runs as users run it
             made.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        products = str(options.get("weight_only_products", "float"))
+        made.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", NBITS_ACCURACY[products])
         level = options.get("graph_optimization", "all")
         made.graph_optimization_level = onnxruntime.GraphOptimizationLevel(LEVELS[level])
         for library in options.get("custom_ops") or ():

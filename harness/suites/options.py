@@ -38,6 +38,11 @@ class OnnxRuntimeCpu(Strict):
 
     threads: Annotated[int, Field(ge=1, le=4096)] | None = Field(None, description="Threads inside one operator.")
     graph_optimization: GraphOptimization | None = None
+    weight_only_products: Literal["float", "int8"] | None = Field(
+        None,
+        description="Products with weights that the file dequantises; float, the default: as the file says; int8: "
+        "activations are rounded to int8 as well, which ONNX Runtime does by itself.",
+    )
     custom_ops: CustomOps | None = None
 
 
