@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
-from harness import suites
+from harness import baselines, suites
 from harness.codec import compact, decode
-from harness.commands.places import cache_folder
+from harness.commands.places import baselines_folder, cache_folder
 from harness.commands.results import tell
 from harness.commands.run import chosen, loaded
 from harness.errors import HarnessError, UsageError
@@ -151,10 +151,12 @@ def _line(one: Trial) -> str:
 def _written(asked: argparse.Namespace, task: Task, winner: Trial, folder: Path) -> int:
     """Writes the winner's suite, runs it, accepts it as the baseline, and tells where everything is."""
     head = f"# {winner.name} of {task.first.case.suite}: found by harness optimize --objective {task.objective}.\n"
+    if task.file.exists():  # what was accepted of it is of the earlier winner
+        _forget(baselines_folder(asked.baselines, asked.root, str(task.file)), task.suite)
     task.file.write_text(head + task.written(winner.build), encoding="utf-8")
     places = [text for name in ("root", "baselines", "artefacts") if getattr(asked, name)
               for text in (f"--{name}", str(getattr(asked, name)))]  # fmt: skip
-    run = folder / "winner"
+    run = folder / f"winner-{1 + len(list(folder.glob('winner-*')))}"
     status = _ask(asked, ["run", str(task.file), "-o", str(run), "-q", *places])
     if status:
         return status
@@ -162,6 +164,13 @@ def _written(asked: argparse.Namespace, task: Task, winner: Trial, folder: Path)
     status = _ask(asked, ["accept", str(run), "--reason", reason, "--launches", str(asked.launches), *places])
     tell(f"wrote {task.file}: {winner.name}; run it with: harness run {task.file}")
     return status
+
+
+def _forget(folder: Path, suite: str) -> None:
+    for machine in baselines.classes(folder, suite):
+        stale = folder / machine / f"{suite}.json"
+        stale.unlink()
+        tell(f"removed {stale}: the baseline of the earlier winner")
 
 
 def _ask(asked: argparse.Namespace, words: Sequence[str]) -> int:
