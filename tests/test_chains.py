@@ -198,6 +198,14 @@ def test_a_variant_without_a_use_is_skipped_with_its_reason(tmp_path):
     assert found.skipped == "cannot make the fold-bn variant: the model has no BatchNormalization"
 
 
+def test_a_models_own_stored_weights_are_multiplied_as_onnx_runtime_does_by_itself(tmp_path):
+    onnx.save(attention(128), tmp_path / "m.onnx")
+    text = "{name: m, source: m.onnx, precisions: [as-is], variants: [weights-int4]}"
+    plain, ours = suites.plans_of(f"suite: s\nmodels:\n  - {text}", tmp_path / "s.yaml", tmp_path)
+    assert "weight_only_products" not in plain.options
+    assert ours.options == {"weight_only_products": "float"}
+
+
 @pytest.mark.parametrize(("options", "computes"), [("", True), (", weight_only_products: int8", False)])
 def test_products_with_stored_weights_are_in_float_unless_the_suite_lets_them_round(tmp_path, options, computes):
     """By itself ONNX Runtime rounds the activations to int8 there, which is not what the file says."""

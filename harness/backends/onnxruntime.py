@@ -154,8 +154,8 @@ class Cpu:
         made.intra_op_num_threads = int(options.get("threads", 0))
         if not options.get("spinning", True):  # no suite says so: what is timed runs as users run it
             made.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        products = str(options.get("weight_only_products", "float"))
-        made.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", NBITS_ACCURACY[products])
+        if products := options.get("weight_only_products"):
+            made.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", NBITS_ACCURACY[str(products)])
         level = options.get("graph_optimization", "all")
         made.graph_optimization_level = onnxruntime.GraphOptimizationLevel(LEVELS[level])
         for library in options.get("custom_ops") or ():

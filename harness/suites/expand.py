@@ -224,12 +224,19 @@ def _cases(template: Plan, entry: ModelEntry, found: Found) -> Iterator[Plan]:
             changed=one.changes,
             limits=held[one][0],
             output_limits=held[one][1],
-            options=options.get(backend.partition("@")[0], {}),
+            options=_options(backend.partition("@")[0], one, options),
             custom_ops=tuple(options.get("onnxruntime-cpu", {}).get("custom_ops") or ()),
             drift=drift_at(precision, drift),
             output_drift=output_drift_at(precision, drift),
             excluded=_excluded(entry.exclude, backend, one, model.dimensions),
         )
+
+
+def _options(backend: str, built: Chain, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Those of a backend; what a variant of ours stores in few bits is multiplied as it says, unless the suite does."""
+    own: Mapping[str, Any] = options.get(backend, {})
+    ours = backend == "onnxruntime-cpu" and any(step.startswith("weights-") for step in built.steps)
+    return {"weight_only_products": "float", **own} if ours else own
 
 
 def _built(entry: ModelEntry) -> list[Chain]:

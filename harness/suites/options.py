@@ -40,8 +40,8 @@ class OnnxRuntimeCpu(Strict):
     graph_optimization: GraphOptimization | None = None
     weight_only_products: Literal["float", "int8"] | None = Field(
         None,
-        description="Products with weights that the file dequantises; float, the default: as the file says; int8: "
-        "activations are rounded to int8 as well, which ONNX Runtime does by itself.",
+        description="Products with weights that the file dequantises. float, the default of the variants weights-int8 "
+        "and weights-int4: as the file says; int8: activations are rounded too, as ONNX Runtime does by itself.",
     )
     custom_ops: CustomOps | None = None
 

@@ -41,7 +41,7 @@ def mixed_fp16(step: Step, plan: Plan, fetched: Fetched, info: ModelInfo, cache:
 
 
 def _mixed(precision: str, step: Step, plan: Plan, fetched: Fetched, info: ModelInfo, cache: Cache) -> Variant:
-    data, note = calibration_data(plan, fetched, info)
+    data, note = calibration_data(plan, fetched, info, cache)
     whole: Variant = VARIANTS.load(precision)(plan, fetched, info, cache)
     parts = (fetched.sha256, whole.digest, f"{step.text}/1", data.digest)
 

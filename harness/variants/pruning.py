@@ -32,7 +32,7 @@ MANY = 40
 
 def prune(step: Step, plan: Plan, fetched: Fetched, info: ModelInfo, cache: Cache) -> Variant:
     """The model with so many % of its weights zero, spread over the layers by their measured sensitivity."""
-    data, note = calibration_data(plan, fetched, info)
+    data, note = calibration_data(plan, fetched, info, cache)
     parts = (fetched.sha256, f"{step.text}/1", data.digest)
     return kept(step.text, parts, cache, lambda: _make(step.text, step.number / 100, fetched.model, data, note))
 
