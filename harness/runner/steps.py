@@ -178,6 +178,7 @@ class Steps:
         keep: Path | None,
     ) -> Outcome:
         folders = Folders(reference, twin, keep)
+        weighs = _file_sizes(plan, prepared)  # not later: a model may go while its case is measured
         artefact = self._build(backend, prepared, stages)
         since = footprint.before(self._gpu(backend))  # not earlier: a builder takes more memory than what it builds
         with stages("load"):
@@ -199,7 +200,7 @@ class Steps:
             deviations=deviations.worst([build.deviations for build in every]),
             latency=timed.latency,
             profile=profiled,
-            measures={**_file_sizes(plan, prepared), **artefact.measures, **first.measures, **timed.measures},
+            measures={**weighs, **artefact.measures, **first.measures, **timed.measures},
             stages=stages.seconds,
             attested=attested,
             digests=replace(_digests(prepared), engine=artefact.digest),
