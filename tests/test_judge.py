@@ -234,8 +234,35 @@ def test_a_task_metric_has_a_floor_and_a_largest_drop(value, reference, failed):
     assert [name for name, check in checks(verdict).items() if not check.ok] == failed
 
 
-def test_a_task_that_was_not_measured_fails():
-    asked = plan(task=TASK)
+HEARD = Task("wer", "y", "labels.npz", max=0.1, max_rise=0.01)
+
+
+@pytest.mark.parametrize(
+    ("value", "reference", "failed"),
+    [
+        (0.05, 0.05, []),
+        (0.06, 0.05, []),
+        (0.02, 0.09, []),
+        (0.07, 0.05, ["task/wer_rise"]),
+        (0.11, 0.11, ["task/wer"]),
+        (1.5, 0.05, ["task/wer", "task/wer_rise"]),
+    ],
+)
+def test_a_task_metric_that_is_better_when_lower_has_a_ceiling_and_a_largest_rise(value, reference, failed):
+    asked = plan(task=HEARD)
+    measured = outcome(asked, REFERENCE)
+    scores = (Measurement("y", "wer", value), Measurement("y", "wer_reference", reference))
+
+    verdict = judge(asked, replace(measured, measurements=measured.measurements + scores), known=False)
+
+    assert [name for name, check in checks(verdict).items() if not check.ok] == failed
+    if failed:
+        assert f"{failed[0]}: wer {value:g}" in verdict.headline
+
+
+@pytest.mark.parametrize("task", [TASK, HEARD])
+def test_a_task_that_was_not_measured_fails(task):
+    asked = plan(task=task)
 
     assert judge(asked, outcome(asked, REFERENCE), known=False).status == "failed"
 

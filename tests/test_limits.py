@@ -119,6 +119,17 @@ def test_a_task_that_fails_names_the_limits_that_pass():
     assert checks(low["min"], drop["max_drop"]) == []
 
 
+def test_a_task_that_is_better_when_lower_names_the_limits_that_pass():
+    scores = (Measurement("y", "wer", 0.3), Measurement("y", "wer_reference", 0.123456))
+
+    def checks(high, rise):
+        asked = plan(task=Task("wer", "y", "labels.npz", max=high, max_rise=rise))
+        return [check for check in judge(asked, Outcome(measurements=scores), known=False).checks if not check.ok]
+
+    high, rise = (would_have_passed(check.reason) for check in checks(0.05, 0.01))
+    assert checks(high["max"], rise["max_rise"]) == []
+
+
 @pytest.mark.parametrize("value", [0.0, 0.993100001, 1e-12, 123456.789, 3e300, -0.123456789, 0.1 + 0.2, 1 - 1e-16])
 def test_rounding_is_in_the_safe_direction(value):
     assert float(at_most(value)) >= value >= float(at_least(value))

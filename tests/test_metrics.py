@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from harness.errors import InputError
-from harness.metrics import LIMITS, METRICS, SETTINGS, TASKS, pieces
+from harness.metrics import LIMITS, LOWER_TASKS, METRICS, SETTINGS, TASK_SETTINGS, TASKS, pieces
 from harness.metrics.base import OF
 from harness.metrics.compare import compare
 from harness.metrics.elementwise import Allowance, mismatches
@@ -300,6 +300,14 @@ def test_top1_needs_as_many_labels_as_rows():
 @pytest.mark.parametrize("name", TASKS)
 def test_every_task_metric_is_registered_under_its_own_name(name):
     assert TASKS.load(name).name == name
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_what_suites_are_told_of_a_task_metric_is_what_it_is(name):
+    metric = TASKS.load(name)
+
+    assert (metric.better == "lower") == (name in LOWER_TASKS)
+    assert set(metric.settings) - {"lengths"} == set(TASK_SETTINGS.get(name, ()))
 
 
 def plainly(reference, candidate, allowance):

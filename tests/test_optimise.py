@@ -24,6 +24,9 @@ INT8 = Build("int8")
 PRUNED = Build("fp32", ("prune-2:4",))
 
 
+TRIED = ((PLAIN, 0.02, 100.0), (INT8, 0.05, 50.0), (PRUNED, 0.03, 50.0))
+
+
 def tried(build=PLAIN, accuracy=0.9, p50_ms=1.0, size=100.0, status="new") -> Trial:
     return Trial("+".join((build.precision, *build.steps)), build, status, "why", accuracy, p50_ms, size)
 
@@ -81,6 +84,12 @@ def test_of_equals_the_most_accurate_and_then_the_plainest_wins():
     assert best([plain, a, c, b], plain, "size") == b
 
 
+def test_a_task_metric_that_is_better_when_lower_is_taken_so():
+    plain, a, b = (replace(tried(build, wrong, size=size), lower_is_better=True) for build, wrong, size in TRIED)
+    assert best([plain, a, b], plain, "size") == b
+    assert front([a, b]) == [b]
+
+
 def test_the_front_holds_what_nothing_else_is_as_good_as():
     plain, faster, smaller = tried(), tried(INT8, p50_ms=0.5), tried(PRUNED, size=50)
     worse, failed = tried(Build("bf16"), 0.8, p50_ms=0.6), tried(Build("fp16"), 1.0, 0.1, 1.0, status="failed")
@@ -108,6 +117,12 @@ def test_the_suite_has_the_model_its_backend_and_the_build_beside_the_plain_mode
     ]
     assert {plan.task.max_drop for plan in plans} == {0.005}
     assert "# " in text  # comments stay
+
+
+def test_a_task_metric_that_is_better_when_lower_has_a_largest_rise():
+    speech = DIGITS.parent / "speech"
+    text = derived((speech / "speech.yaml").read_text(), "digits-ctc", "onnxruntime-cpu", INT8, 0.005, "won")
+    assert {(p.task.max_rise, p.task.max_drop) for p in suites.plans_of(text, speech / "won.yaml")} == {(0.005, None)}
 
 
 def test_a_model_without_a_task_cannot_be_judged():

@@ -153,7 +153,7 @@ def test_a_case_of_two_files_names_both_places(tmp_path: Path) -> None:
         ),
         ("files: {fp9: m.onnx}", "models[0].files.fp9: unknown precision 'fp9', did you mean 'fp8'?"),
         ("files: {int8: q.onnx}", "models[0].files.int8: no such file: 'q.onnx'"),
-        ("inputs: {x: {}}", "models[0].inputs.x: needs exactly one of file, images"),
+        ("inputs: {x: {}}", "models[0].inputs.x: needs exactly one of file, audio, images"),
         ("inputs: {x: {ones: true, normal: [0, 1]}}", "models[0].inputs.x: sets normal and ones; give exactly one of"),
         ("inputs: {x: {ones: false}}", "models[0].inputs.x.ones: must be true, not false"),
         ("inputs: {x: {ones: true, seed: 1}}", "models[0].inputs.x: 'seed' means nothing beside 'ones'"),

@@ -21,4 +21,11 @@ GENERATORS = Registry(
     },
 )
 
-PREPARATIONS = Registry("preparation", {"images": "harness.inputs.images:make", "text": "harness.inputs.text:make"})
+PREPARATIONS = Registry(
+    "preparation",
+    {
+        "audio": "harness.inputs.audio:make",
+        "images": "harness.inputs.images:make",
+        "text": "harness.inputs.text:make",
+    },
+)

@@ -39,6 +39,8 @@ class Feeds:
     """What was assumed, for the report."""
     labels: Array | None = None
     """Of the task, row by row, where they come with an input."""
+    lengths: Array | None = None
+    """How much of each row of that input is no padding, where it pads."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def feeds(plan: Plan, info: ModelInfo, test_sets: tuple[Path, ...], cache: Cache
     uses_sets = _uses_sets(plan, info, test_sets)
     given = _stored(plan, info, test_sets, files, notes) if uses_sets else _streamed(plan, info, files, notes)
     batches = tuple(_batch(plan, info, one, number, notes) for number, one in enumerate(given))
-    return Feeds(batches, feeds_digest(batches), tuple(notes), given_labels(plan, cache))
+    return Feeds(batches, feeds_digest(batches), tuple(notes), *given_labels(plan, cache))
 
 
 def further(

@@ -36,8 +36,8 @@ def given_rows(plan: Plan, info: ModelInfo, notes: dict[str, None], cache: Cache
     return result
 
 
-def given_labels(plan: Plan, cache: Cache | None) -> Array | None:
-    """The labels of the task where they come with an input."""
+def given_labels(plan: Plan, cache: Cache | None) -> tuple[Array | None, Array | None]:
+    """The labels of the task where they come with an input, and that input's lengths where it has some."""
     with _located(plan, plan.task.labels_input or "" if plan.task else ""):
         return prepared_labels(plan, cache)
 

@@ -10,6 +10,10 @@ LABELS = "labels"
 """The array that the table of labels becomes, and what its file is called among those beside the raw ones."""
 
 
+LENGTHS = "lengths"
+"""The array that says how much of each sample is no padding, of a kind that pads."""
+
+
 @dataclass(frozen=True)
 class Kind:
     """One way to make arrays from raw files."""
@@ -29,6 +33,7 @@ class Kind:
 
 
 KINDS: Mapping[str, Kind] = {
+    "audio": Kind(("features", LENGTHS), frozenset({".flac", ".wav"}), ("soundfile", "soxr"), "speech", classes=False),
     "images": Kind(
         ("image",), frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".webp"}), ("pillow",), "images"
     ),

@@ -22,7 +22,7 @@ from harness.errors import InputError
 from harness.inputs import PREPARATIONS
 from harness.inputs.dtypes import Array
 from harness.inputs.files import read_array
-from harness.inputs.kinds import KINDS, LABELS, Kind, versions
+from harness.inputs.kinds import KINDS, LABELS, LENGTHS, Kind, versions
 from harness.inputs.samples import MAX_WRONG, Sample, empty, mislabelled, read_labels, samples
 from harness.records import InputSpec, Plan, Preparation
 from harness.sources.digest import file_digest
@@ -60,13 +60,14 @@ def prepared(spec: InputSpec, plan: Plan, cache: Cache | None) -> Array:
     return _sliced(arrays[spec.key or next(iter(arrays))], spec)
 
 
-def prepared_labels(plan: Plan, cache: Cache | None) -> Array | None:
-    """The labels of the task where they come with a prepared input, row by row as that input; None where not."""
+def prepared_labels(plan: Plan, cache: Cache | None) -> tuple[Array | None, Array | None]:
+    """The labels of the task where they come with a prepared input, row by row as that input, and its lengths."""
     name = plan.task.labels_input if plan.task else None
     if name is None:
-        return None
+        return None, None
     spec = plan.inputs[name]
-    return _sliced(_arrays(_of(spec), plan, cache)[LABELS], spec)
+    arrays = _arrays(_of(spec), plan, cache)
+    return _sliced(arrays[LABELS], spec), _sliced(arrays[LENGTHS], spec) if LENGTHS in arrays else None
 
 
 def _of(spec: InputSpec) -> Preparation:
@@ -135,15 +136,21 @@ def _key(
         "files": content.hexdigest(),
         "beside": {name: file_digest(Path(file)) for name, file in preparation.beside.items()},
         "versions": dict(preparation.versions),
-        "code": [file_digest(Path(str(sys.modules[name].__file__))) for name in (__name__, make.__module__)],
+        "code": [file_digest(Path(str(sys.modules[name].__file__))) for name in (__name__, *_modules(make))],
     }
+
+
+def _modules(make: Callable[..., Made]) -> list[str]:
+    """The module of a preparation, and those beside it that it takes functions from."""
+    used = (getattr(value, "__module__", None) or "" for value in vars(sys.modules[make.__module__]).values())
+    return sorted({make.__module__, *(name for name in used if name.startswith("harness.inputs."))})
 
 
 def _check_packages(preparation: Preparation, kind: Kind) -> None:
     here = versions(kind)
     if lacking := [name for name in kind.packages if name not in here]:
         raise InputError(
-            f"{preparation.kind} need the package {', '.join(lacking)}: pip install 'trt-harness[{kind.extra}]'"
+            f"`{preparation.kind}` needs the package {', '.join(lacking)}: pip install 'trt-harness[{kind.extra}]'"
         )
     for name, wanted in preparation.versions.items():
         if here[name] != wanted:

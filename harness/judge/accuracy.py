@@ -15,7 +15,7 @@ from harness.metrics.defaults import (
     explicit_limits,
     is_exact,
 )
-from harness.records import Check, Limits, Measurement, Plan
+from harness.records import Check, Limits, Measurement, Plan, Task
 
 STRUCTURE = {
     "batches": "{value:g} batches are missing ({detail} measured)",
@@ -37,6 +37,8 @@ HOLDS = {
     "nonfinite": "no element is NaN or infinite where the reference is not",
 }
 """And what when they are."""
+WAYS = {"drop": -1, "rise": 1}
+"""How a task metric gets worse than the reference's, and the sign of that change."""
 
 
 def judge_outputs(plan: Plan, measurements: Sequence[Measurement]) -> list[Check]:
@@ -171,30 +173,42 @@ def judge_task(plan: Plan, measurements: Sequence[Measurement]) -> list[Check]:
         return []
     found = {m.metric: m.value for m in measurements if m.output == task.output}
     value, reference = found.get(task.metric), found.get(f"{task.metric}_reference")
-    checks = []
-    if task.min is not None:
-        ok = value is not None and value >= task.min
-        words = f"{task.metric} {value:.4g} {'>=' if ok else '<'} {task.min:g}" if value is not None else "not measured"
-        if value is not None and not ok:
-            words += _also(reference, task.min) + would_pass(min=at_least(value))
-        checks.append(Check(f"task/{task.metric}", "task", task.output, task.metric, value, task.min, None, ok, words))
-    if task.max_drop is not None:
-        drop = reference - value if value is not None and reference is not None else None
-        # a drop of exactly the limit passes, also when subtraction of shares rounds
-        ok = drop is not None and drop <= task.max_drop + 1e-12
-        words = f"{task.metric} {value:.4g} against {reference:.4g} of the reference" if ok or drop else "not measured"
-        if drop is not None and not ok:
-            words += would_pass(max_drop=at_most(drop))
-        name, metric = f"task/{task.metric}_drop", f"{task.metric}_drop"
-        checks.append(Check(name, "task", task.output, metric, drop, task.max_drop, reference, ok, words))
-    return checks
+    sides = {side: getattr(task, side) for side in ("min", "max")}
+    ways = {way: getattr(task, f"max_{way}") for way in WAYS}
+    return [
+        *(_bounded(task, side, limit, value, reference) for side, limit in sides.items() if limit is not None),
+        *(_moved(task, way, limit, value, reference) for way, limit in ways.items() if limit is not None),
+    ]
 
 
-def _also(reference: float | None, least: float) -> str:
-    """What it means that the reference fails the task too."""
-    if reference is None or reference >= least:
-        return ""
-    return f", {reference:.4g} of the reference as well: look at inputs, their preparation, labels or the model"
+def _bounded(task: Task, side: str, limit: float, value: float | None, reference: float | None) -> Check:
+    """A task metric against its least or largest value."""
+    if value is None:
+        return Check(f"task/{task.metric}", "task", task.output, task.metric, None, limit, None, False, "not measured")
+    ok = _within(value, side, limit)
+    sign = (">=" if ok else "<") if side == "min" else ("<=" if ok else ">")
+    words = f"{task.metric} {value:.4g} {sign} {limit:g}"
+    if not ok and reference is not None and not _within(reference, side, limit):
+        words += f", {reference:.4g} of the reference as well: look at inputs, their preparation, labels or the model"
+    if not ok:
+        words += would_pass(**{side: at_least(value) if side == "min" else at_most(value)})
+    return Check(f"task/{task.metric}", "task", task.output, task.metric, value, limit, None, ok, words)
+
+
+def _moved(task: Task, way: str, limit: float, value: float | None, reference: float | None) -> Check:
+    """A task metric against that of the reference: how far it is worse."""
+    moved = None if value is None or reference is None else WAYS[way] * (value - reference)
+    # a change of exactly the limit passes, also when subtraction of shares rounds
+    ok = moved is not None and moved <= limit + 1e-12
+    words = "not measured" if moved is None else f"{task.metric} {value:.4g} against {reference:.4g} of the reference"
+    if moved is not None and not ok:
+        words += would_pass(**{f"max_{way}": at_most(moved)})
+    metric = f"{task.metric}_{way}"
+    return Check(f"task/{metric}", "task", task.output, metric, moved, limit, reference, ok, words)
+
+
+def _within(value: float, side: str, limit: float) -> bool:
+    return value >= limit if side == "min" else value <= limit
 
 
 def conditioning(measurements: Sequence[Measurement]) -> dict[str, float]:

@@ -95,5 +95,12 @@ TASKS = Registry(
         "recall_at_1": "harness.metrics.retrieval:RECALL_AT_1",
         "recall_at_5": "harness.metrics.retrieval:RECALL_AT_5",
         "mrr": "harness.metrics.retrieval:MRR",
+        "wer": "harness.metrics.speech:WER",
     },
 )
+
+LOWER_TASKS = frozenset({"wer"})
+"""Task metrics of which lower is better; suites are checked by it without loading them."""
+
+TASK_SETTINGS: dict[str, tuple[str, ...]] = {"wer": ("tokens", "stride")}
+"""Keys that a task metric takes beside its labels."""

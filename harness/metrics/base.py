@@ -52,11 +52,13 @@ class Metric:
 
 @dataclass(frozen=True)
 class TaskMetric:
-    """One number about all outputs of a task and its labels: `measure(output, labels)`."""
+    """One number about all outputs of a task and its labels: `measure(output, labels, **settings)`."""
 
     name: str
     unit: str
     better: str
-    measure: Callable[[Tensor, Tensor], float]
-    mistakes: Callable[[Tensor, Tensor], tuple[int, str]] | None = None
-    """How many rows are wrong, and how, as JSON: [label, answer, rows], the most frequent first."""
+    measure: Callable[..., float]
+    mistakes: Callable[..., tuple[int, str]] | None = None
+    """How many rows are wrong, and how, as JSON: [label, answer, rows], the most frequent first; as `measure`."""
+    settings: tuple[str, ...] = ()
+    """Names of what `measure` is told beside: keys of the task, and `lengths`, which come with an input."""

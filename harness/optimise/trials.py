@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.metrics import LOWER_TASKS
 from harness.records import Outcome, Plan, Verdict
 from harness.suites.derived import Build
 
@@ -27,6 +28,14 @@ class Trial:
     bytes: float | None = None
     """Of the engine where the backend builds one, else of the model file."""
     compressed_bytes: float | None = None
+    lower_is_better: bool = False
+    """Of the task metric."""
+
+    @property
+    def merit(self) -> float:
+        """The task metric as what is to be large."""
+        value = self.accuracy or 0.0
+        return -value if self.lower_is_better else value
 
     @property
     def holds(self) -> bool:
@@ -60,6 +69,7 @@ def trial(plan: Plan, build: Build, outcome: Outcome, verdict: Verdict) -> Trial
         p50_ms=now.p50_ms if now else None,
         bytes=size,
         compressed_bytes=measures.get("model_compressed_bytes"),
+        lower_is_better=task is not None and task.metric in LOWER_TASKS,
     )
 
 
@@ -71,7 +81,7 @@ def best(trials: Sequence[Trial], plain: Trial, objective: str) -> Trial | None:
     good = [one for one in trials if one.holds and one.beats(plain, objective)]
     least = min((one.worth(objective) for one in good), default=0.0)
     near = [one for one in good if one.worth(objective) <= least * SAME]
-    return max(near, key=lambda one: (one.accuracy or 0.0, -len(one.build.steps)), default=None)
+    return max(near, key=lambda one: (one.merit, -len(one.build.steps)), default=None)
 
 
 def front(trials: Sequence[Trial]) -> list[Trial]:
@@ -82,7 +92,7 @@ def front(trials: Sequence[Trial]) -> list[Trial]:
 
 def _point(one: Trial) -> tuple[float, float, float]:
     """Accuracy, latency and size."""
-    return one.accuracy or 0.0, one.p50_ms or 0.0, one.bytes or 0.0
+    return one.merit, one.p50_ms or 0.0, one.bytes or 0.0
 
 
 def _dominates(a: tuple[float, float, float], b: tuple[float, float, float]) -> bool:

@@ -169,6 +169,12 @@ class Task:
     max_drop: float | None = None
     labels_input: str | None = None
     """The prepared input whose labels they are, where no file is named."""
+    max: float | None = None
+    max_rise: float | None = None
+    tokens: tuple[str, ...] | None = None
+    """What each class of the output says, for metrics of text."""
+    stride: int | None = None
+    """Frames of the input to one of the output, for metrics of text."""
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def answers(
     with stages("compare"):
         expected = expected or expected_outputs(plan, prepared, folders.reference)
         measured = compare(plan, expected, outputs, twin_files.noise_rms(folders.twin))
-        measured += task_scores(plan.task, expected, outputs, prepared.feeds.labels)
+        measured += task_scores(plan.task, expected, outputs, prepared.feeds.labels, prepared.feeds.lengths)
         measured += tuple(against_reference(twin.ties if twin else {}, expected, outputs))
         if twin is not None:
             measured += twins.measure(twin, [*outputs, *further][: len(twin.outputs) or None])

@@ -24,7 +24,7 @@ def plan_digest(plan: Plan) -> str:
 
     Files count by their place beside the suite, so that a run can be judged again in another checkout.
     """
-    task = plan.task and _without_none(replace(plan.task, min=None, max_drop=None))
+    task = plan.task and _without_none(replace(plan.task, min=None, max_drop=None, max=None, max_rise=None))
     suite = Path(plan.case.location.file).absolute().parent
     parts = (
         replace(plan.source, sha256=None),
@@ -51,7 +51,10 @@ def _as_declared(spec: InputSpec) -> dict[str, Any]:
     return _without_none(replace(spec, preparation=spec.preparation and replace(spec.preparation, versions={})))
 
 
-def _without_none(record: Any, later: Collection[str] = ("preparation", "labels_input", "raw")) -> dict[str, Any]:
+LATER = ("preparation", "labels_input", "raw", "max", "max_rise", "tokens", "stride")
+
+
+def _without_none(record: Any, later: Collection[str] = LATER) -> dict[str, Any]:
     """A record without fields that it did not always have, where they say nothing: old runs keep their digests."""
     return {name: value for name, value in vars(record).items() if value is not None or name not in later}
 

@@ -82,11 +82,11 @@ def check_task(task: Task | None, info: ModelInfo) -> None:
 
 
 def task_scores(
-    task: Task | None, expected: Batches, candidate: Batches, labels: Tensor | None
+    task: Task | None, expected: Batches, candidate: Batches, labels: Tensor | None, lengths: Tensor | None = None
 ) -> tuple[Measurement, ...]:
     """The task metric of the candidate and of the reference; none when the output is missing (that fails anyway).
 
-    `labels` are those that come with an input; None where the task names a file.
+    `labels` are those that come with an input, None where the task names a file; `lengths` come with it where it pads.
     """
     if task is None or any(task.output not in outputs for outputs in candidate):
         return ()
@@ -95,15 +95,17 @@ def task_scores(
     if labels is None:
         labels = read_array(Path(task.labels_file or ""), task.labels_key, task.labels_slice)
     metric: TaskMetric = TASKS.load(task.metric)
+    given = {**vars(task), "lengths": lengths}
+    settings = {name: given[name] for name in metric.settings}
     whole = [np.concatenate([outputs[task.output] for outputs in side]) for side in (candidate, expected)]
-    value, reference = (metric.measure(output, labels) for output in whole)
+    value, reference = (metric.measure(output, labels, **settings) for output in whole)
     scores = (
         Measurement(task.output, task.metric, value),
         Measurement(task.output, f"{task.metric}_reference", reference),
     )
     if metric.mistakes is None:
         return scores
-    count, pairs = metric.mistakes(whole[0], labels)
+    count, pairs = metric.mistakes(whole[0], labels, **settings)
     return (*scores, Measurement(task.output, MISTAKES, float(count), detail=pairs))
 
 

@@ -53,7 +53,7 @@ class Probes(Steps):
             tensors.save(Path(folder) / "unmarked", [candidate[number] for number in chosen])
             plainly = plain(inside.fp32_spec(prepared), prepared.feeds.batches)
             measured = compare(plan, expected, plainly)
-            measured += task_scores(plan.task, expected, plainly, prepared.feeds.labels)
+            measured += task_scores(plan.task, expected, plainly, prepared.feeds.labels, prepared.feeds.lengths)
             made = twin_of(prepared.spec, [feeds[number] for number in chosen], plan)
             source = plain(inside.fp32_spec(prepared), [feeds[n] for n in chosen])
             finals = inside.distances(plan, made, source, [candidate[n] for n in chosen])

@@ -81,6 +81,8 @@ def task(accuracy: Mapping[str, Any], inputs: Mapping[str, InputSpec]) -> Task |
     if "task" not in accuracy:
         return None
     values = dict(accuracy["task"])
+    if "tokens" in values:
+        values["tokens"] = tuple(values["tokens"])
     labels = values.pop("labels", None)
     if labels is None:
         return Task(labels_input=labelled(inputs)[0], **values)

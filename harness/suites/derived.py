@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 
 from harness.errors import UsageError
+from harness.metrics import LOWER_TASKS
 
 
 @dataclass(frozen=True)
@@ -71,5 +72,5 @@ def _inline(values: Iterable[Any]) -> CommentedSeq:
 
 def _set_task(entry: Any, task: Any, max_drop: float) -> None:
     accuracy = entry.get("accuracy") or {}
-    accuracy["task"] = {**task, "max_drop": max_drop}
+    accuracy["task"] = {**task, "max_rise" if task["metric"] in LOWER_TASKS else "max_drop": max_drop}
     entry["accuracy"] = accuracy

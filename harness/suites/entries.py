@@ -36,7 +36,7 @@ from harness.suites.fields import (
 )
 from harness.suites.limits import Accuracy
 from harness.suites.options import Options
-from harness.suites.prepared import ImagesKeys, PreparedKeys, TextKeys
+from harness.suites.prepared import AudioKeys, ImagesKeys, PreparedKeys, TextKeys
 
 INPUT_KINDS = ("file", *prepared.KEYS, "normal", "uniform", "integers", "ones", "zeros")
 _SEEDED = ("normal", "uniform", "integers")
@@ -50,8 +50,8 @@ Shape = Annotated[dict[IdPart, Size], Field(min_length=1, max_length=64)]
 Positive = Annotated[float, Field(gt=0)]
 
 
-class InputEntry(TextKeys, ImagesKeys, PreparedKeys, Choice):
-    """How one input tensor is made: exactly one of file, images, text, normal, uniform, integers, ones and zeros."""
+class InputEntry(TextKeys, AudioKeys, ImagesKeys, PreparedKeys, Choice):
+    """How an input is made: exactly one of file, audio, images, text, normal, uniform, integers, ones and zeros."""
 
     file: TensorFile | None = Field(None, description="Rows from a .npz, .npy or .pb file.")
     key: Text | None = Field(None, description="Array of an .npz file.")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, create_model, model_validator
 
 from harness.allowed import OPTION
-from harness.metrics import ELEMENTWISE, LIMITS, SETTINGS
+from harness.metrics import ELEMENTWISE, LIMITS, LOWER_TASKS, SETTINGS, TASK_SETTINGS
 from harness.metrics.plugins import declared, installed, limit_of
 from harness.records import PRECISIONS, Limits
 from harness.suites.fields import Slice, Strict, TaskMetric, TensorFile, Text
@@ -114,13 +114,31 @@ class TaskEntry(Strict):
     labels: Labels | None = Field(
         None, description="What the outputs should say; by default the labels that come with an input."
     )
-    min: float | None = Field(None, description="The metric must be at least this.")
+    min: float | None = Field(None, description="The metric must be at least this, where higher is better.")
     max_drop: float | None = Field(None, ge=0, description="It may be this much below the reference's.")
+    max: float | None = Field(None, ge=0, description="The metric must be at most this, where lower is better.")
+    max_rise: float | None = Field(None, ge=0, description="It may be this much above the reference's.")
+    tokens: Annotated[list[str], Field(min_length=2, max_length=100_000)] | None = Field(
+        None, description="wer: what each class of the output says, word tokens with their space; '' is CTC's blank."
+    )
+    stride: Annotated[int, Field(ge=1, le=1 << 20)] | None = Field(
+        None, description="wer: frames of the input to one of the output, which says where clips end; 1 when not given."
+    )
 
     @model_validator(mode="after")
     def _decides(self) -> Self:
-        if self.min is None and self.max_drop is None:
-            raise ValueError("decides nothing: give min, max_drop or both")
+        better, bounds = (
+            ("lower", ("max", "max_rise")) if self.metric in LOWER_TASKS else ("higher", ("min", "max_drop"))
+        )
+        settings = TASK_SETTINGS.get(self.metric, ())
+        keys = {"min", "max_drop", "max", "max_rise", "tokens", "stride"}
+        if foreign := sorted(self.model_fields_set & keys - {*bounds, *settings}):
+            told = f"{self.metric}, of which {better} is better: its limits are {' or '.join(bounds)}"
+            raise ValueError(f"'{foreign[0]}' means nothing for {told}")
+        if all(getattr(self, name) is None for name in bounds):
+            raise ValueError(f"decides nothing: give {', '.join(bounds)} or both")
+        if "tokens" in settings and (self.tokens is None or self.tokens.count("") != 1):
+            raise ValueError("tokens: must say what each class of the output stands for, and '' once, CTC's blank")
         return self
 
 

@@ -17,6 +17,7 @@ from harness.inputs.samples import MAX_WRONG, empty, mislabelled, read_labels, s
 from harness.records import InputSpec, Preparation
 from harness.suites.fields import CsvFile, IdPart, JsonFile, Strict, Text, places
 
+Length = Annotated[float, Field(gt=0, le=1000)]
 Side = Annotated[int, Field(ge=1, le=1 << 16)]
 Channels = Annotated[list[float], Field(min_length=3, max_length=3)]
 
@@ -113,7 +114,53 @@ class TextKeys(Strict):
             raise ValueError("needs exactly one of length, buckets")
 
 
-KEYS: Mapping[str, type[Strict]] = {"images": ImagesKeys, "text": TextKeys}
+class AudioKeys(Strict):
+    """Speech, decoded by soundfile, resampled by soxr."""
+
+    audio: Data | None = Field(None, description="Folder of WAV and FLAC files of one channel, ordered by name.")
+    rate: Annotated[int, Field(ge=1000, le=384_000)] | None = Field(None, description="Samples a second.")
+    resampler: Literal["soxr"] | None = Field(
+        None, description="soxr: files of another rate are resampled; by default they are an error."
+    )
+    mels: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        None, description="Log-mel features, that many; without it the samples themselves are given."
+    )
+    window_ms: Length = Field(25.0, description="Length of the Hann window.")
+    hop_ms: Length = Field(10.0, description="From one window to the next.")
+    fft: Annotated[int, Field(ge=2, le=1 << 16)] | None = Field(
+        None, description="Points of the transform; default: the next power of two that holds the window."
+    )
+    fmin: Annotated[float, Field(ge=0)] = Field(0.0, description="Lower edge of the first filter, in Hz.")
+    fmax: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="Upper edge of the last filter, in Hz; default: half the rate."
+    )
+    mel_scale: Literal["htk", "slaney"] = Field("htk", description="htk: filters of height 1; slaney: of area 1.")
+    floor: Annotated[float, Field(gt=0)] = Field(1e-10, description="Smaller powers are taken for this one.")
+    normalise: Literal["utterance", "none"] = Field(
+        "utterance", description="utterance: each mel (or the samples) to mean 0 and deviation 1 over the clip."
+    )
+    time_axis: Literal["last", "first"] = Field(
+        "last", description="last: [clips, mels, frames]; first: [clips, frames, mels]."
+    )
+
+    def _fits(self) -> None:
+        if self.rate is None:
+            raise ValueError("the required key 'rate' is missing: every clip has it, or is resampled to it")
+        general = {"audio", "rate", "resampler", "normalise"}
+        own = {*AudioKeys.model_fields} - general
+        if stray := sorted(self.model_fields_set & own) if self.mels is None else []:
+            raise ValueError(f"'{stray[0]}' means nothing without 'mels'")
+        from harness.inputs.logmel import declared  # imports numpy, which only suites with audio wait for
+
+        how = declared(vars(self))
+        try:
+            if how is not None:
+                how.check()
+        except InputError as error:
+            raise ValueError(str(error)) from None
+
+
+KEYS: Mapping[str, type[Strict]] = {"audio": AudioKeys, "images": ImagesKeys, "text": TextKeys}
 """Kind of preparation to its keys."""
 FILES: Mapping[str, tuple[str, ...]] = {"text": ("tokenizer",)}
 """Keys of a kind that name other files that it reads."""

@@ -94,7 +94,13 @@ def test_a_case_of_a_large_run_says_what_its_page_is_without(opened: Open, monke
 
 @pytest.mark.parametrize(
     ("detail", "rows"),
-    [("[[3, 8, 4], [1, 7, 1]]", ["3\t8\t4", "1\t7\t1"]), ("no JSON", []), ('[["<b>", 1, 2], 5]', []), ("{}", [])],
+    [
+        ("[[3, 8, 4], [1, 7, 1]]", ["3\t8\t4", "1\t7\t1"]),
+        ('[["one <b>two", "one", 2]]', ["one <b>two\tone\t2"]),
+        ("no JSON", []),
+        ('[["<b>", 1, 2], 5]', []),
+        ("{}", []),
+    ],
 )
 def test_classes_that_are_taken_for_others_are_told(opened: Open, detail: str, rows: list[str]) -> None:
     one = replace(record(), measurements=(Measurement("logits", "task_mistakes", 5.0, detail=detail),))

@@ -139,22 +139,27 @@ function outputsBlock(record) {
           h("td", {}, Object.keys(one.settings ?? {}).length > 0 && words(one.settings)), h("td", { class: "reason" }, one.detail))))))));
 }
 
+// [label, answer, rows]: classes as numbers, or what was said and heard as text.
+const isPair = (pair) => pair.length === 3 && Number.isFinite(pair[2]) &&
+  (pair.every(Number.isFinite) || (typeof pair[0] === "string" && typeof pair[1] === "string"));
+
 function confusions(text) {
   try {
-    return JSON.parse(text || "[]").filter((pair) => pair.length === 3 && pair.every(Number.isFinite));
+    return JSON.parse(text || "[]").filter(isPair);
   } catch { // a run.json that somebody else wrote
     return [];
   }
 }
 
-// The classes that a task takes for others, the most frequent first.
+// The classes that a task takes for others, or what it hears instead of what is said, the most frequent first.
 function mistakesBlock(record) {
   const found = record.measurements.find((one) => one.metric === "task_mistakes");
   const pairs = confusions(found?.detail);
   if (!pairs.length) return null;
-  return block("Taken for another class", h("p", { class: "quiet" }, `${found.value} ${found.value === 1 ? "row" : "rows"} of ${found.output}, the most frequent pairs first`),
-    region("Classes taken for others", h("table", { class: "confusion" }, head(["label", true], ["taken for", true], ["rows", true]),
-      h("tbody", {}, pairs.map((pair) => h("tr", {}, pair.map((value, place) => h(place ? "td" : "th", { class: "n", scope: place ? undefined : "row" }, value))))))));
+  const numbers = typeof pairs[0][0] === "number";
+  return block("Taken for something else", h("p", { class: "quiet" }, `${found.value} ${found.value === 1 ? "row" : "rows"} of ${found.output}, the most frequent pairs first`),
+    region("Labels taken for others", h("table", { class: "confusion" }, head(["label", numbers], ["taken for", numbers], ["rows", true]),
+      h("tbody", {}, pairs.map((pair) => h("tr", {}, pair.map((value, place) => h(place ? "td" : "th", { class: typeof value === "number" ? "n" : undefined, scope: place ? undefined : "row" }, value))))))));
 }
 
 const failure = (error, title) => h("div", { class: "failure" },
