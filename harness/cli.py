@@ -82,8 +82,7 @@ def parser() -> argparse.ArgumentParser:
     _add_selftest(commands)
     _add_optimize(commands)
     add_review(commands, _command)
-    doctor = commands.add_parser("doctor", help="what this machine can run, and how to get what is missing")
-    doctor.set_defaults(command=_command("doctor"))
+    _add_doctor(commands)
     return top
 
 
@@ -285,6 +284,26 @@ def _add_optimize(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     _add_folders(search)
     search.set_defaults(command=_command("optimize"), parse=lambda words: parser().parse_args(words))
+
+
+def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    doctor = commands.add_parser(
+        "doctor", help="what this machine can run, and how to get what is missing; or which runtimes take a model"
+    )
+    doctor.add_argument(
+        "--model", type=Path, metavar="FILE",
+        help="ask every runtime about this ONNX file; exit 1 if none takes it, 3 if none is here or all were lost",
+    )  # fmt: skip
+    doctor.add_argument(
+        "--precision", dest="precisions", nargs="+", action="extend", default=[], metavar="P",
+        help="with --model: ask about these (default: those that the harness makes of the file)",
+    )  # fmt: skip
+    doctor.add_argument(
+        "--timeout", type=seconds, default=600.0, metavar="S", help="seconds a stage may take (default 600)"
+    )
+    doctor.add_argument("--artefacts", type=Path, metavar="DIR", help="made variants (default: the user's cache)")
+    _add_environments(doctor)
+    doctor.set_defaults(command=_command("doctor"))
 
 
 def _add_selftest(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.records import LayerTime
+from harness.records.support import Parsed
 
 Tensor = NDArray[np.generic]
 Feeds = Mapping[str, Tensor]
@@ -137,3 +138,10 @@ class Backend(Protocol):
 
     def probe(self, case: str, options: Mapping[str, Any]) -> None:
         """Whether the device still does what it is told, asked after a case failed on it; DeviceError if not."""
+
+
+class Parser(Backend, Protocol):
+    """A runtime that reads ONNX files, as all do but the scripted one."""
+
+    def parse(self, model: Path) -> Parsed:
+        """What it says of a file, and of each node that it does not take."""

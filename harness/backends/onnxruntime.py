@@ -17,10 +17,12 @@ from harness.backends.cuda import Stream, tf32_overridden, why_no_gpu
 from harness.backends.cuda_health import refuse_without_room
 from harness.backends.layers import UNKNOWN, Layer, record
 from harness.backends.onnxruntime_graph import CONVOLUTIONS, HEAVY, OPTIMISED, executed, watch, workplace
+from harness.backends.onnxruntime_parse import parse
 from harness.backends.onnxruntime_session import CudaSession, HostSession, Profiler, attested, translate
 from harness.backends.onnxruntime_trace import has_kernels, places, profiled
 from harness.errors import BuildError, CaseError, DeviceError, InputError, Unsupported
 from harness.records import LayerTime
+from harness.records.support import Parsed
 from harness.sources.inspect import external_files
 
 LEVELS = {"disable": 0, "basic": 1, "extended": 2, "all": 99}
@@ -67,6 +69,10 @@ class Cpu:
 
     def probe(self, case: str, options: Mapping[str, Any]) -> None:
         """A CPU that were sick would not run this."""
+
+    def parse(self, model: Path) -> Parsed:
+        """What a session says of a file."""
+        return parse(model, self.provider)
 
     def build(self, spec: BuildSpec, folder: Path) -> Artefact:  # noqa: ARG002 - ONNX Runtime builds when it loads
         return Artefact(spec.model)

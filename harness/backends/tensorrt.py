@@ -14,8 +14,10 @@ from harness.backends import cuda_health
 from harness.backends.base import Artefact, BuildSpec, Session
 from harness.backends.cuda import why_no_gpu
 from harness.backends.tensorrt_network import WEAK_FLAGS, constrain, told
+from harness.backends.tensorrt_parse import parse
 from harness.backends.tensorrt_session import MEMORY, TensorRTSession
 from harness.errors import BuildError, CaseError, DeviceError, DeviceMemory, HostMemory, InputError, Unsupported
+from harness.records.support import Parsed
 from harness.sources.digest import file_digest
 
 TIMING_CACHE = "timing.cache"
@@ -58,6 +60,18 @@ class TensorRT:
         path.write_bytes(engine)
         attested = {"requested": spec.precision, **settings}
         return Artefact(path, file_digest(path), {"engine_bytes": float(len(engine))}, attested)
+
+    def parse(self, model: Path) -> Parsed:
+        """What the parser says of a file."""
+        import polygraphy.backend.trt.util as trt_util
+        from polygraphy.backend.trt import create_network
+
+        words = self._listen()
+        try:
+            _, network = create_network(strongly_typed=self._strongly_typed())
+            return parse(self._trt(), network, trt_util.get_trt_logger(), model)
+        except Exception as error:
+            raise translate(error, words) from error
 
     def open(self, artefact: Artefact, spec: BuildSpec) -> Session:
         """A session on the engine; DeviceError if it cannot be deserialised."""

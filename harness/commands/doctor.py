@@ -6,6 +6,7 @@ import argparse
 
 from harness.backends import BACKENDS
 from harness.commands.places import cache_folder
+from harness.errors import UsageError
 from harness.records import Environment
 from harness.runner.bench import Bench
 from harness.runner.client import WorkerFailed
@@ -13,8 +14,17 @@ from harness.runner.settings import Settings
 from harness.timing.advice import advice
 
 
-def doctor(asked: argparse.Namespace) -> int:  # noqa: ARG001 - every command takes its arguments
-    """Print machine, versions, every backend with its state, and what would make timing steadier; exit 0."""
+def doctor(asked: argparse.Namespace) -> int:
+    """Print machine, versions, every backend with its state, and what would make timing steadier; exit 0.
+
+    With `--model` what every runtime makes of that file instead.
+    """
+    if asked.model is not None:
+        from harness.commands.support import support
+
+        return support(asked)
+    if asked.precisions or asked.environments:
+        raise UsageError("--precision and --environment go with --model FILE")
     with Bench(Settings(cache_folder(None), timeout_s=120)) as bench:
         states = {name: _state(bench, name) for name in BACKENDS}
         environment = bench.environment()

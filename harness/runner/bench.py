@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from harness import artefacts
 from harness.backends import SCRIPTED, TWIN_BACKEND
@@ -29,6 +29,7 @@ from harness.records import (
     Reference,
 )
 from harness.records.plans import ENGINE_SUFFIXES
+from harness.records.support import Facts
 from harness.runner import REFUSED
 from harness.runner.client import WorkerFailed, WorkerProcess
 from harness.runner.health import SickDevice, check_device, of_reference
@@ -38,6 +39,7 @@ from harness.runner.shared import Shared, reference_key, twin_key
 from harness.runner.start import OWN
 from harness.runner.workers import Told, Workers
 
+S = TypeVar("S")
 LOST = frozenset({"crash", "device", "harness"})
 """What becomes of a worker by no fault of what it was asked for, as far as one can tell the first time."""
 RETRIED = frozenset({"crash", "timeout", "device", "out-of-memory"})
@@ -92,6 +94,14 @@ class Bench:
         """A model from outside; raises WorkerFailed, of kind input when the file is no usable model."""
         return self._workers.of(OWN).ask(Outline, "outline", model=str(model))
 
+    def facts(self, model: Path) -> Facts:
+        """The versions of a model from outside; raises WorkerFailed as `outline` does."""
+        return self._workers.of(OWN).ask(Facts, "facts", model=str(model))
+
+    def support(self, kind: type[S], plan: Plan, step: str) -> S:
+        """What the worker of a plan answers to a question of `harness doctor`; raises WorkerFailed."""
+        return self._worker(plan).ask(kind, "support", step=step, plan=encode(plan))
+
     def outcome(self, plan: Plan, before: Sequence[Failure] = ()) -> Outcome:
         """Everything measured for one plan; whatever goes wrong is in the outcome.
 
@@ -135,7 +145,7 @@ class Bench:
             if reason := self.why_not(plan.case.backend, plan.interpreter):
                 return Outcome(skipped=reason)
             runs = self.why_not_run(plan.case.backend, plan.interpreter) is None
-            plan = plan if plan.interpreter.own else replace(plan, variant=self._variant(plan))
+            plan = plan if plan.interpreter.own else replace(plan, variant=self.variant(plan))
             reference = self._reference(plan) if plan.reference.kind == "backend" and runs else None
             twin = self._twin(plan) if runs and plan.fidelity.enabled and plan.case.backend not in SCRIPTED else None
             keep = self._settings.keep_outputs
@@ -192,7 +202,7 @@ class Bench:
     def _of_reference(self, plan: Plan) -> WorkerProcess:
         return self._workers.of(OWN, plan.reference.backend, plan.reference.precision)
 
-    def _variant(self, plan: Plan) -> ModelFile:
+    def variant(self, plan: Plan) -> ModelFile:
         """The file that every environment builds: made once, by the harness's own interpreter.
 
         Raises Refused where the converter refuses the model, and WorkerFailed where it fails.

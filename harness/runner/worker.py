@@ -71,6 +71,8 @@ class Worker:
         self._operations: Mapping[str, Callable[..., Any]] = {
             "hello": self._hello,
             "outline": self._outline,
+            "facts": self._facts,
+            "support": self._support,
             "backend": self._backend,
             "probe": self._probe,
             "reference": self._reference,
@@ -133,6 +135,19 @@ class Worker:
         from harness.inputs.tables import outline
 
         return encode(outline(Path(model)))
+
+    def _facts(self, model: str) -> Any:
+        """The versions of a model file."""
+        from harness.runner.support import facts
+
+        return encode(facts(Path(model)))
+
+    def _support(self, step: str, plan: Any) -> Any:
+        """One question of `harness doctor --model`."""
+        from harness.runner.support import Support
+
+        support = Support(self._cache, self._scratch, self._announce)
+        return encode(getattr(support, step)(decode(Plan, plan)))
 
     def _backend(self, name: str) -> Any:
         """Why a backend is not available here, and its versions if it is."""
