@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from pathlib import Path
 
+import numpy as np
+import onnx
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+DOMAIN = "com.example"
 OPSET = 17
 IR_VERSION = 8
 
@@ -85,3 +89,24 @@ def _model(name, nodes, weights, inputs, outputs, opset=OPSET) -> ModelProto:
         [numpy_helper.from_array(v.astype(np.float32), k) for k, v in weights.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=IR_VERSION)
+
+
+def saved(path: Path, nodes: list[NodeProto], opset: int = OPSET, ir: int = IR_VERSION) -> Path:
+    """A file of x [n, 4] -> y [n, 4], checked by nobody; it may hold operators of the domain `DOMAIN`."""
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 4]) for name in ("x", "y")]
+    sets = [helper.make_opsetid("", opset), helper.make_opsetid(DOMAIN, 1)]
+    graph = helper.make_graph(nodes, "g", values[:1], values[1:])
+    onnx.save(helper.make_model(graph, opset_imports=sets, ir_version=ir), path)
+    return path
+
+
+def custom(folder: Path) -> Path:
+    """Two operators that nobody knows, with one between them that all do; the first has no name."""
+    node = helper.make_node
+    nodes = [node("Mine", ["x"], ["a"], domain=DOMAIN), node("Relu", ["a"], ["b"], name="fine")]
+    return saved(folder / "custom.onnx", [*nodes, node("Other", ["b"], ["y"], name="second", domain=DOMAIN)])
+
+
+def relu(folder: Path, **versions: int) -> Path:
+    """One node that every runtime takes, in a file of other versions."""
+    return saved(folder / "relu.onnx", [helper.make_node("Relu", ["x"], ["y"], name="only")], **versions)

@@ -37,6 +37,7 @@ ONNXRUNTIME: Sequence[Release] = (
     Release((1, 18), 21, 10, _ORT),
     # from here on the releases of ONNX that they integrate, whose versions onnx.helper.VERSION_TABLE has
     Release((1, 21), 22, 10, "ONNX 1.17, microsoft/onnxruntime#21897"),
+    Release((1, 23), 23, 11, "ONNX 1.18, microsoft/onnxruntime#24449; 1.23.2 itself says so of a newer file"),
     Release((1, 24), 25, 13, "ONNX 1.20.1, release notes of 1.24.1, microsoft/onnxruntime#26579"),
     Release((1, 25), 26, 13, "ONNX 1.21, release notes of 1.25.0, microsoft/onnxruntime#27601"),
 )

@@ -68,6 +68,7 @@ class TensorRT:
 
         words = self._listen()
         try:
+            hold_builder(self._trt())
             _, network = create_network(strongly_typed=self._strongly_typed())
             return parse(self._trt(), network, trt_util.get_trt_logger(), model)
         except Exception as error:

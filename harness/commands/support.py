@@ -95,7 +95,7 @@ def support(asked: argparse.Namespace) -> int:
         with Bench(settings) as bench:  # processes of its own: what one runtime does to them is not seen by another
             answers.append(_answer(bench, question, backend, interpreter, files))
         told(answers[-1], facts, [one.precision for one in files])
-    return _status(answers)
+    return status(answers)
 
 
 def _file(model: Path) -> Path:
@@ -176,7 +176,8 @@ def _fits(bench: Bench, made: Made, plan: Plan) -> Fit | Failure:
         return lost.failure
 
 
-def _status(answers: Sequence[Answer]) -> int:
+def status(answers: Sequence[Answer]) -> int:
+    """The exit status: 0 where one takes the model, 1 where none does, 3 where none said anything of it."""
     if any(isinstance(fit, Fit) for answer in answers for fit in answer.fits):
         return 0
     return EXIT_NONE if any(map(_refuses, answers)) else EXIT_LOST
