@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from harness.cli import main
 from harness.commands import support
@@ -149,10 +149,10 @@ def test_a_precision_without_a_file_is_told_by_every_runtime(folder, capsys):
 
 
 def takes_only(size: int) -> onnx.ModelProto:
-    """A model that adds a row of this size, and does not say that it takes no other."""
-    stored = numpy_helper.from_array(np.zeros(size, np.float32), "w")
-    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", "seq"]) for name in ("x", "y")]
-    graph = helper.make_graph([helper.make_node("Add", ["x", "w"], ["y"])], "g", values[:1], values[1:], [stored])
+    """A model that multiplies rows of this size, and does not say that it takes no other."""
+    stored = numpy_helper.from_array(np.zeros((size, 4), np.float32), "w")
+    values = [helper.make_tensor_value_info(*one) for one in (("x", 1, ["n", "seq"]), ("y", 1, ["n", 4]))]
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", values[:1], values[1:], [stored])
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
