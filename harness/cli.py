@@ -15,7 +15,7 @@ from harness import __version__
 from harness.allowed import allowing
 from harness.commands.review import add_review
 from harness.commands.stores import add_store, add_stores, in_words
-from harness.commands.values import count, day, duration, names, positive, seconds, shard, share, whole
+from harness.commands.values import count, day, duration, names, positive, seconds, shard, share, size, whole
 from harness.errors import HarnessError, UsageError
 from harness.foreign import harmless_output
 
@@ -297,6 +297,10 @@ def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     doctor.add_argument(
         "--precision", dest="precisions", nargs="+", action="extend", default=[], metavar="P",
         help="with --model: ask about these (default: those that the harness makes of the file)",
+    )  # fmt: skip
+    doctor.add_argument(
+        "--size", dest="sizes", type=size, nargs="+", action="extend", default=[], metavar="NAME=N",
+        help="with --model: sizes of its symbolic dimensions (default: the first that it runs with, at batch 1)",
     )  # fmt: skip
     doctor.add_argument(
         "--timeout", type=seconds, default=600.0, metavar="S", help="seconds a stage may take (default 600)"

@@ -23,8 +23,8 @@ def doctor(asked: argparse.Namespace) -> int:
         from harness.commands.support import support
 
         return support(asked)
-    if asked.precisions or asked.environments:
-        raise UsageError("--precision and --environment go with --model FILE")
+    if asked.precisions or asked.sizes or asked.environments:
+        raise UsageError("--precision, --size and --environment go with --model FILE")
     with Bench(Settings(cache_folder(None), timeout_s=120)) as bench:
         states = {name: _state(bench, name) for name in BACKENDS}
         environment = bench.environment()

@@ -87,7 +87,7 @@ def support(asked: argparse.Namespace) -> int:
     settings = Settings(cache_folder(asked.artefacts), asked.timeout)
     with Bench(settings) as bench:
         facts, question = _question(bench, model)
-        question, ran = _with_shape(bench, question)
+        question, ran = _with_shape(bench, question, dict(asked.sizes))
         files = [_made(bench, question, name) for name in _precisions(asked.precisions, question)]
     told_model(asked.model, facts, question.outline, question.shape, files, ran=ran)
     answers = []
@@ -115,9 +115,19 @@ def _question(bench: Bench, model: Path) -> tuple[Facts, Question]:
         raise kind(lost.failure.message) from None
 
 
-def _with_shape(bench: Bench, question: Question) -> tuple[Question, bool]:
-    """With the first proposed sizes that it runs with; whether there are such, or it has none to choose."""
-    tried = [replace(question, shape=shapes[0] if shapes else {}) for shapes in proposals.shapes(question.outline)]
+def _with_shape(bench: Bench, question: Question, given: Mapping[str, int]) -> tuple[Question, bool]:
+    """With the first proposed sizes that it runs with; whether there are such, or it has none to choose.
+
+    Those that are given stay; UsageError names one that the model does not have.
+    """
+    outline = question.outline
+    known = proposals.dimensions(outline, proposals.TRIED[0])
+    for name in given:
+        if name not in known:
+            none = "" if known else "; it has no symbolic dimensions"
+            raise UsageError(f"--size: the model has no dimension '{name}'{did_you_mean(name, known) or none}")
+    proposed = [{**(shapes[0] if shapes else {}), **given} for shapes in proposals.shapes(outline)]
+    tried = [replace(question, shape=shape) for number, shape in enumerate(proposed) if shape not in proposed[:number]]
     if not any(one.shape for one in tried):
         return tried[0], True
     for one in tried:

@@ -26,7 +26,7 @@ def told_model(
     if outline.only_as_is:
         tell(f"         {outline.only_as_is}: no other precisions are made of it")
     sizes = ", ".join(f"{name}={size}" for name, size in shape.items())
-    guessed = "" if ran else "; these are a guess, ONNX Runtime ran it with no sizes that were tried"
+    guessed = "" if ran else "; ONNX Runtime ran it with no sizes that were tried: --size NAME=N says better ones"
     if sizes:
         tell(f"sizes    {sizes}{guessed}")
     tell("memory by the graph (an estimate: weights + tensors alive at one time; no scratch memory)")

@@ -32,6 +32,14 @@ def count(text: str) -> int:
     return int(text)
 
 
+def size(text: str) -> tuple[str, int]:
+    """A symbolic dimension and its size."""
+    name, _, value = text.partition("=")
+    if not (name and value.isdigit() and int(value) > 0):
+        raise argparse.ArgumentTypeError(f"'{text}' is not NAME=N with N from 1, for example batch=8")
+    return name, int(value)
+
+
 def shard(text: str) -> tuple[int, int]:
     """Part I of N."""
     number, _, parts = text.partition("/")
