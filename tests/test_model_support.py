@@ -43,6 +43,23 @@ def test_a_node_behind_an_unknown_one_is_not_blamed_for_a_type_that_nobody_knows
     assert [one.name for one in found.refused] == ["lost"]
 
 
+def test_of_nodes_with_inner_graphs_the_unknown_ones_are_found_and_no_others(tmp_path):
+    node = helper.make_node
+    value = helper.make_tensor_value_info("b", TensorProto.FLOAT, None)
+    branch = helper.make_graph([node("Relu", ["x"], ["b"], name="inside")], "branch", [], [value])
+    inner = helper.make_graph([node("Nope", ["x"], ["b"], name="lost-inside")], "branch", [], [value])
+    condition = node("Constant", [], ["c"], value=helper.make_tensor("", TensorProto.BOOL, [], [True]))
+    nodes = [
+        condition,
+        node("If", ["c"], ["r"], name="fine", then_branch=branch, else_branch=inner),
+        node("Unless", ["r"], ["y"], name="lost", then_branch=branch),
+    ]
+
+    found = parse(saved(tmp_path / "m.onnx", nodes), CPU)
+
+    assert {one.name for one in found.refused} == {"lost", "lost-inside"}
+
+
 def test_memory_is_weights_and_what_is_alive_at_one_time(tmp_path):
     node = helper.make_node
     nodes = [

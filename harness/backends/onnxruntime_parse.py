@@ -32,7 +32,7 @@ class Alone:
     key: bytes
     """The same for nodes that do the same."""
     guessed: bool
-    """Whether the type of an input is not known, and was taken to be float32."""
+    """Whether it is not quite that node: its inner graphs were left out, or the type of an input is not known."""
 
 
 def parse(model: Path, provider: str) -> Parsed:
@@ -66,8 +66,6 @@ def _refused(model: Any) -> Iterator[Refused]:
     stored = {tensor.name: tensor for graph in graphs(model) for tensor in graph.initializer}
     for graph in graphs(model):
         for number, node in enumerate(graph.node):
-            if any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
-                continue  # it reads tensors from outside its graphs: alone it is another one
             alone = _alone(model, node, types, stored)
             if alone.key in taken:
                 continue
@@ -92,7 +90,13 @@ def _types(model: Any) -> dict[str, Any]:
 
 
 def _alone(model: Any, node: Any, types: Mapping[str, Any], stored: Mapping[str, Any]) -> Alone:
-    given, constants, guessed = [], [], False
+    """The node without its inner graphs, which may read tensors from outside: that counts as guessed too."""
+    plain = [attribute for attribute in node.attribute if not (attribute.HasField("g") or attribute.graphs)]
+    guessed = len(plain) < len(node.attribute)
+    alone = onnx.NodeProto(name=node.name, op_type=node.op_type, domain=node.domain, attribute=plain)
+    alone.input.extend(node.input)
+    alone.output.extend(node.output)
+    given, constants = [], []
     for name in dict.fromkeys(filter(None, node.input)):
         tensor = stored.get(name)
         if tensor is not None and not tensor.external_data and tensor.ByteSize() <= SMALL_BYTES:
@@ -104,10 +108,10 @@ def _alone(model: Any, node: Any, types: Mapping[str, Any], stored: Mapping[str,
         guessed = guessed or kind is None
         given.append(helper.make_value_info(name, kind or helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, None)))
     outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
-    parts = [*(value.type for value in given), *constants, *node.attribute]
+    parts = [*(value.type for value in given), *constants, *plain]
     key = f"{node.domain}:{node.op_type}:{len(outputs)}".encode()
     key += b"".join(part.SerializeToString(deterministic=True) for part in parts)
-    return Alone(_model(model, [node], given, outputs, constants), key, guessed)
+    return Alone(_model(model, [alone], given, outputs, constants), key, guessed)
 
 
 def _empty(model: Any) -> Any:
