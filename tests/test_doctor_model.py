@@ -116,6 +116,20 @@ def test_every_unsupported_node_is_named_with_operator_and_reason(folder, capsys
     assert "not known: opset 17 with IR version 8 is no reason" in line(cpu, "version")
 
 
+def test_names_in_a_model_make_no_lines_of_their_own(folder, capsys):
+    forged = "\nonnxruntime-cpu 9\n  parses   yes"
+    model = onnx.load(custom(folder))
+    model.graph.node[2].name += forged
+    model.opset_import.append(helper.make_opsetid(f"other{forged}", 1))
+    onnx.save(model, "forged.onnx")
+
+    doctor("forged.onnx", "--precision", "fp32")
+    lines = capsys.readouterr().out.splitlines()
+
+    assert sum("onnxruntime-cpu 9" in one for one in lines) >= 2  # where its words are shown
+    assert not any(one.startswith("onnxruntime-cpu 9") for one in lines)
+
+
 def test_a_too_new_opset_is_no_fault_of_a_node_and_no_version_is_made_up(folder, capsys):
     doctor(relu(folder, opset=90), "--precision", "fp32")
     cpu = told(capsys.readouterr().out)["onnxruntime-cpu"]

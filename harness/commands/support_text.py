@@ -21,10 +21,10 @@ def told_model(
     path: Path, facts: Facts, outline: Outline, shape: Mapping[str, int], files: Sequence[Made], *, ran: bool
 ) -> None:
     """Print the model, and what it needs by its graph at each precision."""
-    others = "".join(f", {domain} {version}" for domain, version in sorted(facts.domains.items()))
+    others = "".join(f", {plain(domain, LONGEST)} {version}" for domain, version in sorted(facts.domains.items()))
     tell(f"model    {path}: opset {facts.opset}{others}, IR version {facts.ir}, {facts.nodes} nodes")
     if outline.only_as_is:
-        tell(f"         {outline.only_as_is}: no other precisions are made of it")
+        tell(f"         {_words(outline.only_as_is)}: no other precisions are made of it")
     sizes = ", ".join(f"{name}={size}" for name, size in shape.items())
     guessed = "" if ran else "; ONNX Runtime ran it with no sizes that were tried: --size NAME=N says better ones"
     if sizes:
