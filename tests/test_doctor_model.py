@@ -12,8 +12,9 @@ from onnx import helper, numpy_helper
 
 from harness.cli import main
 from harness.commands import support
+from harness.commands.support_text import told as told_answer
 from harness.records import Failure
-from harness.records.support import Answer, Fit, Parsed
+from harness.records.support import Answer, Facts, Fit, Made, Parsed
 from models import conv_net, custom, relu, saved
 
 
@@ -207,6 +208,18 @@ def test_a_size_of_no_dimension_is_named_with_the_nearest(folder, capsys):
     assert "no dimension 'sek', did you mean 'seq'?" in capsys.readouterr().err
 
 
+def test_a_version_is_told_for_a_precision_whose_file_is_of_a_later_opset(capsys):
+    answer = Answer("onnxruntime-cpu@old", "onnxruntime", "1.20.1", parsed=Parsed(), fits=(Fit(), REFUSED, REFUSED))
+    made = [Made(name, facts=Facts(opset, ir=8, nodes=1, domains={})) for name, opset in PRECISION_TO_OPSET]
+
+    told_answer(answer, Facts(17, ir=8, nodes=1, domains={}), made)
+    lines = capsys.readouterr().out.splitlines()
+
+    assert [one.split()[0] for one in lines[1:]] == ["onnxruntime-cpu@old", "parses", "fp32", "bf16", "its", "int8"]
+    assert "its file: ONNX Runtime 1.21 or later" in lines[5]
+
+
+PRECISION_TO_OPSET = (("fp32", 17), ("bf16", 22), ("int8", 17))
 REFUSED, CRASHED = Failure("unsupported", "load", "no"), Failure("crash", "load", "gone")
 
 

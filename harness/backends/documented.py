@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+NOT_KNOWN = "not known"
 _ORT = "https://onnxruntime.ai/docs/reference/compatibility.html"
 _TRT = "https://github.com/onnx/onnx-tensorrt, docs/operators.md of the release"
 
@@ -59,22 +60,22 @@ _TABLES: Mapping[str, tuple[str, Sequence[Release]]] = {
 
 
 def with_support(package: str, installed: str, opset: int, ir: int) -> str:
-    """What version of a runtime takes a model that the installed one refuses, or "not known" and why.
+    """What version of a runtime takes a model that the installed one refuses, or `NOT_KNOWN` and why.
 
     `opset` and `ir` are the model's. A version that takes the opset need not have every operator of it.
     """
     name, releases = _TABLES[package]
     if not releases:
-        return f"not known: {name} documents no newest opset or IR version"
+        return f"{NOT_KNOWN}: {name} documents no newest opset or IR version"
     found = next((one for one in releases if one.opset >= opset and (one.ir is None or one.ir >= ir)), None)
     if found is None:
         last = releases[-1]
         asked = _needs(opset, None if last.ir is None else ir)
         newest = f"{_needs(last.opset, last.ir)} since {_text(last.version)}"
-        return f"not known: {asked} is beyond what is documented of {name}: {newest} ({last.source})"
+        return f"{NOT_KNOWN}: {asked} is beyond what is documented of {name}: {newest} ({last.source})"
     needs = _needs(opset, None if found.ir is None else ir)
     if found.version <= parsed(installed):
-        return f"not known: {needs} is no reason, {name} documents it since {_text(found.version)} ({found.source})"
+        return f"{NOT_KNOWN}: {needs} is no reason, {name} documents it since {_text(found.version)} ({found.source})"
     return f"{name} {_text(found.version)} or later, which is documented to take {needs} ({found.source})"
 
 

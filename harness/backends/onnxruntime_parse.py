@@ -45,7 +45,7 @@ def parse(model: Path, provider: str) -> Parsed:
     try:
         session = onnxruntime.InferenceSession(str(model), options, providers=[provider])
     except Exception as error:
-        return Parsed(_words(error), tuple(_refused(load_graph(model))))
+        return Parsed(str(error), tuple(_refused(load_graph(model))))
     return Parsed(notes=tuple(_elsewhere(attested(session), provider)))
 
 
@@ -142,11 +142,5 @@ def _why_not(model: Any) -> str | None:
     try:
         onnxruntime.InferenceSession(model.SerializeToString(), options, providers=[CPU])
     except Exception as error:
-        return _words(error)
+        return str(error)
     return None
-
-
-def _words(error: Exception) -> str:
-    """What ONNX Runtime says, without the place in its sources."""
-    text = " ".join(str(error).split())
-    return re.sub(r"\s*/\S+\.(?:h|cc):\d+ .*?\)\s(?=[A-Z])", " ", text)

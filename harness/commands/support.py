@@ -94,7 +94,7 @@ def support(asked: argparse.Namespace) -> int:
     for backend, interpreter in ((name, place) for place in places for name in BACKENDS if name not in SCRIPTED):
         with Bench(settings) as bench:  # processes of its own: what one runtime does to them is not seen by another
             answers.append(_answer(bench, question, backend, interpreter, files))
-        told(answers[-1], facts, [one.precision for one in files])
+        told(answers[-1], facts, files)
     return status(answers)
 
 
@@ -152,7 +152,7 @@ def _made(bench: Bench, question: Question, precision: str) -> Made:
     try:
         file = bench.variant(plan)
         plan = replace(plan, variant=file)
-        return Made(precision, file, bench.support(Estimate, plan, "estimate"))
+        return Made(precision, file, bench.facts(Path(file.path)), bench.support(Estimate, plan, "estimate"))
     except Refused as refusal:
         return Made(precision, failure=Failure("unsupported", "prepare", str(refusal)))
     except WorkerFailed as lost:

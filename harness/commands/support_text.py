@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from harness.backends.documented import with_support
+from harness.backends.documented import NOT_KNOWN, with_support
 from harness.backends.layers import UNKNOWN
 from harness.commands.results import tell
 from harness.foreign import plain
@@ -15,6 +16,7 @@ from harness.records.support import Answer, Facts, Fit, Made, Parsed
 
 LONGEST = 600
 MOST_NODES = 20
+_PLACE = re.compile(r"\s*/\S+\.(?:h|cc):\d+ .*?\)\s(?=[A-Z])")
 
 
 def told_model(
@@ -47,8 +49,8 @@ def _estimate(one: Made) -> str:
     return f"{least}{total:.2f} MiB: {parts}{untold}"
 
 
-def told(answer: Answer, facts: Facts, precisions: Sequence[str]) -> None:
-    """Print what one runtime says."""
+def told(answer: Answer, facts: Facts, files: Sequence[Made]) -> None:
+    """Print what one runtime says; `facts` are the model's."""
     if answer.absent:
         tell(f"\n{answer.runs_on}: absent: {_words(answer.absent)}")
         return
@@ -56,7 +58,7 @@ def told(answer: Answer, facts: Facts, precisions: Sequence[str]) -> None:
     if answer.lost is not None:
         tell(f"  {_failed(answer.lost)}")
     if answer.parsed is not None:
-        for line in (*_parsed(answer.parsed), *_fits(answer.fits, precisions)):
+        for line in (*_parsed(answer.parsed), *_fits(answer, files)):
             tell(f"  {line}")
     if not any(isinstance(fit, Fit) for fit in answer.fits):
         tell(f"  version  {with_support(answer.package, answer.version, facts.opset, facts.ir)}")
@@ -71,11 +73,23 @@ def _parsed(parsed: Parsed) -> Iterator[str]:
     yield from (f"note     {_words(note)}" for note in parsed.notes)
 
 
-def _fits(fits: Sequence[Fit | Failure], precisions: Sequence[str]) -> Iterator[str]:
-    for reason in dict.fromkeys(fit.only_built for fit in fits if isinstance(fit, Fit) and fit.only_built):
+def _fits(answer: Answer, files: Sequence[Made]) -> Iterator[str]:
+    for reason in dict.fromkeys(fit.only_built for fit in answer.fits if isinstance(fit, Fit) and fit.only_built):
         yield f"runs     not here: {_words(reason)}"
-    for precision, fit in zip(precisions, fits, strict=False):
-        yield f"{precision:8s} {_failed(fit) if isinstance(fit, Failure) else _taken(fit, precision)}"
+    for made, fit in zip(files, answer.fits, strict=False):
+        if isinstance(fit, Fit):
+            yield f"{made.precision:8s} {_taken(fit, made.precision)}"
+        else:
+            yield f"{made.precision:8s} {_failed(fit)}"
+            yield from _later(answer, made)
+
+
+def _later(answer: Answer, made: Made) -> Iterator[str]:
+    """The version that is documented to take a file which this one refused; nothing where none is."""
+    if made.facts is not None:
+        found = with_support(answer.package, answer.version, made.facts.opset, made.facts.ir)
+        if not found.startswith(NOT_KNOWN):
+            yield f"         its file: {found}"
 
 
 def _taken(fit: Fit, precision: str) -> str:
@@ -100,4 +114,5 @@ def _failed(failure: Failure) -> str:
 
 
 def _words(text: str) -> str:
-    return plain(text, LONGEST)
+    """What a runtime says, without the place in its sources."""
+    return plain(_PLACE.sub(" ", " ".join(text.split())), LONGEST)

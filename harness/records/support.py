@@ -70,6 +70,8 @@ class Made:
 
     precision: str
     file: ModelFile | None = None
+    facts: Facts | None = None
+    """Of the file, which may be of a later opset than the model."""
     needs: Estimate | None = None
     failure: Failure | None = None
 
