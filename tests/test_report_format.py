@@ -51,6 +51,7 @@ def test_changes_are_signed_percent(ratio: float | None, text: str) -> None:
         ("engine_bytes", 25_480_396.0, ("engine", "24.3 MiB")),
         ("device_mib", 212.0, ("device", "212 MiB")),
         ("first_infer_ms", 4.5, ("first infer", "4.500 ms")),
+        ("throughput_per_s", 1902.7, ("throughput", "1903/s")),
         ("build_s", None, ("build", form.NONE)),
         ("streams", 2.0, ("streams", "2")),
     ],

@@ -12,7 +12,7 @@ from typing import Any
 
 NONE = "–"  # noqa: RUF001 - a dash in place of a number
 _MIB = 1024 * 1024
-_UNITS = ("_ms", "_mib", "_bytes", "_us", "_s")
+_UNITS = ("_per_s", "_ms", "_mib", "_bytes", "_us", "_s")  # the first that a name ends in
 
 
 def number(value: float | None) -> str:
@@ -71,6 +71,7 @@ def quantity(name: str, value: float | None) -> tuple[str, str]:
     if value is None:
         return label, NONE
     texts = {
+        "_per_s": f"{number(value)}/s",
         "_s": seconds(value),
         "_ms": milliseconds(value),
         "_us": milliseconds(value / 1e3),

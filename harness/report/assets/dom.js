@@ -70,6 +70,7 @@ function change(ratio) {
 
 // A measure whose name ends in its unit, as a label and a text: build_s and 31.2 are "build" and "31.2 s".
 const UNITS = {
+  _per_s: (value) => `${number(value)}/s`, // before _s, which it ends in as well
   _ms: milliseconds,
   _us: (value) => milliseconds(value / 1e3),
   _mib: (value) => `${number(value)} MiB`,
