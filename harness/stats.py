@@ -31,6 +31,21 @@ def samples_for(share: float, confidence: float = 0.99) -> int:
     return count
 
 
+@cache
+def may_exceed(count: int, share: float, confidence: float = 0.99) -> int:
+    """Samples of `count` that may lie above a limit of a quantile that is kept with this confidence; -1: too few.
+
+    The largest t with P(X <= t) <= 1 - confidence for X binomial over the samples with the share beyond the quantile:
+    the early stopping of MLPerf LoadGen. 1 of 662 for a share of 0.99, none of 459.
+    """
+    odds = math.log((1 - share) / share)
+    term, total, allowed = count * math.log(share), 0.0, -1  # the logarithm of P(X = 0), which no float may hold
+    while (total := total + math.exp(term)) <= 1 - confidence:
+        allowed += 1
+        term += odds + math.log((count - allowed) / (allowed + 1))
+    return allowed
+
+
 def median_interval(ordered: Sequence[float]) -> tuple[float, float]:
     """The 95 % confidence interval of the median of values in rising order.
 

@@ -27,7 +27,7 @@ def test_every_key_of_the_schema_has_a_row() -> None:
 
 def test_every_link_inside_the_page_leads_to_one_heading() -> None:
     page = reference(schema())
-    headings = [re.sub(r"[^a-z0-9-]", "", one.lower()) for one in re.findall(r"^## (.+)$", page, re.MULTILINE)]
+    headings = [re.sub(r"[^a-z0-9_-]", "", one.lower()) for one in re.findall(r"^## (.+)$", page, re.MULTILINE)]
     assert len(set(headings)) == len(headings)
     assert set(re.findall(r"\(#([^)]+)\)", page)) <= set(headings)
 

@@ -15,6 +15,7 @@ from harness.judge.invariance import judge_invariance
 from harness.judge.latency import Accepted as Timed
 from harness.judge.latency import judge_latency
 from harness.judge.resources import judge_resources
+from harness.judge.serving import judge_serving
 from harness.judge.stability import judge_stability, naming_builds
 from harness.records import Check, Failure, Outcome, Plan, Verdict
 
@@ -55,7 +56,8 @@ def _judged(plan: Plan, outcome: Outcome, *, known: bool, accepted: Accuracy | N
     accuracy = naming_builds((*stability, *budget, *fidelity), outcome.measurements)
     drift, drifted = judge_drift(plan, outcome, accepted)
     timing, change, words = judge_latency(plan.latency, outcome.latency, timed)
-    checks = (*accuracy, *drift, *judge_attestation(plan, outcome), *timing, *judge_resources(plan, outcome))
+    taken = (*judge_resources(plan, outcome), *judge_serving(plan, outcome))
+    checks = (*accuracy, *drift, *judge_attestation(plan, outcome), *timing, *taken)
     failed = [check for check in checks if not check.ok and check.name not in DECIDED_BY_STATUS]
     if not budget:
         return Verdict("failed", "nothing was compared: no output, no verdict", checks)

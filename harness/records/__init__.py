@@ -55,6 +55,7 @@ from harness.records.runs import (
 )
 from harness.records.screens import Screened, Screening
 from harness.records.selftest import Arm, Injection, SelfTest
+from harness.records.serving import MultiStream, Offline, Server, ServingPlan, SingleStream, Trial
 
 __all__ = [
     "ACKNOWLEDGED_FILE",
@@ -98,6 +99,8 @@ __all__ = [
     "Location",
     "Measurement",
     "ModelFile",
+    "MultiStream",
+    "Offline",
     "Outcome",
     "Plan",
     "Preparation",
@@ -109,9 +112,13 @@ __all__ = [
     "Screened",
     "Screening",
     "SelfTest",
+    "Server",
+    "ServingPlan",
+    "SingleStream",
     "Source",
     "Spread",
     "Stale",
     "Task",
+    "Trial",
     "Verdict",
 ]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.records.profiles import Profile
+from harness.records.serving import Trial
 
 
 @dataclass(frozen=True)
@@ -164,3 +165,5 @@ class Outcome:
     """Where the time went; None where nobody asked."""
     deviations: tuple[Deviations, ...] = ()
     """Of every output whose elements could be compared."""
+    trials: tuple[Trial, ...] = ()
+    """Under load, in the order in which they were made."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from harness.records.serving import ServingPlan
+
 Limits = Mapping[str, float | bool | str]
 """Limit name to value, for example {"atol": 1e-5, "rtol": 1e-4, "cosine_min": 0.9999}."""
 DEFAULT_ENVIRONMENT = "default"
@@ -283,6 +285,8 @@ class Plan:
     """Of outputs that have settings of their own; they replace `drift`."""
     resources: Mapping[str, float] = field(default_factory=dict)
     """Limits on what a case takes, for example {"engine_mib": 100}."""
+    serving: ServingPlan | None = None
+    """The load that the case is put under; None: only single iterations are timed."""
     custom_ops: tuple[str, ...] = ()
     """Libraries of operators for ONNX Runtime's CPU provider, where it computes reference and precision twin."""
     interpreter: Interpreter = Interpreter()

@@ -13,6 +13,7 @@ from harness.records.plans import Case
 from harness.records.profiles import Profile
 from harness.records.screens import Screening
 from harness.records.selftest import SelfTest
+from harness.records.serving import Trial
 
 SCHEMA = "harness.run/1"
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8", "fp8", "as-is")
@@ -102,6 +103,8 @@ class Record:
     """What the reviewed file of known failures says about it, where it blocks."""
     deviations: tuple[Deviations, ...] = ()
     """How the errors of each output are distributed, and where the largest are."""
+    trials: tuple[Trial, ...] = ()
+    """Under load, in the order in which they were made."""
     not_run: bool = False
     """Of a missing case: the suite makes it, but no part of the run holds it."""
 

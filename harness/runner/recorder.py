@@ -199,6 +199,7 @@ class Judged:
             reproduce=reproduce(plan.case, self._rerun),
             measurements=outcome.measurements,
             deviations=outcome.deviations,
+            trials=outcome.trials,
             notes=outcome.notes,
             baseline=accepted,
             plan_digest=plan_digest(plan),
@@ -263,6 +264,7 @@ def outcome_of(record: Record) -> Outcome:
     return Outcome(
         measurements=record.measurements,
         deviations=record.deviations,
+        trials=record.trials,
         latency=record.latency,
         measures=record.measures,
         stages=record.stages,

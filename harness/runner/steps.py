@@ -21,7 +21,7 @@ from harness.errors import InputError, Unsupported
 from harness.inputs.feeds import feeds
 from harness.metrics import deviations
 from harness.records import Contestant, Digests, Duel, Environment, Injection, LatencyPlan, ModelFile, Outcome, Plan
-from harness.runner import builds, footprint, kept, layer_times, tensors, twin_files, twins, windows
+from harness.runner import builds, footprint, kept, layer_times, serving, tensors, twin_files, twins, windows
 from harness.runner.candidate import Answers, Folders, answers, moved_rows, repeats, together
 from harness.runner.expected import check_task, unused
 from harness.runner.invariance import moves
@@ -35,6 +35,7 @@ from harness.sources.inspect import inspect
 from harness.timing.duel import duel, settings_for
 from harness.timing.evidence import watch
 from harness.timing.inject import slowed, tail
+from harness.timing.scenarios import Shown
 from harness.timing.sides import LocalSide
 from harness.variants.prepare import is_engine, prepare
 from harness.variants.sizes import model_bytes, sizes
@@ -188,6 +189,7 @@ class Steps:
             repeated = repeats(plan, session, prepared, stages, folders, first)
             repeated += moved_rows(session, prepared, stages, folders, first.outputs, bounded=backend.device == "cuda")
             timed = self._time(plan, backend, artefact, session, prepared, stages)
+            loaded = self._serve(plan, backend, artefact, session, prepared, stages)
             unkept = self._kept(plan, artefact, prepared) if timed.latency is not None else ()
             attested = {**session.attested, "options": {**plan.options, **_loaded(plan, prepared.spec)}}
             profiled = layer_times.profile(plan, session, prepared, timed.latency, stages, gpu=backend.device == "cuda")
@@ -200,13 +202,20 @@ class Steps:
             deviations=deviations.worst([build.deviations for build in every]),
             latency=timed.latency,
             profile=profiled,
-            measures={**weighs, **artefact.measures, **first.measures, **timed.measures},
+            measures={
+                **weighs,
+                **artefact.measures,
+                **first.measures,
+                **timed.measures,
+                **loaded.measures,
+            },
+            trials=loaded.trials,
             stages=stages.seconds,
             attested=attested,
             digests=replace(_digests(prepared), engine=artefact.digest),
             notes=(
                 *(*plan.notes, *_notes(prepared), *unused(plan.reference, prepared)),
-                *(*unrepeatable(repeated), *notes, *timed.notes, *unkept, *prepared.cache.told()),
+                *(*unrepeatable(repeated), *notes, *timed.notes, *loaded.notes, *unkept, *prepared.cache.told()),
             ),
         )
 
@@ -292,12 +301,20 @@ class Steps:
         if not plan.latency.enabled:
             return windows.Timed()
 
-        def another(mode: Mode) -> Session:
-            return backend.open(artefact, replace(prepared.spec, mode=mode, attest=False))
-
+        another = _sessions(backend, artefact, prepared)
         with stages("time", alone=True):
             first = prepared.feeds.batches[0]
             return windows.time(plan.latency, backend.device, session, another, first)
+
+    def _serve(
+        self, plan: Plan, backend: Backend, artefact: Artefact, session: Session, prepared: Prepared, stages: Stages
+    ) -> Shown:
+        if plan.serving is None:
+            return Shown({})
+        another = _sessions(backend, artefact, prepared)
+        with stages("serve", alone=True):
+            first = prepared.feeds.batches[0]
+            return serving.serve(plan.serving, plan.latency, backend.device, session, another, first)
 
     def _announce_reference(self, stage: str) -> None:
         self._announce(stage if stage == "wait" else f"reference {stage}")
@@ -305,6 +322,11 @@ class Steps:
     def _gpu(self, backend: Backend) -> str | None:
         gpus = self._environment.gpus
         return gpus[0].uuid if backend.device == "cuda" and gpus else None
+
+
+def _sessions(backend: Backend, artefact: Artefact, prepared: Prepared) -> Callable[[Mode], Session]:
+    """What opens further sessions on an artefact."""
+    return lambda mode: backend.open(artefact, replace(prepared.spec, mode=mode, attest=False))
 
 
 def _operators(plan: Plan, backend: str) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from harness.suites.fields import (
 from harness.suites.limits import Accuracy
 from harness.suites.options import Options
 from harness.suites.prepared import AudioKeys, ImagesKeys, PreparedKeys, TextKeys
+from harness.suites.serving import ServingEntry
 
 INPUT_KINDS = ("file", *prepared.KEYS, "normal", "uniform", "integers", "ones", "zeros")
 _SEEDED = ("normal", "uniform", "integers")
@@ -275,6 +276,7 @@ class Settings(Strict):
     invariance: InvarianceEntry | None = Field(None, description="What must not change the outputs.")
     latency: LatencyEntry | None = Field(None, description="How cases are timed.")
     resources: ResourcesEntry | None = Field(None, description="Absolute limits on what a case takes.")
+    serving: ServingEntry | None = Field(None, description="Load that cases are put under.")
     attestation: AttestationEntry | None = Field(None, description="What must be seen of the precision that ran.")
     options: Options | None = Field(None, description="Backend name to its options.")
     builds: Annotated[int, Field(ge=1, le=16)] = Field(

@@ -21,6 +21,7 @@ from harness.suites.find import label
 from harness.suites.limits import limits_at, output_limits_at
 from harness.suites.merge import with_defaults
 from harness.suites.places import Found, Places
+from harness.suites.serving import SCENARIOS, asks_for_nothing, serving
 from harness.variants.chains import PLAIN, Chain
 
 MAX_CASES = 100_000
@@ -78,7 +79,7 @@ def _wrong(suite: SuiteEntry, document: Document, models: Sequence[_Model], plac
     for model in models:
         yield from chain(_uncovered(model), _not_stored(model), _nowhere(model, known), _too_long(model))
         yield from chain(_raw(model), _unlabelled(model), _uncalibrated(model))
-        yield from _unbuilt(model)
+        yield from chain(_unbuilt(model), _unloaded(model))
     yield from _too_many(models)
 
 
@@ -137,6 +138,11 @@ def _too_long(model: _Model) -> Iterator[Problem]:
     if len(_name(largest, largest)) > LONGEST_SHAPE:
         message = f"makes a part of case ids that is longer than {LONGEST_SHAPE} characters: it becomes a folder's name"
         yield model.problem("shapes", message)
+
+
+def _unloaded(model: _Model) -> Iterator[Problem]:
+    if asks_for_nothing(model.entry.serving):
+        yield model.problem("serving", f"names no scenario: {', '.join(SCENARIOS[:-1])} or {SCENARIOS[-1]}")
 
 
 def _not_stored(model: _Model) -> Iterator[Problem]:
@@ -203,6 +209,7 @@ def _template(suite: SuiteEntry, model: _Model, found: Found) -> Plan:
         task=convert.task(convert.given(entry.accuracy), inputs),
         latency=convert.latency(entry.latency),
         resources=convert.given(entry.resources),
+        serving=serving(entry.serving),
         fidelity=convert.fidelity(entry.fidelity, entry.invariance),
         attestation=convert.attestation(entry.attestation),
         builds=entry.builds,
@@ -272,6 +279,7 @@ def _shaped(template: Plan, entry: ModelEntry, found: Found) -> list[tuple[str, 
         case=replace(template.case, tags=tags),
         latency=replace(template.latency, enabled=False, budget={}),
         resources={},
+        serving=None,
         task=None,
         fuzzed=True,
     )

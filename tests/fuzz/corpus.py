@@ -70,6 +70,7 @@ defaults: &d
   fidelity: {enabled: true, samples: 8, budget_s: 5}
   invariance: {batch: true}
   resources: {engine_mib: 10, host_mib: 2000}
+  serving: {sessions: 2, multi_stream: {samples: 4}, server: {p99_ms: 15, min_per_s: 200, seed: 1}, offline: {}}
   attestation: {min_share: 0.5, unknown: pass}
 models:
   - &m

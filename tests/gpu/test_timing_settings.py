@@ -13,8 +13,8 @@ from harness.backends.base import PLAIN, BuildSpec, Mode
 from harness.backends.onnxruntime import Cuda
 from harness.backends.tensorrt import TensorRT
 from harness.environment import describe
-from harness.records import LatencyPlan
-from harness.runner import windows
+from harness.records import LatencyPlan, Offline, Server, ServingPlan, SingleStream
+from harness.runner import serving, windows
 from harness.runner.footprint import before, taken
 from harness.timing.loop import window
 from models import attention
@@ -93,6 +93,19 @@ def test_iterations_in_flight_bring_no_less_than_one_after_the_other(opener):
 
     assert per_s > 0.9 * 1e3 / timed.latency.host.p50_ms
     assert timed.latency.canary_ms > 0
+
+
+def test_two_sessions_keep_a_bound_under_load_as_well_as_one(opener):
+    load = ServingPlan(single_stream=SingleStream(), server=Server(p99_ms=20), offline=Offline())
+    rates = []
+    for sessions in (1, 2):
+        with closing(opener()) as session:
+            shown = serving.serve(replace(load, sessions=sessions), TIMING, "cuda", session, opener, FEEDS)
+        print(f"\n{sessions}: {shown.measures} {shown.notes}")
+        rates.append(shown.measures["server_per_s"])
+        assert 0 < rates[-1] < 1.2 * shown.measures["offline_per_s"]
+
+    assert rates[1] > 0.8 * rates[0]
 
 
 def test_memory_of_the_gpu_is_told(opener):

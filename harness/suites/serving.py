@@ -1,0 +1,87 @@
+"""The `serving:` part of a suite: load after MLPerf LoadGen."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from harness.records import MultiStream, Offline, Server, ServingPlan, SingleStream
+from harness.suites.fields import Choice, Strict, one_key
+from harness.timing.search import MOST_PER_S
+
+SCENARIOS = ("single_stream", "multi_stream", "server", "offline")
+Milliseconds = Annotated[float, Field(gt=0, le=60_000)]
+Rate = Annotated[float, Field(gt=0, le=MOST_PER_S)]
+
+
+class SingleStreamEntry(Strict):
+    """One query after the other, each of one sample."""
+
+    p90_ms: Milliseconds | None = Field(None, description="90th percentile of the latency, at most.")
+
+
+class MultiStreamEntry(Strict):
+    """One query after the other, each of several samples, which the sessions share."""
+
+    samples: Annotated[int, Field(ge=1, le=1024)] = Field(MultiStream.samples, description="Samples of a query.")
+    p99_ms: Milliseconds | None = Field(None, description="99th percentile of the latency, at most.")
+
+
+class ServerEntry(Choice):
+    """Queries that arrive at random, one sample each; exactly one of p90_ms and p99_ms bounds their latency."""
+
+    p90_ms: Milliseconds | None = Field(None, description="Bound on the 90th percentile, from the arrival on.")
+    p99_ms: Milliseconds | None = Field(None, description="Bound on the 99th percentile, from the arrival on.")
+    rate_per_s: Rate | None = Field(
+        None, description="Arrivals a second; without it the highest rate that keeps the bound is searched."
+    )
+    min_per_s: Rate | None = Field(None, description="The highest rate, at least.")
+    seed: int = Field(Server.seed, ge=0, le=2**63 - 1, description="Seed of the arrivals.")
+
+    def kind(self) -> str:
+        """Its bound, and whether the rate is given."""
+        return f"{one_key(self, ('p90_ms', 'p99_ms'))} {'rate_per_s' in self.model_fields_set}"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        self.kind()
+        if self.rate_per_s is not None and self.min_per_s is not None:
+            raise ValueError("sets rate_per_s and min_per_s: no highest rate is searched where the rate is given")
+        return self
+
+
+class OfflineEntry(Strict):
+    """All samples are due at once."""
+
+    min_per_s: Rate | None = Field(None, description="Samples a second, at least.")
+    depth: Annotated[int, Field(ge=1, le=1024)] = Field(
+        Offline.depth, description="Samples in flight on each stream of a GPU."
+    )
+
+
+class ServingEntry(Strict):
+    """Load that a case is put under, and what it must do then."""
+
+    sessions: Annotated[int, Field(ge=1, le=64)] = Field(
+        ServingPlan.sessions, description="Sessions that answer side by side; on a GPU each has a stream of its own."
+    )
+    max_time_s: float = Field(ServingPlan.max_time_s, gt=0, le=3600, description="What one scenario may take.")
+    single_stream: SingleStreamEntry | None = Field(None, description="One query after the other.")
+    multi_stream: MultiStreamEntry | None = Field(None, description="Queries of several samples.")
+    server: ServerEntry | None = Field(None, description="Random arrivals.")
+    offline: OfflineEntry | None = Field(None, description="All at once.")
+
+
+def serving(entry: ServingEntry | None) -> ServingPlan | None:
+    """The load of a case."""
+    if entry is None:
+        return None
+    given = entry.model_dump(exclude_unset=True, exclude_none=True)
+    kinds = zip(SCENARIOS, (SingleStream, MultiStream, Server, Offline), strict=True)
+    return ServingPlan(**{**given, **{name: kind(**given[name]) for name, kind in kinds if name in given}})
+
+
+def asks_for_nothing(entry: ServingEntry | None) -> bool:
+    """Whether there is an entry without a scenario."""
+    return entry is not None and all(getattr(entry, name) is None for name in SCENARIOS)
