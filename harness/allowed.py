@@ -47,6 +47,11 @@ def names() -> frozenset[str]:
     return frozenset(one for one in allowed() if os.sep not in one and ":" not in one)
 
 
+def permits_name(name: str) -> bool:
+    """Whether a factory may run; its name begins with `torch:`, so that no metric passes for one."""
+    return name in allowed()
+
+
 def permits(file: str | Path) -> bool:
     """Whether a program or a library may run; a link is not followed: the name that is allowed is the one that runs."""
     return os.path.abspath(file) in allowed()  # noqa: PTH100 - keeps links

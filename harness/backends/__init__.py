@@ -14,6 +14,10 @@ BACKENDS = Registry(
         "onnxruntime-tensorrt": "harness.backends.onnxruntime:TensorRT",
         "tensorrt": "harness.backends.tensorrt:TensorRT",
         "tensorrt-rtx": "harness.backends.tensorrt:TensorRTRTX",
+        "pytorch-cpu": "harness.backends.pytorch:PyTorchCpu",
+        "pytorch-cuda": "harness.backends.pytorch:PyTorchCuda",
+        "pytorch-compiled-cpu": "harness.backends.pytorch:PyTorchCompiledCpu",
+        "pytorch-compiled-cuda": "harness.backends.pytorch:PyTorchCompiledCuda",
         "fake": "harness.backends.fake:Fake",
     },
 )
@@ -24,6 +28,10 @@ ATTEMPT = "TRT_HARNESS_ATTEMPT"
 """The environment variable that counts how often a case was begun in this run, or its device probed."""
 SCRIPTED = frozenset({"fake"})
 """Backends that compute nothing: their outputs have no precision twin."""
+OF_MODULES = frozenset({"pytorch-cpu", "pytorch-cuda", "pytorch-compiled-cpu", "pytorch-compiled-cuda"})
+"""Backends that run a PyTorch model and no ONNX file; of its code and weights only a digest is kept."""
+EXPORTER = "pytorch-cpu"
+"""What computes the outputs that an export is compared with."""
 TWIN_BACKEND = "onnxruntime-cpu"
 """What runs the precision twin."""
 
@@ -34,6 +42,10 @@ RUNTIMES: Mapping[str, tuple[str, ...]] = {
     "onnxruntime-tensorrt": ("onnxruntime", "libnvinfer", "driver"),
     "tensorrt": ("tensorrt", "driver"),
     "tensorrt-rtx": ("tensorrt_rtx", "driver"),
+    "pytorch-cpu": ("torch",),
+    "pytorch-cuda": ("torch", "torch-cudnn", "driver"),
+    "pytorch-compiled-cpu": ("torch",),
+    "pytorch-compiled-cuda": ("torch", "torch-cudnn", "driver"),
 }
 """Backend to the versions that its speed depends on."""
 

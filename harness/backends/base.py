@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.records import LayerTime
+from harness.records import LayerTime, Source
 from harness.records.support import Parsed
 
 Tensor = NDArray[np.generic]
@@ -46,6 +46,8 @@ class BuildSpec:
     """fp32 tensors of the file are computed in fp32 also where the precision would allow a runtime to lower them."""
     attest: bool = True
     """Whether the session tells what ran; of a reference or a twin nobody asks."""
+    source: Source | None = None
+    """Of a PyTorch model, which PyTorch runs instead of the file."""
     mode: Mode = PLAIN
     """How the session's iterations are made; means nothing to a build."""
 

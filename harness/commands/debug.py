@@ -14,7 +14,7 @@ from time import monotonic, time
 from typing import Any
 
 from harness import store, suites
-from harness.backends import SCRIPTED
+from harness.backends import OF_MODULES, SCRIPTED
 from harness.codec import encode
 from harness.commands.places import cache_folder
 from harness.errors import HarnessError, UsageError, did_you_mean
@@ -82,6 +82,10 @@ def _plan(asked: argparse.Namespace) -> Plan:
         )
     if plan.case.backend in SCRIPTED:
         raise UsageError(f"{asked.case}: the backend '{plan.case.backend}' follows a script: it has no tensors inside")
+    if plan.case.backend in OF_MODULES:
+        raise UsageError(
+            f"{asked.case}: the backend '{plan.case.backend}' runs the PyTorch model, and debug takes ONNX files apart"
+        )
     if plan.excluded is not None:
         raise UsageError(f"{asked.case}: is excluded by its suite: {plan.excluded}")
     return plan

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness import suites
-from harness.backends import BACKENDS, SCRIPTED, TWIN_BACKEND
+from harness.backends import BACKENDS, OF_MODULES, SCRIPTED, TWIN_BACKEND
 from harness.commands.first_suite import Measured, described, failure, finished, noted, unhidden
 from harness.commands.places import cache_folder
 from harness.commands.results import tell
@@ -123,7 +123,7 @@ def _backends(bench: Bench, asked: Sequence[str]) -> Backends:
     """What can run here; HarnessError when nothing can, or not the reference."""
     if why := _why_not(bench, REFERENCE):
         raise HarnessError(f"{REFERENCE} is not here, and makes the reference: {why}")
-    names = asked or [name for name in BACKENDS if name not in SCRIPTED]
+    names = asked or [name for name in BACKENDS if name not in SCRIPTED | OF_MODULES]
     absent = {name: why for name in names if (why := _why_not(bench, name))}
     if not asked:
         absent |= {name: why for name, why in LEFT_OUT.items() if name not in absent}

@@ -10,6 +10,7 @@ from harness.judge.accuracy import judge_outputs, judge_task
 from harness.judge.attestation import judge_attestation
 from harness.judge.drift import Accuracy, judge_drift
 from harness.judge.duels import REGRESSION, TAIL
+from harness.judge.export import judge_export
 from harness.judge.fidelity import judge_fidelity
 from harness.judge.invariance import judge_invariance
 from harness.judge.latency import Accepted as Timed
@@ -53,6 +54,7 @@ def _judged(plan: Plan, outcome: Outcome, *, known: bool, accepted: Accuracy | N
     stability = judge_stability(plan, outcome.measurements)
     fidelity = judge_fidelity(plan, outcome.measurements)
     fidelity += judge_invariance(plan, outcome.measurements)
+    fidelity += judge_export(plan, outcome.measurements)
     accuracy = naming_builds((*stability, *budget, *fidelity), outcome.measurements)
     drift, drifted = judge_drift(plan, outcome, accepted)
     timing, change, words = judge_latency(plan.latency, outcome.latency, timed)

@@ -8,7 +8,11 @@ from typing import Any
 
 from harness.records import Check, Outcome, Plan
 
-GPU_BACKENDS = ("onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt", "tensorrt-rtx")
+GPU_BACKENDS = (
+    *("onnxruntime-cuda", "onnxruntime-tensorrt", "tensorrt", "tensorrt-rtx"),
+    *("pytorch-cuda", "pytorch-compiled-cuda"),
+)
+CPU_BACKENDS = ("onnxruntime-cpu", "pytorch-cpu", "pytorch-compiled-cpu")
 REDUCED = ("fp16", "bf16", "int8", "fp8")
 """Precisions of which something must be seen; fp32 and tf32 only must not have run in less."""
 FLOATS = ("fp32", "tf32", "bf16", "fp16")
@@ -29,7 +33,7 @@ def judge_attestation(plan: Plan, outcome: Outcome) -> list[Check]:
     None at precision as-is, which asks for nothing, and for backends that run no model.
     """
     asked, told = plan.case.precision, outcome.attested
-    if plan.case.backend == "onnxruntime-cpu":
+    if plan.case.backend in CPU_BACKENDS:
         return [_as_it_can(asked, told)]
     if plan.case.backend not in GPU_BACKENDS or asked == "as-is":
         return []

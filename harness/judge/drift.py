@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import did_you_mean
+from harness.judge.export import PREFIX
 from harness.judge.fidelity import WORDS, limits_at
 from harness.records import Check, Digests, DriftPlan, Measurement, Outcome, Plan, Record
 
@@ -207,7 +208,7 @@ def values_of(measurements: Iterable[Measurement]) -> dict[str, dict[str, float 
     """Output to metric to value."""
     values: dict[str, dict[str, float | None]] = {}
     for measured in measurements:
-        if measured.output is not None:
+        if measured.output is not None and not measured.metric.startswith(PREFIX):
             values.setdefault(measured.output, {})[measured.metric] = measured.value
     return values
 

@@ -24,6 +24,7 @@ from harness.records.plans import (
     Calibration,
     Case,
     DriftPlan,
+    Export,
     FidelityPlan,
     InputSpec,
     Interpreter,
@@ -36,6 +37,7 @@ from harness.records.plans import (
     Reference,
     Source,
     Task,
+    TensorSpec,
 )
 from harness.records.profiles import LayerTime, Profile
 from harness.records.runs import (
@@ -83,6 +85,7 @@ __all__ = [
     "Element",
     "Environment",
     "Evidence",
+    "Export",
     "Failure",
     "FidelityPlan",
     "Gate",
@@ -119,6 +122,7 @@ __all__ = [
     "Spread",
     "Stale",
     "Task",
+    "TensorSpec",
     "Trial",
     "Verdict",
 ]

@@ -91,14 +91,40 @@ class ModelFile:
 
 
 @dataclass(frozen=True)
+class TensorSpec:
+    """The type and shape of an input of a model that does not tell them itself."""
+
+    dtype: str
+    dims: tuple[int | str, ...]
+    """A size or a symbolic name for every axis."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """How a PyTorch model becomes an ONNX file."""
+
+    inputs: Mapping[str, TensorSpec]
+    """By the names of the parameters of its `forward`."""
+    outputs: tuple[str, ...]
+    """Empty: as the model's own mapping names them, or output_0 and so on."""
+    opset: int
+    sizes: Mapping[str, int]
+    """Of the symbolic dimensions while it is traced."""
+
+
+@dataclass(frozen=True)
 class Source:
-    """Where a model comes from: an ONNX file, a folder in the ONNX test layout, or an https address."""
+    """Where a model comes from: an ONNX file, a folder in the ONNX test layout, an https address, or PyTorch."""
 
     kind: str
-    """"file", "folder" or "url"."""
+    """"file", "folder", "url", "torch" (a factory) or "pt2" (an exported program)."""
     path: str
-    """Absolute path, or the address."""
+    """Absolute path, the address, or "torch:package.module:factory"."""
     sha256: str | None = None
+    beside: str | None = None
+    """The module or package of a factory that lies in the suite's folder, where there is one of its name."""
+    export: Export | None = None
+    """Of PyTorch's alone."""
 
 
 @dataclass(frozen=True)
@@ -290,6 +316,8 @@ class Plan:
     custom_ops: tuple[str, ...] = ()
     """Libraries of operators for ONNX Runtime's CPU provider, where it computes reference and precision twin."""
     interpreter: Interpreter = Interpreter()
+    exporter: Interpreter = Interpreter()
+    """Where a PyTorch model is exported."""
     against: Interpreter | None = None
     """Where the same case is the one that this one's speed is compared with."""
     variant: ModelFile | None = None

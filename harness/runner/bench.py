@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from harness import artefacts
-from harness.backends import SCRIPTED, TWIN_BACKEND
+from harness.backends import EXPORTER, SCRIPTED, TWIN_BACKEND
 from harness.cache import SAID
 from harness.codec import encode
 from harness.errors import InputError
@@ -23,6 +23,7 @@ from harness.records import (
     Environment,
     Failure,
     Interpreter,
+    Measurement,
     ModelFile,
     Outcome,
     Plan,
@@ -35,13 +36,13 @@ from harness.runner.client import WorkerFailed, WorkerProcess
 from harness.runner.health import SickDevice, check_device, of_reference
 from harness.runner.scratch import scratch
 from harness.runner.settings import Settings
-from harness.runner.shared import Shared, reference_key, twin_key
+from harness.runner.shared import Shared, export_key, in_fp32, reference_key, twin_key
 from harness.runner.start import OWN
 from harness.runner.workers import Told, Workers
 
-S = TypeVar("S")
 LOST = frozenset({"crash", "device", "harness"})
 """What becomes of a worker by no fault of what it was asked for, as far as one can tell the first time."""
+T = TypeVar("T")
 RETRIED = frozenset({"crash", "timeout", "device", "out-of-memory"})
 
 
@@ -98,7 +99,7 @@ class Bench:
         """The versions of a model from outside; raises WorkerFailed as `outline` does."""
         return self._workers.of(OWN).ask(Facts, "facts", model=str(model))
 
-    def support(self, kind: type[S], plan: Plan, step: str) -> S:
+    def support(self, kind: type[T], plan: Plan, step: str) -> T:
         """What the worker of a plan answers to a question of `harness doctor`; raises WorkerFailed."""
         return self._worker(plan).ask(kind, "support", step=step, plan=encode(plan))
 
@@ -144,6 +145,9 @@ class Bench:
         try:
             if reason := self.why_not(plan.case.backend, plan.interpreter):
                 return Outcome(skipped=reason)
+            if reason := self._why_not_exported(plan):
+                return Outcome(skipped=f"the model cannot be exported: {reason}")
+            exported = self._exported(plan)
             runs = self.why_not_run(plan.case.backend, plan.interpreter) is None
             plan = plan if plan.interpreter.own else replace(plan, variant=self.variant(plan))
             reference = self._reference(plan) if plan.reference.kind == "backend" and runs else None
@@ -168,15 +172,22 @@ class Bench:
         for note in notes:
             if note.startswith(SAID):
                 print(f"harness: {note}", file=sys.stderr)
-        return replace(outcome, notes=notes, stages={**outcome.stages, **spent})
+        measured = outcome.measurements and (*outcome.measurements, *exported)
+        return replace(outcome, measurements=measured, notes=notes, stages={**outcome.stages, **spent})
 
     def debug(self, plan: Plan, step: str, **arguments: Any) -> Any:
         """What the worker of a plan answers to a step of `harness debug`; raises WorkerFailed."""
-        return self._worker(plan).request("debug", step=step, plan=encode(self._asked(plan)), **arguments)
+        asked = self._asked(plan)
+        self._export(asked)
+        return self._worker(plan).request("debug", step=step, plan=encode(asked), **arguments)
 
     def reference(self, plan: Plan) -> str | None:
         """Where the reference outputs of a plan are; None when they are stored; raises WorkerFailed."""
-        return str(self._reference(self._asked(plan))) if plan.reference.kind == "backend" else None
+        if plan.reference.kind != "backend":
+            return None
+        asked = self._asked(plan)
+        self._export(asked)
+        return str(self._reference(asked))
 
     @property
     def told(self) -> Told:
@@ -201,6 +212,41 @@ class Bench:
 
     def _of_reference(self, plan: Plan) -> WorkerProcess:
         return self._workers.of(OWN, plan.reference.backend, plan.reference.precision)
+
+    def _why_not_exported(self, plan: Plan) -> str | None:
+        """Why a PyTorch model cannot become a file here; None where it can, and for models that are files."""
+        return None if plan.source.export is None else self.why_not(EXPORTER, plan.exporter)
+
+    def _export(self, plan: Plan) -> None:
+        """Have a PyTorch model exported, once for all of its cases; raises WorkerFailed."""
+        if plan.source.export is not None:
+            _raised(self.shared.exports.get(export_key(plan), lambda: self._make_export(plan)))
+
+    def _make_export(self, plan: Plan) -> tuple[str, ...] | Failure:
+        try:
+            self._warnings += self._workers.of(plan.exporter).ask(tuple[str, ...], "export", plan=encode(plan))
+        except WorkerFailed as lost:
+            return lost.failure
+        return ()
+
+    def _exported(self, plan: Plan) -> tuple[Measurement, ...]:
+        """How far the export of a PyTorch model is from the model, on the case's inputs; raises WorkerFailed."""
+        if plan.source.export is None:
+            return ()
+        self._export(plan)
+        plain = in_fp32(plan)
+        return _raised(self.shared.export_checks.get(reference_key(plain), lambda: self._check_export(plain)))
+
+    def _check_export(self, plain: Plan) -> tuple[Measurement, ...] | Failure:
+        folder = self.shared.folder / "exports" / reference_key(plain)
+        try:
+            self._workers.of(plain.exporter).request("framework", plan=encode(plain), folder=str(folder))
+            places = {"reference": str(self._reference(plain)), "twin": str(self._twin(plain))}
+            return self._workers.of(OWN, TWIN_BACKEND).ask(
+                tuple[Measurement, ...], "exported", plan=encode(plain), framework=str(folder), **places
+            )
+        except WorkerFailed as lost:
+            return lost.failure
 
     def variant(self, plan: Plan) -> ModelFile:
         """The file that every environment builds: made once, by the harness's own interpreter.
@@ -267,6 +313,13 @@ class Bench:
             if lost.failure.kind not in LOST:
                 raise
         return ask()
+
+
+def _raised(found: T | Failure) -> T:
+    """What was made, or the failure as an error."""
+    if isinstance(found, Failure):
+        raise WorkerFailed(found)
+    return found
 
 
 def excluded(reason: str) -> Outcome:

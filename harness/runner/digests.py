@@ -27,7 +27,7 @@ def plan_digest(plan: Plan) -> str:
     task = plan.task and _without_none(replace(plan.task, min=None, max_drop=None, max=None, max_rise=None))
     suite = Path(plan.case.location.file).absolute().parent
     parts = (
-        replace(plan.source, sha256=None),
+        _source(plan),
         plan.profile,
         _ranges(plan),
         plan.fuzzed,
@@ -58,6 +58,11 @@ LATER = ("preparation", "labels_input", "raw", "max", "max_rise", "tokens", "str
 def _without_none(record: Any, later: Collection[str] = LATER) -> dict[str, Any]:
     """A record without fields that it did not always have, where they say nothing: old runs keep their digests."""
     return {name: value for name, value in vars(record).items() if value is not None or name not in later}
+
+
+def _source(plan: Plan) -> dict[str, Any]:
+    """Where the model comes from; what only PyTorch's models have is left out of all others."""
+    return _without_none(replace(plan.source, sha256=None), ("beside", "export"))
 
 
 def _ranges(plan: Plan) -> dict[str, tuple[int, int, int]]:
@@ -98,6 +103,7 @@ def said(plan: Plan) -> str:
     here = {
         "case": [plan.case.id, plan.case.tags],
         "interpreter": plan.interpreter.name,  # it is known by its versions
+        "exporter": plan.exporter.name,
         "against": plan.against and plan.against.name,
     }
     return compact({**vars(plan), **here})

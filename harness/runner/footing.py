@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import artefacts
-from harness.backends import RUNTIMES
+from harness.backends import OF_MODULES, RUNTIMES
 from harness.baselines import Entry
 from harness.judge import first_line
 from harness.records import Contestant, Digests, Environment, Outcome, Plan, Record
@@ -73,6 +73,8 @@ def _footing(plan: Plan, outcome: Outcome, entry: Entry, environment: Environmen
         return Footing(why_stored="the inputs are others than those accepted")
     if others := _made_from_others(then, now):
         return Footing(why_stored=f"its sessions are made with another {others} than was accepted, which is not kept")
+    if plan.case.backend in OF_MODULES and then.digest != now.digest:
+        return Footing(why_stored="its code or weights are others than those accepted, which are not kept")
     if folder is None:
         return NO_FOOTING
     missing = [one.digest[:12] for one in (then, now) if not artefacts.has(folder, one.digest)]

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
+from harness.backends import TWIN_BACKEND
 from harness.codec import encode
-from harness.records import Failure, ModelFile, Plan
+from harness.records import Failure, Measurement, ModelFile, Plan, Reference
 from harness.runner.scratch import scratch
 
 T = TypeVar("T")
@@ -53,6 +55,8 @@ class Shared:
         self.references: Once[Path | Failure] = Once()
         self.twins: Once[Path] = Once()
         self.variants: Once[ModelFile | Failure] = Once()
+        self.exports: Once[tuple[str, ...] | Failure] = Once()
+        self.export_checks: Once[tuple[Measurement, ...] | Failure] = Once()
 
     def __enter__(self) -> Self:
         return self
@@ -61,6 +65,17 @@ class Shared:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._held.close()
+
+
+def export_key(plan: Plan) -> str:
+    """Plans with the same key share an export."""
+    return json.dumps(encode((plan.source, plan.exporter)), sort_keys=True)
+
+
+def in_fp32(plan: Plan) -> Plan:
+    """The case of the same model and inputs whose reference and twin an export is compared with."""
+    case = replace(plan.case, backend=TWIN_BACKEND, precision="fp32")
+    return replace(plan, case=case, files={}, options={}, reference=Reference(), variant=None)
 
 
 def reference_key(plan: Plan) -> str:

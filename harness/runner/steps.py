@@ -42,6 +42,7 @@ from harness.variants.sizes import model_bytes, sizes
 
 REFERENCE_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "onnxruntime-cpu": {"threads": 1, "graph_optimization": "disable"},
+    "pytorch-cpu": {"threads": 1},
 }
 """A reference runs as plainly as its backend can, and follows no script."""
 
@@ -259,6 +260,7 @@ class Steps:
                 profile=profile(plan, info, fed.batches),
                 dtypes={tensor.name: tensor.dtype for tensor in (*info.inputs, *info.outputs)},
                 options=plan.options,
+                source=None if plan.source.export is None or plan.case.precision in plan.files else plan.source,
             )
         return Prepared(fetched, info, variant, fed, spec, cache, plan.builds, plan.trusted)
 

@@ -78,6 +78,9 @@ class Worker:
             "reference": self._reference,
             "twin": self._twin,
             "variant": self._variant,
+            "export": self._export,
+            "framework": self._framework,
+            "exported": self._exported,
             "measure": self._measure,
             "time": self._time,
             "duel": self._duel,
@@ -174,6 +177,26 @@ class Worker:
 
     def _variant(self, plan: Any) -> Any:
         return encode(self._steps.variant(decode(Plan, plan)))
+
+    def _export(self, plan: Any) -> Any:
+        """Export a PyTorch model; gives warnings."""
+        return self._exports().export(decode(Plan, plan))
+
+    def _framework(self, plan: Any, folder: str) -> None:
+        """What PyTorch computes of a model that was exported."""
+        self._exports().framework(decode(Plan, plan), Path(folder))
+
+    def _exports(self) -> Any:
+        from harness.runner.exports import Exports
+
+        return Exports(self._cache, self._scratch, self._announce)
+
+    def _exported(self, plan: Any, framework: str, reference: str, twin: str) -> Any:
+        """How far an export is from what PyTorch computes."""
+        from harness.runner.exports import compared
+
+        self._announce("compare")
+        return encode(compared(decode(Plan, plan), Path(framework), Path(reference), Path(twin)))
 
     def _measure(self, plan: Any, reference: str | None, twin: str | None, keep: str | None, attempt: int) -> Any:
         os.environ[ATTEMPT] = str(attempt)

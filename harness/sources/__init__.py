@@ -16,6 +16,8 @@ SOURCES = Registry(
         "file": "harness.sources.local:file",
         "folder": "harness.sources.local:folder",
         "url": "harness.sources.url:url",
+        "torch": "harness.sources.exported:exported",
+        "pt2": "harness.sources.exported:exported",
     },
 )
 

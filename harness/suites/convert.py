@@ -7,7 +7,17 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from harness.records import AttestationPlan, Calibration, FidelityPlan, InputSpec, LatencyPlan, Reference, Task
+from harness.records import (
+    AttestationPlan,
+    Calibration,
+    Export,
+    FidelityPlan,
+    InputSpec,
+    LatencyPlan,
+    Reference,
+    Task,
+    TensorSpec,
+)
 from harness.suites import prepared
 from harness.suites.entries import (
     AttestationEntry,
@@ -20,6 +30,8 @@ from harness.suites.entries import (
 )
 from harness.suites.places import Found
 
+OF_PYTORCH = ("torch", "pt2")
+"""Kinds of sources that are exported."""
 Dimensions = Mapping[str, int]
 Profile = Mapping[str, tuple[int, int, int]]
 
@@ -38,6 +50,16 @@ def profile(entry: ModelEntry, shapes: tuple[Dimensions, ...]) -> Profile | None
         values = [shape.get(name, 1) for shape in shapes]
         spans[name] = (min(values), values[-1], max(values))
     return spans | {name: (low, best, high) for name, (low, best, high) in entry.profile.items()}
+
+
+def export(entry: ModelEntry, found: Found) -> Export | None:
+    """How a PyTorch model is exported; dimensions are traced at their largest size, of which 0 and 1 are special."""
+    if found.kind not in OF_PYTORCH or entry.export is None:
+        return None
+    inputs = {name: TensorSpec(one.dtype, tuple(one.dims)) for name, one in entry.export.inputs.items()}
+    names = dict.fromkeys(dim for one in inputs.values() for dim in one.dims if isinstance(dim, str))
+    sizes = {name: max(2, *(shape.get(name, 1) for shape in entry.shapes or [{}])) for name in names}
+    return Export(inputs, tuple(entry.export.outputs), entry.export.opset, sizes)
 
 
 def input_specs(inputs: Mapping[str, InputEntry]) -> dict[str, InputSpec]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from harness.records import Calibration, FidelityPlan, InputSpec, LatencyPlan
+from harness.records import DEFAULT_ENVIRONMENT, Calibration, FidelityPlan, InputSpec, LatencyPlan
 from harness.suites import prepared
 from harness.suites.drift import Drift
 from harness.suites.fields import (
@@ -107,6 +107,28 @@ class ReferenceEntry(Choice):
     def _consistent(self) -> Self:
         self.kind()
         return self
+
+
+class ExportInput(Strict):
+    """An input of a PyTorch model."""
+
+    dtype: Literal["float32", "float16", "float64", "int64", "int32", "int8", "uint8", "bool"] = Field(
+        "float32", description="Its type."
+    )
+    dims: list[Size | IdPart] = Field(description="A size, or a name that `shapes` gives values, for every axis.")
+
+
+class ExportEntry(Strict):
+    """How a PyTorch model becomes an ONNX file."""
+
+    inputs: dict[Text, ExportInput] = Field(
+        {}, description="Its inputs in order, by the names of the parameters of `forward`."
+    )
+    outputs: Annotated[list[Text], AfterValidator(unique)] = Field(
+        [], description="Names of the outputs; default: those of the mapping that it returns, or output_0 and so on."
+    )
+    opset: Annotated[int, Field(ge=13, le=30)] = Field(18, description="Version of ONNX's standard operators.")
+    environment: IdPart = Field(DEFAULT_ENVIRONMENT, description="Environment that has PyTorch, where it is exported.")
 
 
 class CalibrationEntry(Choice):
@@ -259,6 +281,7 @@ class Settings(Strict):
         None, description="TensorRT [min, opt, max] by dimension; default: smallest, last and largest of shapes."
     )
     inputs: dict[Text, InputEntry] = Field({}, description="By input tensor; the others are seeded random.")
+    export: ExportEntry | None = Field(None, description="How a PyTorch model becomes an ONNX file.")
     int8: Int8Entry | None = Field(None, description="How the int8 variant is made.")
     reference: ReferenceEntry | None = Field(None, description="Default: onnxruntime-cpu at fp32.")
     backends: Annotated[list[BackendIn], Field(min_length=1), AfterValidator(unique)] = Field(
@@ -293,7 +316,8 @@ class ModelEntry(Settings):
 
     name: IdPart = Field(description="Second part of the case ids.")
     source: Sources = Field(
-        description="ONNX file, folder in the ONNX test layout, glob of either, or an https:// address with sha256."
+        description="ONNX file, folder in the ONNX test layout, glob of either, an https:// address with sha256, or "
+        "a PyTorch model: torch:package.module:factory or a .pt2 file."
     )
     sha256: Sha256 | None = Field(None, validate_default=True, description="Required for what is downloaded.")
 
@@ -303,6 +327,8 @@ class ModelEntry(Settings):
         found: Any = info.data.get("source", ())
         if value is None and any(item.kind == "url" for item in found):
             raise ValueError("is required for a source that is downloaded")
+        if value is not None and any(item.kind == "torch" for item in found):
+            raise ValueError("cannot hold for what a factory makes")
         if value is not None and any(item.match for item in found):
             raise ValueError("cannot hold for a glob: name the files one by one")
         return value

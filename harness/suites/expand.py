@@ -78,7 +78,7 @@ def _wrong(suite: SuiteEntry, document: Document, models: Sequence[_Model], plac
     known = environments.names(document)
     for model in models:
         yield from chain(_uncovered(model), _not_stored(model), _nowhere(model, known), _too_long(model))
-        yield from chain(_raw(model), _unlabelled(model), _uncalibrated(model))
+        yield from chain(_raw(model), _unlabelled(model), _uncalibrated(model), _not_exported(model))
         yield from chain(_unbuilt(model), _unloaded(model))
     yield from _too_many(models)
 
@@ -105,7 +105,8 @@ def _unbuilt(model: _Model) -> Iterator[Problem]:
 
 def _placed(plan: Plan, here: Mapping[str, Interpreter], against: Mapping[str, Interpreter | None]) -> Plan:
     name = plan.case.environment
-    return replace(plan, interpreter=here.get(name, Interpreter(name)), against=against.get(name))
+    exporter = here.get(plan.exporter.name, plan.exporter)
+    return replace(plan, interpreter=here.get(name, Interpreter(name)), exporter=exporter, against=against.get(name))
 
 
 def _nowhere(model: _Model, known: frozenset[str]) -> Iterator[Problem]:
@@ -113,9 +114,29 @@ def _nowhere(model: _Model, known: frozenset[str]) -> Iterator[Problem]:
     for position, value in enumerate(model.entry.backends):
         if words := environments.unknown(known, value):
             yield model.problem("backends", words, position)
+    if model.entry.export and model.entry.export.environment not in known:
+        name = model.entry.export.environment
+        yield model.problem("export", f"unknown environment '{name}'{did_you_mean(name, known)}", "environment")
     for position, entry in enumerate(model.entry.exclude):
         if words := environments.unknown(known, entry.backend or ""):
             yield model.problem("exclude", words, position, "backend")
+
+
+def _not_exported(model: _Model) -> Iterator[Problem]:
+    """PyTorch models whose inputs are not told, and sizes of dimensions that no input has."""
+    entry = model.entry
+    if not any(found.kind in convert.OF_PYTORCH for found in entry.source):
+        return
+    if entry.export is None or not entry.export.inputs:
+        words = "a PyTorch model does not tell its inputs: name them under `export: {inputs: {image: {dims: [n, 3]}}}`"
+        yield model.problem("source", words)
+        return
+    known = {str(dim) for one in entry.export.inputs.values() for dim in one.dims}
+    for name in dict.fromkeys(name for shape in entry.shapes or [] for name in shape):
+        if name not in known:
+            yield model.problem(
+                "shapes", f"no input under `export` has the dimension '{name}'{did_you_mean(name, known)}"
+            )
 
 
 def _uncovered(model: _Model) -> Iterator[Problem]:
@@ -196,7 +217,8 @@ def _template(suite: SuiteEntry, model: _Model, found: Found) -> Plan:
     inputs = convert.input_specs(entry.inputs)
     return Plan(
         case=Case("", suite.suite, name, "", "", "", tags, location),
-        source=Source(found.kind, found.path, entry.sha256),
+        source=Source(found.kind, found.path, entry.sha256, found.beside, convert.export(entry, found)),
+        exporter=Interpreter(entry.export.environment) if entry.export else Interpreter(),
         dimensions={},
         shapes=shapes,
         profile=convert.profile(entry, shapes),

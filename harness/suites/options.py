@@ -92,6 +92,12 @@ class TensorRTRTX(Strict):
         return value
 
 
+class PytorchCpu(Strict):
+    """Options of pytorch-cpu and pytorch-compiled-cpu."""
+
+    threads: Annotated[int, Field(ge=1, le=4096)] | None = Field(None, description="Threads inside one operator.")
+
+
 class Fake(Strict):
     """Options of fake."""
 
@@ -104,6 +110,8 @@ OPTIONS: dict[str, type[Strict]] = {
     "onnxruntime-tensorrt": OnnxRuntimeTensorRT,
     "tensorrt": TensorRT,
     "tensorrt-rtx": TensorRTRTX,
+    "pytorch-cpu": PytorchCpu,
+    "pytorch-compiled-cpu": PytorchCpu,
     "fake": Fake,
 }
 

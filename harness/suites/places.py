@@ -10,10 +10,13 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
+from harness.allowed import OPTION, option, permits, permits_name
 from harness.suites.globs import MAGIC, matches, split
 
 LONGEST_NAME = 100
 NAME = re.compile(r"[A-Za-z0-9._+-]+")
+FACTORY = re.compile(r"torch:([A-Za-z_]\w*)(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
+"""A name of a module and, after a colon, of what is in it."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,8 @@ class Found:
     match: str = ""
     stored: bool = False
     """The folder brings test_data_set_* with stored outputs."""
+    beside: str | None = None
+    """What lies in the suite's folder under the name of a factory's module."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ def sources(places: Places, text: str) -> tuple[Found, ...]:
     if "://" in text:
         return (_address(text),)
     if text.startswith("torch:"):
-        raise ValueError("torch sources are not supported yet; export the model to ONNX")
+        return (_factory(places, text),)
     if MAGIC.search(text):
         return _globbed(places, text)
     return (_local(places, text),)
@@ -94,7 +99,29 @@ def _address(text: str) -> Found:
     return Found("url", text)
 
 
+def _factory(places: Places, text: str) -> Found:
+    """A PyTorch factory by its name; whether there is one shows only where PyTorch is."""
+    named = FACTORY.fullmatch(text)
+    if named is None:
+        raise ValueError(f"'{text}' must be torch:package.module:factory")
+    if not permits_name(text):
+        raise ValueError(f"'{text}' is code, which runs only where the command line allows it: {OPTION} {text}")
+    candidates = (places.inside(named[1]), places.inside(f"{named[1]}.py"))
+    beside = next((str(path) for path in candidates if _is_file(path) or path.is_dir()), None)
+    return Found("torch", text, beside=beside)
+
+
+def _program(places: Places, text: str) -> Found:
+    """An exported program: to load one runs what is pickled in it."""
+    path = places.file(text, (".pt2",))
+    if not permits(path):
+        raise ValueError(f"'{text}' is code, which runs only where the command line allows it: {option(path)}")
+    return Found("pt2", path)
+
+
 def _local(places: Places, text: str, match: str = "") -> Found:
+    if text.endswith(".pt2"):
+        return _program(places, text)
     path = places.inside(text)
     if path.is_dir():
         if not _is_file(places.inside(f"{text}/model.onnx")):

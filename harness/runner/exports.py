@@ -1,0 +1,90 @@
+"""A worker's part where a PyTorch model is exported, and the export compared with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from harness.artefacts import ONNX_NAME
+from harness.backends import BACKENDS, EXPORTER
+from harness.backends.base import Backend
+from harness.cache import Cache
+from harness.codec import encode
+from harness.errors import InputError
+from harness.judge.export import of_export
+from harness.metrics.compare import compare
+from harness.records import Measurement, ModelFile, Plan
+from harness.runner import tensors, twin_files, twins
+from harness.runner.prepared import samples
+from harness.runner.repeats import infer_all
+from harness.runner.shared import in_fp32
+from harness.runner.stages import Stages
+from harness.runner.steps import Steps
+from harness.sources.exported import KIND, key
+
+
+class Exports(Steps):
+    """Exports models and runs them in PyTorch; the worker must have it."""
+
+    def export(self, plan: Plan) -> tuple[str, ...]:
+        """Keep the export of the plan's model where all workers find it, made once for the same code and weights.
+
+        Gives warnings.
+        """
+        from harness.backends import torch_export
+        from harness.backends.torch_module import load
+
+        cache = Cache(self._cache, plan.kept_since, self._warnings)
+        with Stages(self._announce, None)("export"):
+            model = load(plan.source)
+            wanted = {
+                "module": model.digest,
+                "export": encode(plan.source.export),
+                "versions": torch_export.versions(),
+                "recipe": torch_export.RECIPE,
+            }
+            with cache.workplace() as place:
+                made = cache.find(KIND, wanted)
+                if made is None:
+                    torch_export.write(model, plan.source, place)
+                    made = _kept(cache, wanted, place / ONNX_NAME)
+                _kept(cache, key(plan.source), made.path)
+        return cache.told()
+
+    def framework(self, plan: Plan, folder: Path) -> None:
+        """Write to a folder what PyTorch computes in fp32 on the CPU, of the case's inputs and some more."""
+        asked = replace(in_fp32(plan), case=replace(plan.case, backend=EXPORTER, precision="fp32"))
+        stages = Stages(self._announce, None)
+        prepared = self._prepare(replace(asked, variant=ModelFile("", "")), stages)
+        backend: Backend = BACKENDS.load(EXPORTER)()
+        session, _ = self._open(backend, prepared, stages)
+        with closing(session), stages("infer"):
+            outputs = infer_all(session, samples(plan, prepared))
+        tensors.save(folder, outputs, inputs=prepared.feeds.digest)
+
+
+def _kept(cache: Cache, wanted: dict[str, Any], made: Path) -> Any:
+    try:
+        return cache.keep(KIND, wanted, made, {}, replace=True)
+    except OSError as error:
+        raise InputError(
+            f"{cache.folder}: the export cannot be kept: {error.strerror}; make room, or choose another folder with "
+            "--artefacts"
+        ) from error
+
+
+def compared(plan: Plan, framework: Path, reference: Path, twin: Path) -> tuple[Measurement, ...]:
+    """PyTorch's outputs against those of ONNX Runtime on the export, and against the export's precision twin.
+
+    `plan` is the case in fp32.
+    """
+    ours, of_ours = tensors.load(framework)
+    theirs, of_theirs = tensors.load(reference)
+    if of_ours["inputs"] != of_theirs["inputs"]:
+        raise InputError("PyTorch had other inputs than ONNX Runtime: another NumPy made other random numbers there")
+    made, _ = twin_files.kept(twin)
+    measured: Sequence[Measurement] = compare(plan, theirs, ours[: len(theirs)], twin_files.noise_rms(twin))
+    return of_export((*measured, *twins.measure(made, ours[: len(made.outputs) or None])))
