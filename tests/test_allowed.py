@@ -85,17 +85,6 @@ def test_a_library_of_operators_is_loaded_only_where_the_command_line_allows_it(
     assert harness(folder, "check", path, "--allow-code", "./ops.so") == 0
 
 
-def test_a_torch_source_is_never_imported(folder, capsys):
-    (folder / "evil.py").write_text(f"open('{folder}/trace', 'w')\n")
-    path = folder / "s.yaml"
-    path.write_text("suite: s\nmodels: [{name: m, source: 'torch:evil:factory'}]\n")
-
-    assert harness(folder, "check", path, "--allow-code", "evil:factory") == 2
-
-    assert "torch sources are not supported yet" in capsys.readouterr().err
-    assert not (folder / "trace").exists()
-
-
 def test_what_is_allowed_ends_with_the_command_and_reaches_its_processes(folder, monkeypatch):
     import os
 

@@ -48,6 +48,8 @@ class BuildSpec:
     """Whether the session tells what ran; of a reference or a twin nobody asks."""
     source: Source | None = None
     """Of a PyTorch model, which PyTorch runs instead of the file."""
+    weights: str | None = None
+    """The digest of the weights that were exported."""
     mode: Mode = PLAIN
     """How the session's iterations are made; means nothing to a build."""
 

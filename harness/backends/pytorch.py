@@ -22,6 +22,7 @@ DTYPES = {"fp16": "float16", "bf16": "bfloat16"}
 """Precisions for which the whole module is converted (`Module.to`)."""
 AS_IT_IS = ("fp32", "tf32", "as-is")
 NAME = "module.json"
+SAME = "a factory must make the same weights whenever it is called"
 
 
 class PyTorchCpu:
@@ -56,8 +57,10 @@ class PyTorchCpu:
                 "PyTorch runs no ONNX files: the model's source must be torch:package.module:factory or a .pt2 file, "
                 "and the precision one without a file of its own"
             )
-        path = folder / NAME
-        path.write_text(json.dumps({"module": load(spec.source).digest}), "utf-8")
+        model, path = load(spec.source), folder / NAME
+        if model.weights != spec.weights:
+            raise InputError(f"{spec.source.path}: made other weights than those that were exported: {SAME}")
+        path.write_text(json.dumps({"module": model.digest}), "utf-8")
         return Artefact(path, file_digest(path))
 
     def open(self, artefact: Artefact, spec: BuildSpec) -> Session:
@@ -67,10 +70,7 @@ class PyTorchCpu:
             raise Unsupported("PyTorch runs no ONNX files")
         model = load(spec.source)
         if json.loads(artefact.path.read_text("utf-8"))["module"] != model.digest:
-            raise InputError(
-                f"{spec.source.path}: its code or its weights are not those that were to be opened; a factory must "
-                "make the same weights whenever it is called"
-            )
+            raise InputError(f"{spec.source.path}: its code or weights are not those that were to be opened: {SAME}")
         try:
             kind = HostSession if self.device == "cpu" else CudaSession
             return kind(model, spec, DTYPES.get(spec.precision), compiled=self.compiled)

@@ -100,7 +100,7 @@ def _exported(model: Model, spec: Export, feeds: Mapping[str, Any], outputs: Seq
     }
     try:
         program = torch.onnx.export(
-            model.module,
+            model.program or model.module,
             arguments,
             kwargs=named,
             dynamo=True,
@@ -113,10 +113,17 @@ def _exported(model: Model, spec: Export, feeds: Mapping[str, Any], outputs: Seq
     except ImportError as error:
         raise InputError(f"PyTorch's exporter is not complete ({error}): {EXTRA}") from error
     except Exception as error:
-        raise BuildError(f"torch.onnx cannot export the model: {error}") from error
+        raise BuildError(f"torch.onnx cannot export the model: {_cause(error)}") from error
     if program is None:
         raise BuildError("torch.onnx exported nothing")
     return program.model_proto
+
+
+def _cause(error: BaseException) -> str:
+    """What went wrong first; the exporter wraps it in advice with colours."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {error}"
 
 
 def _check_opset(made: Any, wanted: int) -> None:

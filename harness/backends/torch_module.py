@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import random
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from harness.allowed import permits, permits_name
-from harness.errors import CaseError, InputError
+from harness.errors import InputError
 from harness.records import Source
 from harness.sources.digest import file_digest
 
@@ -33,18 +36,25 @@ def why_no_torch() -> str | None:
     return None
 
 
+@dataclass(frozen=True)
 class Model:
-    """A module in evaluation mode on the CPU; `call` gives its outputs in order."""
+    """A module in evaluation mode on the CPU."""
 
-    def __init__(self, module: Any, digest: str, names: Sequence[str] | None = None) -> None:
-        """`names` are those of the arguments that a program takes by name, after those that it takes by place."""
-        self.module, self.digest, self._names = module, digest, names
+    module: Any
+    digest: str
+    """Of code and weights."""
+    weights: str
+    """Of these alone."""
+    program: Any = None
+    """What the module was loaded from, where that was an exported program."""
+    names: Sequence[str] | None = None
+    """The arguments that a program takes by name, after those that it takes by place."""
 
     def arguments(self, feeds: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Feeds in the order of the suite, as the module takes them."""
-        if self._names is None:
+        if self.names is None:
             return (), dict(feeds)
-        by_name = {name: feeds[name] for name in self._names if name in feeds}
+        by_name = {name: feeds[name] for name in self.names if name in feeds}
         return tuple(value for name, value in feeds.items() if name not in by_name), by_name
 
 
@@ -53,13 +63,8 @@ def load(source: Source) -> Model:
     _refuse(source)
     if source.kind == "pt2":
         return _program(source)
-    try:
-        module = _made(source)
-    except CaseError:
-        raise
-    except Exception as error:
-        raise InputError(f"{source.path}: the factory failed: {type(error).__name__}: {error}") from error
-    return Model(module, module_digest(module, source.path))
+    module, digest, weights = _made(source.path, source.beside)
+    return Model(copy.deepcopy(module), digest, weights)  # what is done to it is done to a copy
 
 
 def _refuse(source: Source) -> None:
@@ -76,45 +81,55 @@ def _program(source: Source) -> Model:
         raise InputError(f"{source.path}: its SHA-256 is {digest}, the suite says {source.sha256}")
     try:
         program = torch.export.load(source.path)
-        return Model(program.module(), digest, program.call_spec.in_spec.children_specs[1].context or ())
+        names = program.call_spec.in_spec.children_specs[1].context or ()
+        return Model(program.module(), digest, digest, program, names)
     except Exception as error:
         raise InputError(f"{source.path}: is no exported program that this PyTorch loads: {error}") from error
 
 
-def _made(source: Source) -> Any:
+@lru_cache(maxsize=1)
+def _made(path: str, beside: str | None) -> tuple[Any, str, str]:
+    """The module of a factory, and its digests; a worker calls the factory once for all cases of a model."""
     import torch
 
-    factory = _named(source)
-    with _seeded():
-        module = factory()
+    factory = _named(path, beside)
+    try:
+        with _repeatable():
+            module = factory()
+    except Exception as error:
+        raise InputError(f"{path}: the factory failed: {type(error).__name__}: {error}") from error
     if not isinstance(module, torch.nn.Module):
-        raise InputError(f"{source.path}: gives a {type(module).__name__}, and must give a torch.nn.Module")
-    return module.eval().requires_grad_(requires_grad=False)
+        raise InputError(f"{path}: gives a {type(module).__name__}, and must give a torch.nn.Module")
+    module = module.eval().requires_grad_(requires_grad=False)
+    weights = weights_digest(module)
+    return module, code_digest(module, path, weights), weights
 
 
-def _named(source: Source) -> Any:
+def _named(path: str, beside: str | None) -> Any:
     """What a source names; a module that is not installed is looked for in the suite's folder."""
-    name, _, attribute = source.path.removeprefix("torch:").partition(":")
+    name, _, attribute = path.removeprefix("torch:").partition(":")
     top = name.partition(".")[0]
-    if source.beside is not None and top not in sys.modules and find_spec(top) is None:
-        sys.path.append(str(Path(source.beside).parent))  # last: nothing there stands for what is installed
+    if beside is not None and top not in sys.modules and find_spec(top) is None:
+        sys.path.append(str(Path(beside).parent))  # last: nothing there stands for what is installed
     try:
         found = import_module(name)
     except ImportError as error:
         where = "is neither installed nor beside the suite" if find_spec(top) is None else "cannot be imported"
-        raise InputError(f"{source.path}: {name} {where} ({error}), with {sys.executable}") from error
+        raise InputError(f"{path}: {name} {where} ({error}), with {sys.executable}") from error
     for part in attribute.split("."):
         if not hasattr(found, part):
-            raise InputError(f"{source.path}: {name} has no '{part}'")
+            raise InputError(f"{path}: {name} has no '{part}'")
         found = getattr(found, part)
     return found
 
 
 @contextmanager
-def _seeded() -> Iterator[None]:
-    """The same random numbers whenever this begins; those of others go on as if nothing had been."""
+def _repeatable() -> Iterator[None]:
+    """The same random numbers and sums whenever this begins; what others draw is as if nothing had been."""
     import torch
 
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # sums of several threads depend on their number
     state, legacy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
@@ -123,23 +138,29 @@ def _seeded() -> Iterator[None]:
         try:
             yield
         finally:
+            torch.set_num_threads(threads)
             random.setstate(state)
             np.random.set_state(legacy)
 
 
-def module_digest(module: Any, name: str) -> str:
-    """SHA-256 over the code that a module is made of and over its weights; PyTorch itself counts by its version."""
+def weights_digest(module: Any) -> str:
+    """SHA-256 over names, types, shapes and values of parameters and buffers."""
     import torch
 
-    found = hashlib.sha256(f"{name}\ntorch {torch.__version__}\n".encode())
-    for file in sorted(_files(module, name)):
-        found.update(f"{file.name} {file_digest(file)}\n".encode())
-    found.update(str(module).encode())  # settings that are no tensors, such as a stride
-    tensors = [*module.named_parameters(), *module.named_buffers()]
-    for label, tensor in tensors:
+    found = hashlib.sha256()
+    for label, tensor in (*module.named_parameters(), *module.named_buffers()):
         found.update(f"{label} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
+
+
+def code_digest(module: Any, name: str, weights: str) -> str:
+    """SHA-256 over the code that a module is made of and its weights; PyTorch itself counts by its version."""
+    import torch
+
+    lines = [name, weights, f"torch {torch.__version__}", str(module)]  # with settings such as a stride
+    lines += [f"{file.name} {file_digest(file)}" for file in sorted(_files(module, name))]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _files(module: Any, name: str) -> set[Path]:

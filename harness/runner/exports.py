@@ -50,8 +50,8 @@ class Exports(Steps):
                 made = cache.find(KIND, wanted)
                 if made is None:
                     torch_export.write(model, plan.source, place)
-                    made = _kept(cache, wanted, place / ONNX_NAME)
-                _kept(cache, key(plan.source), made.path)
+                    made = _kept(cache, wanted, place / ONNX_NAME, {})
+                _kept(cache, key(plan.source), made.path, {"weights": model.weights})
         return cache.told()
 
     def framework(self, plan: Plan, folder: Path) -> None:
@@ -66,9 +66,9 @@ class Exports(Steps):
         tensors.save(folder, outputs, inputs=prepared.feeds.digest)
 
 
-def _kept(cache: Cache, wanted: dict[str, Any], made: Path) -> Any:
+def _kept(cache: Cache, wanted: dict[str, Any], made: Path, about: dict[str, Any]) -> Any:
     try:
-        return cache.keep(KIND, wanted, made, {}, replace=True)
+        return cache.keep(KIND, wanted, made, about, replace=True)
     except OSError as error:
         raise InputError(
             f"{cache.folder}: the export cannot be kept: {error.strerror}; make room, or choose another folder with "

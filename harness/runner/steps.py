@@ -261,6 +261,7 @@ class Steps:
                 dtypes={tensor.name: tensor.dtype for tensor in (*info.inputs, *info.outputs)},
                 options=plan.options,
                 source=None if plan.source.export is None or plan.case.precision in plan.files else plan.source,
+                weights=fetched.weights,
             )
         return Prepared(fetched, info, variant, fed, spec, cache, plan.builds, plan.trusted)
 

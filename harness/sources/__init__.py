@@ -29,5 +29,7 @@ class Fetched:
     model: Path
     sha256: str
     """Of the .onnx file; where weights lie in files beside it, of all of them together."""
+    weights: str | None = None
+    """Of a PyTorch model that was exported, the digest of its weights."""
     test_sets: tuple[Path, ...] = ()
     """Folders of stored inputs and outputs, set 0 first."""

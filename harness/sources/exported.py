@@ -24,4 +24,4 @@ def exported(source: Source, cache: Path) -> Fetched:
     found = Cache(cache).find(KIND, key(source))
     if found is None:
         raise InputError(f"{source.path}: its export is not kept any more (--artefacts): run the case again")
-    return Fetched(model=found.path, sha256=found.digest)
+    return Fetched(model=found.path, sha256=found.digest, weights=found.about["weights"])

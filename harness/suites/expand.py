@@ -131,7 +131,7 @@ def _not_exported(model: _Model) -> Iterator[Problem]:
         words = "a PyTorch model does not tell its inputs: name them under `export: {inputs: {image: {dims: [n, 3]}}}`"
         yield model.problem("source", words)
         return
-    known = {str(dim) for one in entry.export.inputs.values() for dim in one.dims}
+    known = {dim for one in entry.export.inputs.values() for dim in one.dims if isinstance(dim, str)}
     for name in dict.fromkeys(name for shape in entry.shapes or [] for name in shape):
         if name not in known:
             yield model.problem(

@@ -10,6 +10,7 @@ Each file is opened in ONNX Runtime at two sizes and compared with PyTorch; the 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +21,13 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-SEED = 2024
+sys.path.insert(0, str(Path(__file__).parents[1] / "frameworks"))
+import factories
+
 OPSET = 17  # the newest that TensorRT 8.6 knows: from 18 on it would overlook the axes of ReduceMean
 IR_VERSION = 8  # the file format of opset 17, so that older runtimes open the file too
 VOCABULARY = 30522
 POSITIONS = 512
-MASKED = -10_000.0  # added to the scores of padding: far enough for softmax, and fits in fp16
-RESIDUAL_SCALE = 0.25
 TOLERANCE = 1e-3
 
 
@@ -41,73 +42,18 @@ class Architecture:
     examples: tuple[dict[str, Tensor], ...]
 
 
-class Encoder(nn.Module):
-    """BERT from token ids and a mask of ones and zeros to the last hidden state.
-
-    The mask is made here in the classic additive form, because the library's own way exports to index arithmetic.
-    """
-
-    def __init__(self, bert: nn.Module) -> None:
-        super().__init__()
-        self.bert = bert
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
-        """Hidden states [n, seq, hidden] of three int64 inputs [n, seq]."""
-        scores = (1.0 - attention_mask[:, None, None, :].float()) * MASKED
-        return self.bert(input_ids, scores, token_type_ids).last_hidden_state
-
-
 def resnet50() -> Architecture:
     """ResNet-50: `image` [n, 3, 224, 224] to `logits` [n, 1000]."""
-    from torchvision.models import resnet50 as build
-
-    torch.manual_seed(SEED)
-    module = build(weights=None)
-    tame_residuals(module)
-    module.avgpool = nn.AvgPool2d(7)  # the same for 224 pixels; the adaptive one exports to a ReduceMean of opset 18
-    settle_batch_norms(module)
+    module = factories.resnet50()
     examples = tuple({"image": torch.randn(n, 3, 224, 224)} for n in (2, 3))
     return Architecture("resnet50", module, {0: "n"}, "logits", examples)
 
 
-@torch.no_grad()
-def tame_residuals(module: nn.Module) -> None:
-    """Scale the last normalisation of every residual branch down, as training leaves it (Goyal et al. 2017 start at 0).
-
-    With 1, as initialised, every block amplifies rounding: fp16 would move the logits by 2.5 %, with 0.25 by 0.16 %.
-    """
-    for block in module.modules():
-        if hasattr(block, "bn3"):
-            nn.init.constant_(block.bn3.weight, RESIDUAL_SCALE)
-
-
-@torch.no_grad()
-def settle_batch_norms(module: nn.Module, batches: int = 2, rows: int = 16) -> None:
-    """Measure the running statistics on normal noise, which is also what the suite feeds.
-
-    With their initial mean 0 and variance 1 nothing would be normalised and activations would grow with depth.
-    """
-    for norm in module.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            norm.momentum = None  # the plain average over all batches
-    module.train()
-    for _ in range(batches):
-        module(torch.randn(rows, 3, 224, 224))
-    module.eval()
-
-
 def bert_base() -> Architecture:
     """BERT-base, 12 layers, no pooler: three int64 inputs [n, seq] to `last_hidden_state` [n, seq, 768]."""
-    from transformers import BertConfig, BertModel
-
-    torch.manual_seed(SEED)
-    bert = BertModel(BertConfig(attn_implementation="eager"), add_pooling_layer=False)
-    with torch.no_grad():
-        for parameter in bert.parameters():
-            if parameter.ndim == 1:  # biases start as 0 and scales as 1: equal ones would be merged into one tensor
-                parameter.add_(torch.randn_like(parameter), alpha=0.02)
+    module = factories.bert_base()
     examples = tuple(bert_inputs(n, seq) for n, seq in ((2, 16), (3, 48)))
-    return Architecture("bert_base", Encoder(bert).eval(), {0: "n", 1: "seq"}, "last_hidden_state", examples)
+    return Architecture("bert_base", module, {0: "n", 1: "seq"}, "last_hidden_state", examples)
 
 
 def bert_inputs(n: int, seq: int) -> dict[str, Tensor]:
