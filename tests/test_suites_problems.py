@@ -239,7 +239,10 @@ def test_a_wrong_value_is_told_with_its_path(tmp_path: Path, model: str, message
     ("source", "message"),
     [
         ("http://example.org/m.onnx", "must be an https:// address"),
-        ("torch:package.module:factory", "torch sources are not supported yet"),
+        (
+            "torch:package.module:factory",
+            "allows it: --allow-code torch:package.module:factory",
+        ),
         ("d.npz", "must end in .onnx"),
         ("empty", "the folder 'empty' holds no model.onnx"),
         ("'*.nothing'", "'*.nothing' matches no .onnx file and no folder with a model.onnx"),

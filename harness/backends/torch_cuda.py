@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from harness.backends.base import BuildSpec, Feeds, Part, Step, Tensor
 from harness.backends.cuda import Stream
+from harness.backends.cuda_health import refuse_without_room
 from harness.backends.torch_module import Model
 from harness.backends.torch_session import HostSession, translated
-from harness.errors import Unsupported
+from harness.errors import DeviceError, Unsupported
 
 
 class CudaSession(HostSession):
@@ -21,13 +22,18 @@ class CudaSession(HostSession):
     def __init__(self, model: Model, spec: BuildSpec, dtype: str | None, *, compiled: bool) -> None:
         import torch
 
+        refuse_without_room({"the model's weights": _bytes(model.module, dtype)})
         self._stream = Stream()
-        self._on = torch.cuda.ExternalStream(self._stream.handle)
         self._held = ExitStack()
-        set_tf32(allowed=spec.precision == "tf32")
-        with torch.cuda.stream(self._on):
-            super().__init__(model, spec, dtype, compiled=compiled)
-        self._stream.synchronize()
+        try:
+            self._on = torch.cuda.ExternalStream(self._stream.handle)
+            set_tf32(allowed=spec.precision == "tf32")
+            with torch.cuda.stream(self._on):
+                super().__init__(model, spec, dtype, compiled=compiled)
+            self._stream.synchronize()
+        except BaseException:
+            self._stream.free()
+            raise
 
     def infer(self, feeds: Feeds) -> dict[str, Tensor]:
         """Outputs by name, on the host."""
@@ -56,10 +62,12 @@ class CudaSession(HostSession):
         """Free graphs, module and memory, then the stream."""
         import torch
 
-        self._stream.synchronize()
-        self._held.close()
+        with suppress(DeviceError, RuntimeError):  # of a context that is lost, which has been told by then
+            self._stream.synchronize()
+            self._held.close()
         super().close()
-        torch.cuda.empty_cache()  # before the stream that the memory belongs to is gone
+        with suppress(RuntimeError):
+            torch.cuda.empty_cache()  # before the stream that the memory belongs to is gone
         self._stream.free()
 
     def _settings(self) -> dict[str, Any]:
@@ -87,7 +95,7 @@ class CudaSession(HostSession):
 
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph, stream=self._on):
+            with torch.cuda.graph(graph, stream=self._on, capture_error_mode="thread_local"):
                 outputs = self._call(self._run, resident)
         except RuntimeError as error:
             raise Unsupported(f"latency.cuda_graph: the work cannot be captured into a CUDA graph: {error}") from error
@@ -130,6 +138,14 @@ class CudaSession(HostSession):
     def _part(self, work: Callable[[int], None]) -> Callable[[], None]:
         on_stream = self._on_stream(work)
         return lambda: on_stream(1)
+
+
+def _bytes(module: Any, dtype: str | None) -> int:
+    """What the weights of a module take in a type, or in their own."""
+    import torch
+
+    size = getattr(torch, dtype).itemsize if dtype else None
+    return sum(one.numel() * (size or one.element_size()) for one in (*module.parameters(), *module.buffers()))
 
 
 def set_tf32(*, allowed: bool) -> None:
