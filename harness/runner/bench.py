@@ -121,8 +121,7 @@ class Bench:
             if self._sick or outcome.error.kind not in RETRIED or len(earlier) == self._settings.retries:
                 break
             earlier.append(outcome.error)
-            if isinstance(self.shared.references.known(reference_key(plan)), Failure):
-                self.shared.references.forget(reference_key(plan))
+            self.shared.forget_failures(plan)
         return replace(outcome, attempts=len(earlier) + 1, earlier=tuple(earlier))
 
     def raise_sick(self) -> None:

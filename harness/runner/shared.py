@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from harness.backends import TWIN_BACKEND
 from harness.codec import encode
@@ -60,6 +60,17 @@ class Shared:
 
     def __enter__(self) -> Self:
         return self
+
+    def forget_failures(self, plan: Plan) -> None:
+        """Let what failed for a plan be made anew."""
+        own: tuple[tuple[Once[Any], str], ...] = (
+            (self.references, reference_key(plan)),
+            (self.exports, export_key(plan)),
+            (self.export_checks, reference_key(in_fp32(plan))),
+        )
+        for once, key in own:
+            if isinstance(once.known(key), Failure):
+                once.forget(key)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
