@@ -156,6 +156,10 @@ def test_pytorch_is_timed_and_attested_at_fp32_and_fp16(beside):
             ("conv", precision),
             ("matmul", precision),
         }
+    assert records["net/pytorch-cpu/fp16"].headline.endswith(
+        "fidelity was not checked: PyTorch rounds where the module does, not where its export does"
+    )
+    assert check(records["net/pytorch-cpu/fp32"], "logits/twin_spread").ok
     assert records["net/pytorch-cpu/fp16"].attested["precision_by"] == "module.to(torch.float16)"
 
 

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from harness import artefacts
-from harness.backends import EXPORTER, SCRIPTED, TWIN_BACKEND
+from harness.backends import EXPORTER, OF_MODULES, SCRIPTED, TWIN_BACKEND
 from harness.cache import SAID
 from harness.codec import encode
 from harness.errors import InputError
@@ -44,6 +44,9 @@ LOST = frozenset({"crash", "device", "harness"})
 """What becomes of a worker by no fault of what it was asked for, as far as one can tell the first time."""
 T = TypeVar("T")
 RETRIED = frozenset({"crash", "timeout", "device", "out-of-memory"})
+
+
+UNTWINNED = Measurement(None, "twin", None, detail="PyTorch rounds where the module does, not where its export does")
 
 
 class Refused(Exception):
@@ -150,7 +153,9 @@ class Bench:
             runs = self.why_not_run(plan.case.backend, plan.interpreter) is None
             plan = plan if plan.interpreter.own else replace(plan, variant=self.variant(plan))
             reference = self._reference(plan) if plan.reference.kind == "backend" and runs else None
-            twin = self._twin(plan) if runs and plan.fidelity.enabled and plan.case.backend not in SCRIPTED else None
+            judged = runs and plan.fidelity.enabled and plan.case.backend not in SCRIPTED
+            twin = self._twin(plan) if judged and not _rounds_otherwise(plan) else None
+            more = (*exported, UNTWINNED) if judged and _rounds_otherwise(plan) else exported
             keep = self._settings.keep_outputs
             outcome = self._worker(plan).ask(
                 Outcome,
@@ -171,7 +176,7 @@ class Bench:
         for note in notes:
             if note.startswith(SAID):
                 print(f"harness: {note}", file=sys.stderr)
-        measured = outcome.measurements and (*outcome.measurements, *exported)
+        measured = outcome.measurements and (*outcome.measurements, *more)
         return replace(outcome, measurements=measured, notes=notes, stages={**outcome.stages, **spent})
 
     def debug(self, plan: Plan, step: str, **arguments: Any) -> Any:
@@ -319,6 +324,11 @@ def _raised(found: T | Failure) -> T:
     if isinstance(found, Failure):
         raise WorkerFailed(found)
     return found
+
+
+def _rounds_otherwise(plan: Plan) -> bool:
+    """Whether a case computes in less than fp32 something else than the file: a batch norm that the export folded."""
+    return plan.case.backend in OF_MODULES and plan.case.precision not in ("fp32", "as-is")
 
 
 def excluded(reason: str) -> Outcome:
