@@ -244,8 +244,8 @@ class Bench:
     def _check_export(self, plain: Plan) -> tuple[Measurement, ...] | Failure:
         folder = self.shared.folder / "exports" / reference_key(plain)
         try:
-            self._workers.of(plain.exporter).request("framework", plan=encode(plain), folder=str(folder))
             places = {"reference": str(self._reference(plain)), "twin": str(self._twin(plain))}
+            self._workers.of(plain.exporter).request("framework", plan=encode(plain), folder=str(folder))
             return self._workers.of(OWN, TWIN_BACKEND).ask(
                 tuple[Measurement, ...], "exported", plan=encode(plain), framework=str(folder), **places
             )
