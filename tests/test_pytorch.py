@@ -117,6 +117,7 @@ def beside(tmp_path_factory):
     backends: [onnxruntime-cpu, pytorch-cpu]
     precisions: [fp32, tf32, fp16, int8]
   - {name: file, source: m.onnx, backends: [pytorch-cpu]}
+  - {name: pruned, source: torch:nets:net, variants: [prune-30%], backends: [onnxruntime-cpu, pytorch-cpu]}
 """
     return folder, run(folder, models)
 
@@ -137,7 +138,7 @@ def test_a_model_is_exported_and_runs_in_onnxruntime_with_the_suite_s_dimensions
 def test_every_case_of_a_model_tells_that_its_export_is_what_pytorch_computes(beside):
     _, records = beside
 
-    for name in ("net/onnxruntime-cpu/fp16", "net/pytorch-cpu/fp32"):
+    for name in ("net/onnxruntime-cpu/fp16", "net/pytorch-cpu/fp32", "pruned/onnxruntime-cpu/fp32+prune-30"):
         found = check(records[name], "export")
         assert found.ok
         assert found.value <= 1
@@ -168,6 +169,7 @@ def test_pytorch_is_timed_and_attested_at_fp32_and_fp16(beside):
     [
         ("net/pytorch-cpu/int8", "int8 is a property of the ONNX file (quantised nodes), which PyTorch does not run"),
         ("net/pytorch-cpu/tf32", "CPUs have no TF32"),
+        ("pruned/pytorch-cpu/fp32+prune-30", "PyTorch runs no ONNX files"),
         ("file/pytorch-cpu/fp32", "PyTorch runs no ONNX files: the model's source must be torch:package.module"),
     ],
 )

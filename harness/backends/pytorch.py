@@ -55,7 +55,7 @@ class PyTorchCpu:
         if spec.source is None:
             raise Unsupported(
                 "PyTorch runs no ONNX files: the model's source must be torch:package.module:factory or a .pt2 file, "
-                "and the precision one without a file of its own"
+                "and the case neither a variant of it nor of a file of its own"
             )
         model, path = load(spec.source), folder / NAME
         if model.weights != spec.weights:

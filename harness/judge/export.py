@@ -16,9 +16,9 @@ PREFIX = "export_"
 RATIOS = {"tolerance_ratio", "mismatch_share", "mismatches", "conditioning_rms"}
 
 
-def of_export(measurements: Iterable[Measurement]) -> tuple[Measurement, ...]:
-    """What the judgement of an export needs of what was measured of it, under names of its own."""
-    metrics = {bounds.metric for bounds in map(bound, default_limits("fp32", exact=False)) if bounds}
+def of_export(plan: Plan, measurements: Iterable[Measurement]) -> tuple[Measurement, ...]:
+    """What the judgement of an export needs of what was measured of it, under names of its own; the plan is in fp32."""
+    metrics = {bounds.metric for bounds in map(bound, default_limits(plan, exact=False)) if bounds}
     wanted = {*STRUCTURE, *RATIOS, *metrics}
     return tuple(
         replace(one, metric=PREFIX + one.metric)
@@ -37,8 +37,8 @@ def judge_export(plan: Plan, measurements: Sequence[Measurement]) -> list[Check]
     ]
     if not found:
         return []
-    case = replace(plan.case, precision="fp32")
-    plain = replace(plan, case=case, limits={}, output_limits={}, task=None, fidelity=FidelityPlan())
+    case = replace(plan.case, precision="fp32", chain=())
+    plain = replace(plan, case=case, changed=False, limits={}, output_limits={}, task=None, fidelity=FidelityPlan())
     checks = [*judge_outputs(plain, found), *judge_fidelity(plain, found)]
     failed = [replace(one, name=f"export/{one.name}", question="fidelity") for one in checks if not one.ok]
     if failed:

@@ -87,4 +87,4 @@ def compared(plan: Plan, framework: Path, reference: Path, twin: Path) -> tuple[
         raise InputError("PyTorch had other inputs than ONNX Runtime: another NumPy made other random numbers there")
     made, _ = twin_files.kept(twin)
     measured: Sequence[Measurement] = compare(plan, theirs, ours[: len(theirs)], twin_files.noise_rms(twin))
-    return of_export((*measured, *twins.measure(made, ours[: len(made.outputs) or None])))
+    return of_export(plan, (*measured, *twins.measure(made, ours[: len(made.outputs) or None])))

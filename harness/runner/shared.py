@@ -85,8 +85,8 @@ def export_key(plan: Plan) -> str:
 
 def in_fp32(plan: Plan) -> Plan:
     """The case of the same model and inputs whose reference and twin an export is compared with."""
-    case = replace(plan.case, backend=TWIN_BACKEND, precision="fp32")
-    return replace(plan, case=case, files={}, options={}, reference=Reference(), variant=None)
+    case = replace(plan.case, backend=TWIN_BACKEND, precision="fp32", chain=())
+    return replace(plan, case=case, files={}, options={}, reference=Reference(), variant=None, changed=False)
 
 
 def reference_key(plan: Plan) -> str:

@@ -20,7 +20,18 @@ from harness.environment import describe
 from harness.errors import InputError, Unsupported
 from harness.inputs.feeds import feeds
 from harness.metrics import deviations
-from harness.records import Contestant, Digests, Duel, Environment, Injection, LatencyPlan, ModelFile, Outcome, Plan
+from harness.records import (
+    Contestant,
+    Digests,
+    Duel,
+    Environment,
+    Injection,
+    LatencyPlan,
+    ModelFile,
+    Outcome,
+    Plan,
+    Source,
+)
 from harness.runner import builds, footprint, kept, layer_times, serving, tensors, twin_files, twins, windows
 from harness.runner.candidate import Answers, Folders, answers, moved_rows, repeats, together
 from harness.runner.expected import check_task, unused
@@ -260,7 +271,7 @@ class Steps:
                 profile=profile(plan, info, fed.batches),
                 dtypes={tensor.name: tensor.dtype for tensor in (*info.inputs, *info.outputs)},
                 options=plan.options,
-                source=None if plan.source.export is None or plan.case.precision in plan.files else plan.source,
+                source=_of_pytorch(plan),
                 weights=fetched.weights,
             )
         return Prepared(fetched, info, variant, fed, spec, cache, plan.builds, plan.trusted)
@@ -362,6 +373,12 @@ def _file_sizes(plan: Plan, prepared: Prepared) -> dict[str, float | None]:
     """What the built file weighs; of variants also what tells how much pruning won."""
     path = prepared.variant.path
     return {"model_bytes": model_bytes(path), **(sizes(path) if plan.case.chain else {})}
+
+
+def _of_pytorch(plan: Plan) -> Source | None:
+    """The model that PyTorch runs; None where the case is of another file than what was exported from it."""
+    other = plan.case.chain or plan.case.precision in plan.files
+    return None if other or plan.source.export is None else plan.source
 
 
 def _digests(prepared: Prepared) -> Digests:
