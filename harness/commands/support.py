@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness.backends import BACKENDS, RUNTIMES, SCRIPTED, TWIN_BACKEND
+from harness.backends import BACKENDS, OF_MODULES, RUNTIMES, SCRIPTED, TWIN_BACKEND
 from harness.commands.places import cache_folder, pythons
 from harness.commands.support_text import told, told_model
 from harness.errors import HarnessError, UsageError, did_you_mean
@@ -37,6 +37,8 @@ QUICK: Mapping[str, Mapping[str, int]] = {
     name: {"optimization_level": 0} for name in ("tensorrt", "tensorrt-rtx", "onnxruntime-tensorrt")
 }
 """Options with which an engine is built soon: whether it can be built is asked, not how fast it is."""
+
+OF_FILES = tuple(name for name in BACKENDS if name not in SCRIPTED | OF_MODULES)
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def support(asked: argparse.Namespace) -> int:
         files = [_made(bench, question, name) for name in _precisions(asked.precisions, question)]
     told_model(asked.model, facts, question.outline, question.shape, files, ran=ran)
     answers = []
-    for backend, interpreter in ((name, place) for place in places for name in BACKENDS if name not in SCRIPTED):
+    for backend, interpreter in ((name, place) for place in places for name in OF_FILES):
         with Bench(settings) as bench:  # processes of its own: what one runtime does to them is not seen by another
             answers.append(_answer(bench, question, backend, interpreter, files))
         told(answers[-1], facts, files)
