@@ -8,10 +8,12 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
 
 from harness import suites
 from harness.cli import main
+from harness.commands.optimize import _read
 from harness.commands.values import duration, share
 from harness.errors import UsageError
 from harness.optimise.search import MIXED, PLAIN, SINGLE, following
@@ -199,3 +201,38 @@ def test_a_small_variant_is_found_and_its_suite_passes(project, capsys):
 def test_what_cannot_be_searched_is_told(project, capsys, words, told):
     assert main(words.split()) == 2
     assert told in capsys.readouterr().err
+
+
+def test_a_model_that_changed_is_measured_anew(project, capsys):
+    """What was measured of another model says nothing of this one, though the suite is the same."""
+    assert main([*SEARCH.split(), "--budget", "0.001"]) == 1
+    model = onnx.load("digits_cnn.onnx")
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(0 * onnx.numpy_helper.to_array(tensor), tensor.name))
+    onnx.save(model, "digits_cnn.onnx")
+    capsys.readouterr()
+
+    assert main([*SEARCH.split(), "--budget", "0.001"]) == 2
+    told = capsys.readouterr()
+    assert "failed   fp32: 0.1" in told.out
+    assert "/fp32/n-64: the plain model fails, so nothing can be won: " in told.err
+    assert "fp16" not in told.out  # no other build is measured
+
+
+def test_a_model_that_is_not_timed_is_refused_before_anything_is_measured(project, capsys):
+    suite = project / "digits.yaml"
+    suite.write_text(suite.read_text().replace("latency: {", "latency: {enabled: false, "))
+
+    assert main(SEARCH.split()) == 2
+    assert "digits-cnn: is not timed, so nothing is known to be faster: set latency.enabled: true" in (
+        capsys.readouterr().err
+    )
+    assert not (project / "out").exists()
+
+
+def test_a_journal_that_is_no_text_counts_as_not_measured(tmp_path):
+    journal = tmp_path / "trials.jsonl"
+    journal.write_bytes(b'null\n{"key": 1}\n[1]\n\xff\xfe\n')
+
+    assert dict(_read(journal)) == {}

@@ -6,12 +6,14 @@ import argparse
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from time import monotonic
 
 from harness import baselines, suites
 from harness.codec import compact, decode
-from harness.commands.places import baselines_folder, cache_folder
+from harness.commands.places import baselines_folder, cache_folder, root_of
 from harness.commands.results import tell
 from harness.commands.run import chosen, loaded
 from harness.errors import HarnessError, UsageError
@@ -21,7 +23,7 @@ from harness.optimise.trials import Trial, best, front, trial
 from harness.records import Plan
 from harness.report.variants import table
 from harness.runner.bench import Bench
-from harness.runner.digests import said
+from harness.runner.ground import ground
 from harness.runner.settings import Settings
 from harness.suites.derived import Build, derived
 
@@ -72,8 +74,6 @@ def optimize(asked: argparse.Namespace) -> int:
         raise UsageError(f"{task.file}: is there already; --force writes it again")
     trials = _search(asked, task, folder / TRIALS)
     plain = trials[0]
-    if not plain.holds:
-        raise UsageError(f"{task.first.case.id}: the plain model fails, so nothing can be won: {first_line(plain.why)}")
     winner = best(trials, plain, task.objective)
     lines = table(trials, front(trials), winner, plain)
     (folder / TABLE).write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -102,12 +102,17 @@ def _task(asked: argparse.Namespace) -> Task:
     if asked.task_metric and (first.task is None or first.task.metric != asked.task_metric):
         has = "no task" if first.task is None else f"the task metric '{first.task.metric}'"
         raise UsageError(f"--task-metric {asked.task_metric}: model '{first.case.model}' has {has}")
+    if not first.latency.enabled:
+        raise UsageError(f"{first.case.model}: is not timed, so nothing is known to be faster: set latency.enabled: true")
     text = Path(first.case.location.file).read_text(encoding="utf-8")
     return Task(first, text, asked.max_drop, asked.objective)
 
 
 def _search(asked: argparse.Namespace, task: Task, journal: Path) -> list[Trial]:
-    """The plain model first, then as many builds as the time allows; what a journal holds is not measured again."""
+    """The plain model first, then as many builds as the time allows; what a journal holds is not measured again.
+
+    UsageError when the plain model does not hold: nothing could be compared with it.
+    """
     until = monotonic() + asked.budget
     known = dict(_read(journal))
     trials: list[Trial] = []
@@ -117,7 +122,7 @@ def _search(asked: argparse.Namespace, task: Task, journal: Path) -> list[Trial]
             raise HarnessError(f"{name} cannot run here: {why}; choose another backend with -k")
         while (build := next(following(trials, task.objective), None)) is not None:
             plan = task.plan(build, asked.root)
-            key = said(plan)
+            key = _key(plan, asked.root, bench)
             if key not in known:
                 if trials and monotonic() > until:
                     tell(f"the time is up after {len(trials)} builds; the same command goes on from here")
@@ -128,12 +133,22 @@ def _search(asked: argparse.Namespace, task: Task, journal: Path) -> list[Trial]
                     file.write(compact({"key": key, "trial": known[key]}) + "\n")
             trials.append(known[key])
             tell(_line(known[key]))
+            if not trials[0].holds:
+                why = first_line(trials[0].why)
+                raise UsageError(f"{plan.case.id}: the plain model fails, so nothing can be won: {why}")
     return trials
+
+
+def _key(plan: Plan, root: Path | None, bench: Bench) -> str:
+    """Digest of all that a trial stands on: the plan, the files that it names, the harness, machine and versions."""
+    at = ground([plan], partial(root_of, root), keep_outputs=False, shard=None)
+    here = bench.environment(plan.interpreter.name)
+    return sha256(compact([at, here.fingerprint, here.versions]).encode()).hexdigest()
 
 
 def _read(journal: Path) -> Iterator[tuple[str, Trial]]:
     """What was measured before; a line that was cut off counts as not measured."""
-    for line in journal.read_text(encoding="utf-8").splitlines() if journal.exists() else ():
+    for line in journal.read_text(encoding="utf-8", errors="replace").splitlines() if journal.exists() else ():
         try:
             data = json.loads(line)
             yield str(data["key"]), decode(Trial, data["trial"])
