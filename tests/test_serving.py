@@ -177,6 +177,25 @@ def test_offline_is_the_rate_of_all_lanes_together():
     assert offline(constant(4), 1e-3, TIMING, 60).measures["offline_per_s"] == pytest.approx(4000, rel=0.01)
 
 
+def test_offline_ends_in_its_time_where_lanes_hinder_each_other():
+    """Each answers in 1 ms when it is alone, and takes 20 beside the others."""
+    beside = [ScriptedLane(lambda: 20.0) for _ in range(4)]
+    shown = offline(beside, 1e-3, TIMING, 2)
+
+    assert max(lane.now() for lane in beside) < 2.1
+    assert shown.measures["offline_per_s"] == pytest.approx(200, rel=0.02)
+    assert shown.trials[0].queries < 4000
+
+
+def test_too_few_samples_tell_no_offline_rate():
+    shown = offline([ScriptedLane(lambda: 400.0)], 0.4, TIMING, 2)
+
+    assert shown.measures == {"offline_per_s": None}
+    assert shown.notes == (
+        "serving: offline: 6 samples in 2 s are too few for a rate, and a longer max_time_s gives more",
+    )
+
+
 @pytest.mark.parametrize(("count", "share", "allowed"), [(662, 0.99, 1), (459, 0.99, 0), (458, 0.99, -1), (64, 0.9, 1)])
 def test_as_many_may_lie_above_a_limit_as_loadgen_lets(count, share, allowed):
     assert stats.may_exceed(count, share) == allowed
@@ -239,6 +258,14 @@ def test_a_bound_below_the_service_time_is_kept_at_no_rate():
 
     assert shown.measures == {"server_per_s": 0.0}
     assert shown.notes[0].startswith("serving: server: no rate was seen to keep p99 <= 0.9 ms, ")
+
+
+def test_lanes_on_one_processor_are_tried_at_rates_that_one_lane_could_answer():
+    """64 of them answer no more than one; a hundredth of what they could answer alone would be 640/s."""
+    one = ScriptedLane(lambda: SERVICE_MS)
+    shown = server([one] * 64, 1e-3, Server(p99_ms=2.5), TIMING, 1e9)
+
+    assert 40 < shown.measures["server_per_s"] < 160
 
 
 def test_a_search_without_time_tells_nothing():

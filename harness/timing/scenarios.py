@@ -15,7 +15,7 @@ from harness.records import PERCENTILES, LatencyPlan, MultiStream, Trial
 from harness.timing.lanes import Lane, closed_loop, open_loop
 
 PROBES = 10
-"""Queries at least that tell about how long a sample takes."""
+"""Queries at least that tell about how long a sample takes, and samples at least that tell a rate."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,16 @@ def _stream(
 
 
 def offline(lanes: Sequence[Lane], each_s: float, timing: LatencyPlan, most_s: float) -> Shown:
-    """All samples are due at once, as many as take `min_time_s` where one takes `each_s`."""
-    wanted = max(timing.min_count, math.ceil(timing.min_time_s * len(lanes) / each_s))
-    count = max(1, min(wanted, int(most_s * len(lanes) / each_s)))
-    return offline_at(count / max(open_loop(lanes, [0.0] * count)), count)
+    """All samples are due at once, as many as take `min_time_s` where one takes `each_s`; none begins after `most_s`.
+
+    Lanes that share a processor take longer together than one alone told, so the time is looked at meanwhile.
+    """
+    wanted = max(PROBES, timing.min_count, math.ceil(timing.min_time_s * len(lanes) / each_s))
+    done_s = open_loop(lanes, [0.0] * wanted, bound_s=most_s)
+    if len(done_s) < PROBES:
+        few = f"{len(done_s)} samples in {most_s:g} s are too few for a rate, and a longer max_time_s gives more"
+        return Shown({"offline_per_s": None}, (), (f"serving: offline: {few}",))
+    return offline_at(len(done_s) / max(done_s), len(done_s))
 
 
 def offline_at(rate_per_s: float, count: int) -> Shown:

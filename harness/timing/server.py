@@ -16,7 +16,7 @@ from harness.timing.search import MOST_PER_S, Found, highest_rate
 BOUNDS = 50
 """A trial lasts at least as many bounds: a queue needs time to grow."""
 FIRST_USE, LEAST_USE = 0.5, 0.01
-"""Of what the lanes could answer: where a search begins, and where a query hardly ever meets another."""
+"""Where a search begins, of what all lanes could answer, and where a query hardly meets another, of what one could."""
 
 Holds = Callable[[float], bool | None]
 Told = tuple[dict[str, float | None], str]
@@ -37,7 +37,10 @@ def server(lanes: Sequence[Lane], each_s: float, plan: Server, timing: LatencyPl
     if plan.rate_per_s is not None:
         measures, words = _at_rate(plan, plan.rate_per_s, holds, trials, most_s)
     else:
-        measures, words = _searched(plan, len(lanes) / each_s, holds, most_s)
+        start = min(plan.min_per_s or FIRST_USE * len(lanes) / each_s, MOST_PER_S)
+        # of one lane: all together may answer no more than one, where they share a processor
+        found = highest_rate(holds, start, min(start, LEAST_USE / each_s))
+        measures, words = _searched(plan, found, most_s)
         words += f" ({len(trials)} trials)"
     return Shown(measures, tuple(trials), (f"serving: server: {words}",))
 
@@ -82,9 +85,7 @@ def _at_rate(plan: Server, rate_per_s: float, holds: Holds, trials: Sequence[Tri
     return {f"server_{percentile}": trial.quantile_ms}, words
 
 
-def _searched(plan: Server, could_per_s: float, holds: Holds, most_s: float) -> Told:
-    start = min(plan.min_per_s or FIRST_USE * could_per_s, MOST_PER_S)
-    found = highest_rate(holds, start, min(start, LEAST_USE * could_per_s))
+def _searched(plan: Server, found: Found, most_s: float) -> Told:
     highest = 0.0 if found.held is None and found.whole else found.held
     return {"server_per_s": highest}, _words(plan, found, most_s)
 
