@@ -316,6 +316,34 @@ def broken(folder: Path) -> None:
     (folder / "short.data").write_bytes(b"12")
 
 
+def test_memory_that_is_not_known_does_not_deny_the_file(folder, capsys):
+    """The file of fp32 is the model itself, whatever can be said of its memory."""
+    model = onnx.load(relu(folder))
+    model.graph.initializer.append(onnx.TensorProto(name="w", data_type=99, dims=[4], raw_data=b"\0" * 16))
+    onnx.save(model, folder / "odd.onnx")
+
+    assert doctor("odd.onnx", "--precision", "fp32") == 1
+    lines = told(capsys.readouterr().out)
+
+    assert line(lines[""], "fp32") == f"fp32   not known: values of type 99 are not known to onnx {onnx.__version__}"
+
+
+def test_the_name_of_a_file_makes_no_line_of_its_own(folder, capsys):
+    relu(folder).rename("two\nlines.onnx")
+
+    assert doctor("two\nlines.onnx", "--precision", "fp32") == 0
+    assert "model    two lines.onnx: opset" in capsys.readouterr().out
+
+
+def test_a_name_that_no_runtime_can_be_told_is_one_clear_error(folder, capsys):
+    relu(folder).rename("a\udcff.onnx")
+
+    assert doctor("a\udcff.onnx") == 2
+    assert capsys.readouterr().err == (
+        "harness: 'a\\udcff.onnx': is no UTF-8, which runtimes need of a name: rename it\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [

@@ -225,9 +225,7 @@ def test_a_model_that_is_not_timed_is_refused_before_anything_is_measured(projec
     suite.write_text(suite.read_text().replace("latency: {", "latency: {enabled: false, "))
 
     assert main(SEARCH.split()) == 2
-    assert "digits-cnn: is not timed, so nothing is known to be faster: set latency.enabled: true" in (
-        capsys.readouterr().err
-    )
+    assert "digits-cnn: is not timed, so no trial could hold: set latency.enabled: true" in (capsys.readouterr().err)
     assert not (project / "out").exists()
 
 

@@ -103,9 +103,7 @@ def _task(asked: argparse.Namespace) -> Task:
         has = "no task" if first.task is None else f"the task metric '{first.task.metric}'"
         raise UsageError(f"--task-metric {asked.task_metric}: model '{first.case.model}' has {has}")
     if not first.latency.enabled:
-        raise UsageError(
-            f"{first.case.model}: is not timed, so nothing is known to be faster: set latency.enabled: true"
-        )
+        raise UsageError(f"{first.case.model}: is not timed, so no trial could hold: set latency.enabled: true")
     text = Path(first.case.location.file).read_text(encoding="utf-8")
     return Task(first, text, asked.max_drop, asked.objective)
 

@@ -106,6 +106,10 @@ def _file(model: Path) -> Path:
     if not model.is_file():
         near = did_you_mean(model.name, [one.name for one in model.parent.glob("*.onnx")])
         raise UsageError(f"{model}: there is no such file{near}")
+    try:
+        str(model.absolute()).encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{str(model)!a}: is no UTF-8, which runtimes need of a name: rename it") from None
     return model.absolute()
 
 
@@ -153,12 +157,15 @@ def _made(bench: Bench, question: Question, precision: str) -> Made:
     plan = question.plan(TWIN_BACKEND, precision)
     try:
         file = bench.variant(plan)
-        plan = replace(plan, variant=file)
-        return Made(precision, file, bench.facts(Path(file.path)), bench.support(Estimate, plan, "estimate"))
+        made = Made(precision, file, bench.facts(Path(file.path)))
     except Refused as refusal:
         return Made(precision, failure=Failure("unsupported", "prepare", str(refusal)))
     except WorkerFailed as lost:
         return Made(precision, failure=lost.failure)
+    try:
+        return replace(made, needs=bench.support(Estimate, replace(plan, variant=file), "estimate"))
+    except WorkerFailed as lost:
+        return replace(made, failure=lost.failure)
 
 
 def _answer(bench: Bench, question: Question, backend: str, interpreter: Interpreter, files: Sequence[Made]) -> Answer:

@@ -24,7 +24,7 @@ def told_model(
 ) -> None:
     """Print the model, and what it needs by its graph at each precision."""
     others = "".join(f", {plain(domain, LONGEST)} {version}" for domain, version in sorted(facts.domains.items()))
-    tell(f"model    {path}: opset {facts.opset}{others}, IR version {facts.ir}, {facts.nodes} nodes")
+    tell(f"model    {plain(str(path))}: opset {facts.opset}{others}, IR version {facts.ir}, {facts.nodes} nodes")
     if outline.only_as_is:
         tell(f"         {_words(outline.only_as_is)}: no other precisions are made of it")
     sizes = ", ".join(f"{name}={size}" for name, size in shape.items())
@@ -37,10 +37,9 @@ def told_model(
 
 
 def _estimate(one: Made) -> str:
-    if one.failure is not None:
-        return f"no file: {_words(one.failure.message)}"
     if one.needs is None:
-        return "not known"
+        why = _words(one.failure.message) if one.failure else ""
+        return f"not known: {why}" if one.file else f"no file: {why}"
     needs = one.needs
     least = "at least " if needs.unknown else ""
     untold = f"; the graph does not tell the size of {needs.unknown} tensors" if needs.unknown else ""

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import onnx
 from onnx import helper, shape_inference
 
+from harness.errors import InputError
 from harness.records.support import Estimate
 from harness.sources.inspect import load_graph
 from harness.sources.walk import tensors
@@ -20,7 +22,7 @@ _BITS: Mapping[str, int] = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "
 
 
 def estimate(path: Path, shapes: Mapping[str, Sequence[int]]) -> Estimate:
-    """What an ONNX file needs when its inputs have these shapes; InputError when it is no model.
+    """What an ONNX file needs when its inputs have these shapes; InputError when it or a type in it is not known.
 
     Tensors of inner graphs do not count among the activations; a runtime that computes in place needs less of them,
     one that works in a scratch buffer more.
@@ -59,8 +61,11 @@ def _sizes(model: Any) -> dict[str, int]:
 
 
 def _bytes(dtype: int, dims: Sequence[int]) -> int:
-    name = helper.tensor_dtype_to_string(dtype).removeprefix("TensorProto.")
-    bits = _BITS.get(name, 0) or helper.tensor_dtype_to_np_dtype(dtype).itemsize * 8
+    try:
+        name = helper.tensor_dtype_to_string(dtype).removeprefix("TensorProto.")
+        bits = _BITS.get(name, 0) or helper.tensor_dtype_to_np_dtype(dtype).itemsize * 8
+    except KeyError:
+        raise InputError(f"values of type {dtype} are not known to onnx {onnx.__version__}") from None
     return -(-math.prod(dims) * bits // 8)
 
 
