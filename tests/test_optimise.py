@@ -102,6 +102,7 @@ def test_the_front_holds_what_nothing_else_is_as_good_as():
 def test_the_table_tells_winner_front_costs_and_reasons():
     plain, winner, lost = tried(), tried(INT8, 0.88, 0.5, 25.0), Trial("bf16", Build("bf16"), "skipped", "no kernels")
     lines = table([plain, winner, lost], [winner], winner, plain)
+    assert "| accuracy | change | p50 |" in lines[0]  # signed as measured: a rise is no cost of every metric
     assert "| >* | int8 | new | 0.8800 | -0.0200 | 0.5 ms | 2.00x | 25 | 4.00x |  |  |" in lines
     assert any("bf16 | skipped" in line and line.endswith("| no kernels |") for line in lines)
 
@@ -234,3 +235,16 @@ def test_a_journal_that_is_no_text_counts_as_not_measured(tmp_path):
     journal.write_bytes(b'null\n{"key": 1}\n[1]\n\xff\xfe\n')
 
     assert dict(_read(journal)) == {}
+
+
+def test_a_winner_whose_suite_fails_is_told_and_is_no_baseline(project, capsys):
+    """The search has the last shape alone; the suite has every one, and 450 images take longer than one."""
+    suite = project / "digits.yaml"
+    both = suite.read_text().replace("[{n: 64}]", "[{n: 450}, {n: 1}]")
+    suite.write_text(both.replace("latency: {", "latency: {budget: {p99_ms: 3}, "))
+
+    assert main([*SEARCH.split(), "--budget", "6s"]) == 1
+    told = capsys.readouterr().out
+    assert "digits.optimised.yaml: " in told
+    assert "; it does not pass in all its cases, so it is not accepted as a baseline" in told
+    assert not (project / "baselines").exists()

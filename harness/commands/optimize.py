@@ -174,6 +174,9 @@ def _written(asked: argparse.Namespace, task: Task, winner: Trial, folder: Path)
     run = folder / f"winner-{1 + len(list(folder.glob('winner-*')))}"
     status = _ask(asked, ["run", str(task.file), "-o", str(run), "-q", *places])
     if status:
+        tell(
+            f"wrote {task.file}: {winner.name}; it does not pass in all its cases, so it is not accepted as a baseline"
+        )
         return status
     reason = f"found by harness optimize --objective {task.objective} --max-drop {task.max_drop:g}: {winner.name}"
     status = _ask(asked, ["accept", str(run), "--reason", reason, "--launches", str(asked.launches), *places])

@@ -1,4 +1,4 @@
-"""The table of an optimisation: what each variant costs in accuracy, and what it wins in time and size."""
+"""The table of an optimisation: how each variant changes the task metric, and what it wins in time and size."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Tried(Protocol):
 
 
 HEAD = (
-    "| | variant | status | accuracy | cost | p50 | speed-up | bytes | smaller | compressed | why |",
+    "| | variant | status | accuracy | change | p50 | speed-up | bytes | smaller | compressed | why |",
     "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---|",
 )
 LEGEND = "`>` the winner, `*` on the Pareto front: nothing is as good in accuracy, latency and size, and better in one"
@@ -42,11 +42,11 @@ def table(trials: Sequence[Tried], front: Sequence[Tried], winner: Tried | None,
 
 def _row(one: Tried, front: Sequence[Tried], winner: Tried | None, plain: Tried) -> str:
     mark = ">" * (one is winner) + "*" * any(one is other for other in front)
-    drop = None if one.accuracy is None or plain.accuracy is None else one.accuracy - plain.accuracy
+    moved = None if one.accuracy is None or plain.accuracy is None else one.accuracy - plain.accuracy
     cells = (
         *(mark, one.name, one.status),
         _shown(one.accuracy, "{:.4f}"),
-        _shown(drop, "{:+.4f}"),
+        _shown(moved, "{:+.4f}"),
         _shown(one.p50_ms, "{:.4g} ms"),
         _shown(_ratio(plain.p50_ms, one.p50_ms), "{:.2f}x"),
         _shown(one.bytes, "{:,.0f}"),
