@@ -113,3 +113,18 @@ def test_the_text_counts_and_cannot_move_the_cursor() -> None:
     assert text.endswith("1 worse, 0 otherwise changed, 0 unchanged")
     assert "\x1b" not in text
     assert "\u202e" not in text
+
+
+@pytest.mark.parametrize(
+    ("now", "words"),
+    [
+        ({"server_per_s": 100.0}, ("server_per_s 200 → 100 (−50.0 %)",)),  # noqa: RUF001 - as it is printed
+        ({"server_per_s": None}, ("server_per_s: was 200, is not measured any more",)),
+        ({}, ("server_per_s: was 200, is not measured any more",)),
+        ({"server_per_s": 190.0}, None),
+    ],
+)
+def test_measures_under_load_are_told_where_they_changed_or_are_no_more(now, words) -> None:
+    found = compare(run(record(measures={"server_per_s": 200.0})), run(record(measures=now))).changes
+
+    assert [(change.words, change.worse) for change in found] == ([(words, False)] if words else [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,6 +15,9 @@ from harness.report.scope import deselected
 from harness.report.statuses import STATUS, Status
 
 _UNMEASURED = frozenset({"error", "missing", "skipped"})
+_LOAD = re.compile(r"(single_stream|multi_stream|server|offline)_(p\d+_ms|per_s)")
+LOAD_ROOM = 1.1
+"""Measures under load that are no further apart count as the same."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,7 @@ def _words(before: Record | None, after: Record | None) -> Iterator[str]:
         if _status(before) != _status(after):
             yield f"{_status(before)} → {_status(after)}: {after.headline}"
         yield from _latency(before, after)
+        yield from _load(before, after)
         yield from _accuracy(before, after)
         drifted = between(accuracy_of(before), accuracy_of(after), after.case.precision)
         yield from (f"{found.words()}: drifted" for found in drifted)
@@ -159,6 +164,16 @@ def _latency(before: Record, after: Record) -> Iterator[str]:
     if (slower or faster) and old.p50_ms > 0:
         how = f"{change(new.p50_ms / old.p50_ms)}, {'slower' if slower else 'faster'}"
         yield f"p50 {milliseconds(old.p50_ms)} → {milliseconds(new.p50_ms)} ({how}; {clock} clock)"
+
+
+def _load(before: Record, after: Record) -> Iterator[str]:
+    """Words about measures under load that changed by more than searches and windows differ by, or are no more."""
+    for name in [name for name in before.measures if _LOAD.fullmatch(name)]:
+        old, new = before.measures[name], after.measures.get(name)
+        if old and new is None:
+            yield f"{name}: was {number(old)}, is not measured any more"
+        elif old and new is not None and not 1 / LOAD_ROOM <= new / old <= LOAD_ROOM:
+            yield f"{name} {number(old)} → {number(new)} ({change(new / old)})"
 
 
 def _accuracy(before: Record, after: Record) -> Iterator[str]:
