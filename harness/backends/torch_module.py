@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import import_module
+from importlib import import_module, invalidate_caches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,9 @@ from harness.sources.digest import file_digest
 EXTRA = "pip install 'trt-harness[torch]'"
 SEED = 0
 """Factories that draw their weights draw the same ones in every process."""
+
+_BESIDE: set[Path] = set()
+"""The folder of the suite whose factory was called last, where it is on the path for it."""
 
 
 def why_no_torch() -> str | None:
@@ -96,31 +99,77 @@ def _made(path: str, beside: str | None) -> tuple[Any, str, str]:
     try:
         with _repeatable():
             module = factory()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"{path}: the factory failed: {type(error).__name__}: {error}") from error
     if not isinstance(module, torch.nn.Module):
         raise InputError(f"{path}: gives a {type(module).__name__}, and must give a torch.nn.Module")
+    _check_weights(module, path)
+    _detach(module)
     module = module.eval().requires_grad_(requires_grad=False)
     weights = weights_digest(module)
     return module, code_digest(module, path, weights), weights
+
+
+def _check_weights(module: Any, path: str) -> None:
+    """InputError for a weight without values."""
+    from torch.nn.parameter import is_lazy
+
+    for label, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if is_lazy(tensor) or tensor.is_meta:
+            raise InputError(f"{path}: '{label}' has no values (a lazy module, or one on the device meta): fill it")
+
+
+def _detach(module: Any) -> None:
+    """Cut what was computed from weights (weight norm) off their gradients, with which nothing can be copied."""
+    for part in module.modules():
+        vars(part).update({label: tensor.detach() for label, tensor in _plain_tensors(part)})
+
+
+def _plain_tensors(part: Any) -> list[tuple[str, Any]]:
+    """The attributes of a module that are tensors and neither parameters nor buffers."""
+    import torch
+
+    return [(label, value) for label, value in vars(part).items() if isinstance(value, torch.Tensor)]
 
 
 def _named(path: str, beside: str | None) -> Any:
     """What a source names; a module that is not installed is looked for in the suite's folder."""
     name, _, attribute = path.removeprefix("torch:").partition(":")
     top = name.partition(".")[0]
-    if beside is not None and top not in sys.modules and find_spec(top) is None:
-        sys.path.append(str(Path(beside).parent))  # last: nothing there stands for what is installed
+    folder = None if beside is None else Path(beside).parent
+    _forget_others(folder)
+    if folder is not None and top not in sys.modules and find_spec(top) is None:
+        sys.path.append(str(folder))  # last: nothing there stands for what is installed
+        _BESIDE.add(folder)
     try:
         found = import_module(name)
     except ImportError as error:
         where = "is neither installed nor beside the suite" if find_spec(top) is None else "cannot be imported"
         raise InputError(f"{path}: {name} {where} ({error}), with {sys.executable}") from error
+    except (Exception, SystemExit) as error:
+        words = f"{type(error).__name__}: {error}"
+        raise InputError(f"{path}: {name} cannot be imported: {words}, with {sys.executable}") from error
     for part in attribute.split("."):
         if not hasattr(found, part):
             raise InputError(f"{path}: {name} has no '{part}'")
         found = getattr(found, part)
     return found
+
+
+def _forget_others(folder: Path | None) -> None:
+    """Forget modules beside other suites: those of the same names beside this one are others."""
+    for other in _BESIDE - {folder}:
+        sys.path.remove(str(other))
+        tops = {label for label, one in list(sys.modules.items()) if "." not in label and _lies_in(one, other)}
+        for label in [label for label in sys.modules if label.partition(".")[0] in tops]:
+            del sys.modules[label]
+        _BESIDE.remove(other)
+    invalidate_caches()
+
+
+def _lies_in(module: Any, folder: Path) -> bool:
+    places = (*(getattr(module, "__path__", None) or ()), getattr(module, "__file__", None))
+    return any(Path(place).parent == folder for place in places if place)
 
 
 @contextmanager
@@ -144,11 +193,12 @@ def _repeatable() -> Iterator[None]:
 
 
 def weights_digest(module: Any) -> str:
-    """SHA-256 over names, types, shapes and values of parameters and buffers."""
+    """SHA-256 over names, types, shapes and values of parameters, buffers and other tensors that a module keeps."""
     import torch
 
+    plain = [(f"{at}.{label}", one) for at, part in module.named_modules() for label, one in _plain_tensors(part)]
     found = hashlib.sha256()
-    for label, tensor in (*module.named_parameters(), *module.named_buffers()):
+    for label, tensor in (*module.named_parameters(), *module.named_buffers(), *plain):
         found.update(f"{label} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
@@ -159,6 +209,8 @@ def code_digest(module: Any, name: str, weights: str) -> str:
     import torch
 
     lines = [name, weights, f"torch {torch.__version__}", str(module)]  # with settings such as a stride
+    for at, part in module.named_modules():
+        lines += [f"{at}.{label} {one!r}" for label, one in sorted(vars(part).items()) if isinstance(one, int | float)]
     lines += [f"{file.name} {file_digest(file)}" for file in sorted(_files(module, name))]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 

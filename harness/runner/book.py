@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from harness.codec import encode
 from harness.errors import UsageError
 from harness.journal import Journal, Journaled
 from harness.judge import first_line
@@ -160,7 +162,7 @@ class Book:
         """A run is of one model; of large files and weights beside them nothing tells before they are measured."""
         if not len(self._earlier) or outcome.digests.model is None:
             return
-        key = plan.source.path
+        key = json.dumps(encode(plan.source), sort_keys=True)  # a factory of one name can lie beside several suites
         if key not in self._models:
             self._models[key] = self._earlier.model(plan)
         then = self._models[key]
