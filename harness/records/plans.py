@@ -125,6 +125,8 @@ class Source:
     """The module or package of a factory that lies in the suite's folder, where there is one of its name."""
     export: Export | None = None
     """Of PyTorch's alone."""
+    made: str | None = None
+    """The digest of what was exported, from when it is."""
 
 
 @dataclass(frozen=True)

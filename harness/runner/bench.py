@@ -149,6 +149,7 @@ class Bench:
                 return Outcome(skipped=reason)
             if reason := self._why_not_exported(plan):
                 return Outcome(skipped=f"the model cannot be exported: {reason}")
+            plan = self._with_export(plan)
             exported = self._exported(plan)
             runs = self.why_not_run(plan.case.backend, plan.interpreter) is None
             plan = plan if plan.interpreter.own else replace(plan, variant=self.variant(plan))
@@ -181,17 +182,14 @@ class Bench:
 
     def debug(self, plan: Plan, step: str, **arguments: Any) -> Any:
         """What the worker of a plan answers to a step of `harness debug`; raises WorkerFailed."""
-        asked = self._asked(plan)
-        self._export(asked)
+        asked = self._with_export(self._asked(plan))
         return self._worker(plan).request("debug", step=step, plan=encode(asked), **arguments)
 
     def reference(self, plan: Plan) -> str | None:
         """Where the reference outputs of a plan are; None when they are stored; raises WorkerFailed."""
         if plan.reference.kind != "backend":
             return None
-        asked = self._asked(plan)
-        self._export(asked)
-        return str(self._reference(asked))
+        return str(self._reference(self._with_export(self._asked(plan))))
 
     @property
     def told(self) -> Told:
@@ -221,23 +219,27 @@ class Bench:
         """Why a PyTorch model cannot become a file here; None where it can, and for models that are files."""
         return None if plan.source.export is None else self.why_not(EXPORTER, plan.exporter)
 
-    def _export(self, plan: Plan) -> None:
-        """Have a PyTorch model exported, once for all of its cases; raises WorkerFailed."""
-        if plan.source.export is not None:
-            _raised(self.shared.exports.get(export_key(plan), lambda: self._make_export(plan)))
+    def _with_export(self, plan: Plan) -> Plan:
+        """The plan with a PyTorch model exported, once for all of its cases; raises WorkerFailed."""
+        if plan.source.export is None:
+            return plan
+        made = _raised(self.shared.exports.get(export_key(plan), lambda: self._make_export(plan)))
+        return replace(plan, source=replace(plan.source, made=made))
 
-    def _make_export(self, plan: Plan) -> tuple[str, ...] | Failure:
+    def _make_export(self, plan: Plan) -> str | Failure:
         try:
-            self._warnings += self._workers.of(plan.exporter).ask(tuple[str, ...], "export", plan=encode(plan))
+            made, warnings = self._workers.of(plan.exporter).ask(
+                tuple[str, tuple[str, ...]], "export", plan=encode(plan)
+            )
         except WorkerFailed as lost:
             return lost.failure
-        return ()
+        self._warnings += warnings
+        return made
 
     def _exported(self, plan: Plan) -> tuple[Measurement, ...]:
         """How far the export of a PyTorch model is from the model, on the case's inputs; raises WorkerFailed."""
         if plan.source.export is None:
             return ()
-        self._export(plan)
         plain = in_fp32(plan)
         return _raised(self.shared.export_checks.get(reference_key(plain), lambda: self._check_export(plain)))
 

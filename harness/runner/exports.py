@@ -29,10 +29,10 @@ from harness.sources.exported import KIND, key
 class Exports(Steps):
     """Exports models and runs them in PyTorch; the worker must have it."""
 
-    def export(self, plan: Plan) -> tuple[str, ...]:
+    def export(self, plan: Plan) -> tuple[str, tuple[str, ...]]:
         """Keep the export of the plan's model where all workers find it, made once for the same code and weights.
 
-        Gives warnings.
+        Gives its digest, by which a run finds its own whatever others export from the same source, and warnings.
         """
         from harness.backends import torch_export
         from harness.backends.torch_module import load
@@ -51,8 +51,9 @@ class Exports(Steps):
                 if made is None:
                     torch_export.write(model, plan.source, place)
                     made = _kept(cache, wanted, place / ONNX_NAME, {})
-                _kept(cache, key(plan.source), made.path, {"weights": model.weights})
-        return cache.told()
+                for source in (plan.source, replace(plan.source, made=made.digest)):
+                    _kept(cache, key(source), made.path, {"weights": model.weights})
+        return made.digest, cache.told()
 
     def framework(self, plan: Plan, folder: Path) -> None:
         """Write to a folder what PyTorch computes in fp32 on the CPU, of the case's inputs and some more."""

@@ -14,7 +14,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from harness.backends import TWIN_BACKEND
 from harness.codec import encode
-from harness.records import Failure, Measurement, ModelFile, Plan, Reference
+from harness.records import Failure, Measurement, ModelFile, Plan, Reference, Source
 from harness.runner.scratch import scratch
 
 T = TypeVar("T")
@@ -55,7 +55,7 @@ class Shared:
         self.references: Once[Path | Failure] = Once()
         self.twins: Once[Path] = Once()
         self.variants: Once[ModelFile | Failure] = Once()
-        self.exports: Once[tuple[str, ...] | Failure] = Once()
+        self.exports: Once[str | Failure] = Once()
         self.export_checks: Once[tuple[Measurement, ...] | Failure] = Once()
 
     def __enter__(self) -> Self:
@@ -80,7 +80,12 @@ class Shared:
 
 def export_key(plan: Plan) -> str:
     """Plans with the same key share an export."""
-    return json.dumps(encode((plan.source, plan.exporter)), sort_keys=True)
+    return json.dumps(encode((_named(plan.source), plan.exporter)), sort_keys=True)
+
+
+def _named(source: Source) -> Source:
+    """A source as the suite names it: a run has one export of each."""
+    return replace(source, made=None)
 
 
 def in_fp32(plan: Plan) -> Plan:
@@ -92,13 +97,13 @@ def in_fp32(plan: Plan) -> Plan:
 def reference_key(plan: Plan) -> str:
     """Plans with the same key share reference outputs."""
     shapes = (plan.dimensions, plan.shapes, plan.profile)
-    parts = (plan.source, plan.files, plan.calibration, shapes, plan.inputs, plan.reference, plan.custom_ops)
+    parts = (_named(plan.source), plan.files, plan.calibration, shapes, plan.inputs, plan.reference, plan.custom_ops)
     return sha256(json.dumps(encode(parts), sort_keys=True).encode()).hexdigest()[:32]
 
 
 def twin_key(plan: Plan) -> str:
     """Plans with the same key share a precision twin: the same variant on the same inputs."""
     shapes = (plan.dimensions, plan.shapes, plan.profile)
-    model = (plan.source, plan.files, plan.calibration, shapes, plan.inputs, plan.custom_ops)
+    model = (_named(plan.source), plan.files, plan.calibration, shapes, plan.inputs, plan.custom_ops)
     parts = (*model, plan.case.precision, plan.case.chain, plan.fidelity)
     return sha256(json.dumps(encode(parts), sort_keys=True).encode()).hexdigest()[:32]

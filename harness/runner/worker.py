@@ -179,8 +179,8 @@ class Worker:
         return encode(self._steps.variant(decode(Plan, plan)))
 
     def _export(self, plan: Any) -> Any:
-        """Export a PyTorch model; gives warnings."""
-        return self._exports().export(decode(Plan, plan))
+        """Export a PyTorch model; gives the digest of the export, and warnings."""
+        return encode(self._exports().export(decode(Plan, plan)))
 
     def _framework(self, plan: Any, folder: str) -> None:
         """What PyTorch computes of a model that was exported."""

@@ -15,12 +15,12 @@ KIND = "exports"
 
 
 def key(source: Source) -> dict[str, Any]:
-    """What a run finds its own export by, in every worker."""
+    """What every worker finds an export by: the run's own where the source names it, else the last."""
     return {"source": encode(source)}
 
 
 def exported(source: Source, cache: Path) -> Fetched:
-    """The last export of a source; InputError where there is none, which a run makes before it asks."""
+    """The export that a source names, or the last; InputError where there is none, which a run makes before it asks."""
     found = Cache(cache).find(KIND, key(source))
     if found is None:
         raise InputError(f"{source.path}: its export is not kept any more (--artefacts): run the case again")
