@@ -37,10 +37,12 @@ def write(model: Model, source: Source, folder: Path) -> None:
     if spec is None:
         raise InputError(f"{source.path}: the suite does not tell its inputs under `export`")
     feeds = examples(spec)
-    outputs = spec.outputs or _output_names(model, feeds)
+    told = model.program is not None and spec.outputs  # a program refuses other sizes before its dims can be checked
+    outputs = list(spec.outputs) if told else _output_names(model, spec, feeds)
     made = _exported(model, spec, feeds, outputs)
     _check_opset(made, spec.opset)
     _check_dims(made, source, spec)
+    _check_names(outputs, len(made.graph.output), feeds)
     _plain(made)
     onnx.save(
         made,
@@ -72,8 +74,31 @@ def leaves(result: Any) -> list[Any]:
     return [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
 
 
-def _output_names(model: Model, feeds: Mapping[str, Any]) -> list[str]:
+def _output_names(model: Model, spec: Export, feeds: Mapping[str, Any]) -> list[str]:
+    """A name for every tensor that the model returns; InputError where it does not run, or returns none."""
+    result = _returned(model, feeds)
+    found = leaves(result)
+    if not found:
+        raise InputError(f"the model returns no tensor but {type(result).__name__}: nothing could be compared")
+    names = list(spec.outputs) or _own_names(result, len(found))
+    _check_names(names, len(found), feeds)
+    return names
+
+
+def _check_names(names: Sequence[str], count: int, feeds: Mapping[str, Any]) -> None:
+    """InputError where the outputs have other names than there are tensors, or those of inputs."""
+    if len(names) != count:
+        raise InputError(f"`export: {{outputs}}` has {len(names)} names, and the model returns {count} tensors")
+    if both := sorted(set(names) & set(feeds)):
+        raise InputError(
+            f"'{both[0]}' is an input and an output: name the outputs otherwise under `export: {{outputs}}`"
+        )
+
+
+def _returned(model: Model, feeds: Mapping[str, Any]) -> Any:
+    """What the module returns, which may be tensors and None, as the exporter takes them."""
     import torch
+    from torch.utils._pytree import tree_leaves
 
     arguments, named = model.arguments(feeds)
     try:
@@ -82,12 +107,23 @@ def _output_names(model: Model, feeds: Mapping[str, Any]) -> list[str]:
     except Exception as error:
         words = f"{type(error).__name__}: {error}"
         raise InputError(f"the model does not take the inputs under `export`: {words}") from error
-    found = leaves(result)
+    odd = [one for one in tree_leaves(result) if one is not None and not isinstance(one, torch.Tensor)]
+    if odd:
+        raise InputError(
+            f"the model returns {type(odd[0]).__name__} beside or instead of tensors, which no ONNX model does: "
+            "wrap it in a module that returns tensors alone"
+        )
+    return result
+
+
+def _own_names(result: Any, count: int) -> list[str]:
+    import torch
+
     if isinstance(result, Mapping):
         names = [str(name) for name, value in result.items() if isinstance(value, torch.Tensor)]
-        if len(names) == len(found):
+        if len(names) == count:
             return names
-    return [f"output_{number}" for number in range(len(found))]
+    return [f"output_{number}" for number in range(count)]
 
 
 def _exported(model: Model, spec: Export, feeds: Mapping[str, Any], outputs: Sequence[str]) -> Any:
