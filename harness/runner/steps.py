@@ -280,7 +280,8 @@ class Steps:
         """The artefact of one build of the case; builds of other numbers are never served for it."""
         spec = prepared.spec
         name = type(backend).__name__
-        key = json.dumps([name, prepared.variant.digest, spec.precision, spec.profile, spec.options, number])
+        built_of = [prepared.variant.digest, encode(spec.source)]  # modules that differ can have the same export
+        key = json.dumps([name, *built_of, spec.precision, spec.profile, spec.options, number])
         if spec.options.get("script") or key not in self._artefacts:
             folder = self._scratch / sha256(key.encode()).hexdigest()[:16]
             folder.mkdir(exist_ok=True)
