@@ -209,9 +209,7 @@ def test_an_export_that_is_not_what_pytorch_computes_fails_every_case(folder):
 
     for record in records.values():
         assert record.status == "failed"
-        assert "export/logits/" in record.headline or "logits/" in record.headline
-        assert any(not one.ok and "the export is not what PyTorch computes" in one.reason for one in record.checks)
-    assert "the export is not what PyTorch computes" in records["net/onnxruntime-cpu/fp32"].headline
+        assert "the export is not what PyTorch computes" in record.headline
 
 
 @pytest.mark.parametrize(

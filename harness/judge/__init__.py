@@ -74,8 +74,11 @@ def _judged(plan: Plan, outcome: Outcome, *, known: bool, accepted: Accuracy | N
 
 
 def _headline(failed: Sequence[Check]) -> str:
-    """Which question failed, by what, and how many other checks did; a broken backend comes before its budget."""
-    failed = sorted(failed, key=lambda check: check.question != "fidelity")
+    """Which question failed, by what, and how many other checks did.
+
+    An export that is another model comes first, then a broken backend, then its budget.
+    """
+    failed = sorted(failed, key=lambda check: (not check.name.startswith("export/"), check.question != "fidelity"))
     first = failed[0]
     question = "" if first.name.startswith(f"{first.question}/") else f"{first.question}: "
     counts = Counter(check.question for check in failed[1:])
