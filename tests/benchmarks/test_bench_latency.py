@@ -80,7 +80,7 @@ def test_what_the_gate_costs(benchmark: BenchmarkFixture, tell: Tell, tmp_path: 
         assert main(["run", str(path), "-o", str(tmp_path / name), "--artefacts", str(tmp_path / "cache")]) == 0
         return perf_counter() - start
 
-    plain_s = run("first")  # nothing is accepted yet, so nothing is timed in turns; the references are made here as well
+    plain_s = run("first")  # nothing is accepted yet, so nothing is timed in turns
     options = ["--launches", "2", "--root", str(tmp_path), "--artefacts", str(tmp_path / "cache")]
     assert main(["accept", str(tmp_path / "first"), "--reason", "a start", *options]) == 0
     model.producer_name = "another"
