@@ -256,6 +256,17 @@ def test_eight_concurrent_writers_make_one_store_and_lose_nothing(url):
         assert connection.scalar(select(func.count()).select_from(tables.version)) == len(steps.STEPS)
 
 
+def test_a_writer_goes_on_while_another_makes_the_store(tmp_path, monkeypatch):
+    monkeypatch.setattr(database, "BUSY_MS", 1)
+    engine = database._engine(f"sqlite:///{tmp_path / 'store.sqlite'}", make=True)
+    with closing(sqlite3.connect(tmp_path / "store.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+
+        database._write_ahead(engine)
+
+    database.upgrade(engine, database.NEWEST)
+
+
 def of_version(url, version):
     """A store as the harness of an earlier version made it, with a run in it; gives the columns of each table."""
     engine = database._engine(url, make=True)

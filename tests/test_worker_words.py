@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -71,11 +73,15 @@ def test_the_end_of_a_log_is_kept_and_how_much_there_was():
 
 
 def test_the_memory_of_a_process_is_held_against_its_limit():
-    held = resident_mib([os.getpid()], 0)
+    waits = [sys.executable, "-c", "print('ready', flush=True); input()"]  # the tests' own process may have children
+    with subprocess.Popen(waits, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"ready\n"
+        held = int(resident_mib([process.pid], 0))
 
-    Watchdog(os.getpid(), int(held) + 200).look()
-    with pytest.raises(Overgrown, match=f"held .* MiB and was ended: --worker-memory allows {int(held) - 10} MiB"):
-        Watchdog(os.getpid(), int(held) - 10).look()
+        Watchdog(process.pid, held + 50).look()
+        with pytest.raises(Overgrown, match=f"held .* MiB and was ended: --worker-memory allows {held - 5} MiB"):
+            Watchdog(process.pid, held - 5).look()
+        process.communicate(b"\n")
 
 
 def test_a_folder_for_locks_that_another_user_made_is_refused(monkeypatch, tmp_path):

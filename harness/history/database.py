@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -140,7 +141,7 @@ def upgrade(engine: Engine, newest: int) -> None:
 
 def _write_ahead(engine: Engine) -> None:
     """Readers and writers of the file do not wait for each other; where that cannot be had they do."""
-    with engine.connect() as connection, suppress(OperationalError):
+    with engine.connect() as connection, suppress(sqlite3.OperationalError):  # another makes the store at this moment
         raw = connection.connection.dbapi_connection
         if raw is not None:
             raw.execute("PRAGMA journal_mode = WAL")
