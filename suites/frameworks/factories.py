@@ -1,9 +1,12 @@
-"""Full-sized architectures with seeded random weights, as factories of PyTorch modules; nothing is downloaded.
+"""Full-sized architectures with seeded random weights and the trained speech network, as factories of PyTorch modules.
 
-For speed and numerics, not for meaning. `suites/architectures/export.py` writes ONNX files of the first and the last.
+Nothing is downloaded. Random weights are for speed and numerics, not for meaning.
+`suites/architectures/export.py` writes ONNX files of the first and the third.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +67,55 @@ def bert_base() -> nn.Module:
             if parameter.ndim == 1:  # biases start as 0 and scales as 1: equal ones would be merged into one tensor
                 parameter.add_(torch.randn_like(parameter), alpha=0.02)
     return Encoder(bert).eval()
+
+
+class Residual(nn.Module):
+    """A convolution beside which its input goes on."""
+
+    def __init__(self, convolution: nn.Module) -> None:
+        super().__init__()
+        self.convolution = convolution
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Frames [n, channels, t] of the same shape."""
+        return frames + self.convolution(frames).relu()
+
+
+class Recogniser(nn.Module):
+    """The speech suite's network with folded batch normalisations: features [n, 40, t] to logits [n, t / 4, 11]."""
+
+    def __init__(self, weights: dict[str, Tensor]) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            convolution(weights, "0", stride=2),
+            nn.ReLU(),
+            convolution(weights, "3", stride=2),
+            nn.ReLU(),
+            *(Residual(convolution(weights, f"{number}.block.0")) for number in (6, 7, 8)),
+            convolution(weights, "9"),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits, frames before classes."""
+        return self.layers(features).transpose(1, 2)
+
+
+def convolution(weights: dict[str, Tensor], name: str, stride: int = 1) -> nn.Conv1d:
+    """A convolution over time that leaves the length as it is, but for its stride; weights by the names of the file."""
+    weight, bias = weights[f"{name}.weight"], weights.get(f"{name}.weight_bias", weights.get(f"{name}.bias"))
+    outs, ins, width = weight.shape
+    made = nn.Conv1d(ins, outs, width, stride=stride, padding=width // 2)
+    made.load_state_dict({"weight": weight, "bias": bias})
+    return made
+
+
+def digits_ctc() -> nn.Module:
+    """The trained speech network as a PyTorch module, its weights read from the file of the speech suite."""
+    import onnx
+    from onnx.numpy_helper import to_array
+
+    stored = onnx.load(Path(__file__).parents[1] / "speech" / "digits_ctc.onnx").graph.initializer
+    return Recogniser({one.name: torch.from_numpy(to_array(one).copy()) for one in stored}).eval()
 
 
 @torch.no_grad()
