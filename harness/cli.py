@@ -7,15 +7,32 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from harness import __version__
 from harness.allowed import allowing
+from harness.commands.options import (
+    Commands,
+    add_allow_code,
+    add_artefacts,
+    add_baselines,
+    add_environments,
+    add_fail_on,
+    add_folders,
+    add_root,
+    add_run,
+    add_suites,
+    add_timeout,
+    add_told,
+    add_trust,
+    called,
+)
 from harness.commands.review import add_review
 from harness.commands.stores import add_store, add_stores, in_words
 from harness.commands.values import count, day, duration, names, positive, seconds, shard, share, size, whole
+from harness.commands.verdicts import add_verdicts
 from harness.errors import HarnessError, UsageError
 from harness.foreign import harmless_output
 
@@ -75,59 +92,43 @@ def parser() -> argparse.ArgumentParser:
     _add_init(commands)
     _add_run(commands)
     _add_suite_commands(commands)
-    _add_result_commands(commands)
+    add_verdicts(commands)
     _add_interchange(commands)
     _add_history(commands)
     _add_debug(commands)
     _add_selftest(commands)
     _add_optimize(commands)
-    add_review(commands, _command)
+    add_review(commands)
     _add_doctor(commands)
     return top
 
 
-def _command(name: str) -> Callable[[argparse.Namespace], int]:
-    """A subcommand's function, imported when it is called."""
-
-    def call(asked: argparse.Namespace) -> int:
-        from importlib import import_module
-
-        status: int = getattr(import_module(f"harness.commands.{name}"), name)(asked)
-        return status
-
-    return call
-
-
-def _add_init(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_init(commands: Commands) -> None:
     init = commands.add_parser("init", help="write a first suite for an ONNX file, with limits measured here")
     init.add_argument("model", type=Path, metavar="MODEL", help="an ONNX file")
     init.add_argument("-o", dest="output", type=Path, metavar="SUITE", help="file to write (default: beside the model)")
     init.add_argument("--precisions", type=names, default=[], metavar="NAME,…", help="default: those that work")
     init.add_argument("--backends", type=names, default=[], metavar="NAME,…", help="default: those that are here")
-    init.add_argument(
-        "--timeout", type=seconds, default=600.0, metavar="S", help="seconds a stage may take (default 600)"
-    )
-    init.add_argument("--artefacts", type=Path, metavar="DIR", help="made variants (default: the user's cache)")
-    _add_root(init)
-    init.set_defaults(command=_command("init"))
+    add_timeout(init)
+    add_artefacts(init)
+    add_root(init)
+    init.set_defaults(command=called("init"))
 
 
-def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_run(commands: Commands) -> None:
     run = commands.add_parser("run", help="run suites and write a report")
-    _add_suites(run)
-    _add_folders(run)
+    add_suites(run)
+    add_folders(run)
     run.add_argument("--jobs", type=positive, metavar="N", help="cases worked on at once (default: one a GPU)")
     run.add_argument(
         "--ray", metavar="ADDRESS", help="on the nodes of a Ray cluster: auto, HOST:PORT, or local to start one here"
     )
     run.add_argument("--ray-accelerator", metavar="TYPE", help="only on its nodes of this type, for example H100")
-    run.add_argument(
-        "--timeout", type=seconds, default=600.0, metavar="S", help="seconds a stage may take (default 600)"
-    )
+    add_timeout(run)
     run.add_argument(
         "--require", action="append", default=[], metavar="BACKEND", help="exit 3 at once if this backend is absent"
     )
-    run.add_argument("--fail-on", default="", metavar="STATUS,…", help="exit 4 if a case has one of these statuses")
+    add_fail_on(run)
     run.add_argument(
         "--retries", type=whole, default=0, metavar="N",
         help="measure a case again, so often, after a crash, a time-out or lack of memory or device (default 0)",
@@ -139,107 +140,50 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     run.add_argument("--resume", action="store_true", help="go on with the run in -o where it was interrupted")
     run.add_argument("--keep-outputs", action="store_true", help="keep outputs, so that `judge` can apply any limit")
     add_store(run, "the run is added at its end; default: HARNESS_STORE, else nowhere")
-    _add_trust(run)
-    _add_told(run)
-    run.set_defaults(command=_command("run"))
+    add_trust(run)
+    add_told(run)
+    run.set_defaults(command=called("run"))
 
 
-def _add_suite_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_suite_commands(commands: Commands) -> None:
     check = commands.add_parser("check", help="validate suites")
     listing = commands.add_parser("list", help="print case ids")
     for command in (check, listing):
-        _add_suites(command)
-    check.set_defaults(command=_command("check"))
-    listing.set_defaults(command=_command("list_cases"))
+        add_suites(command)
+    check.set_defaults(command=called("check"))
+    listing.set_defaults(command=called("list_cases"))
     schema = commands.add_parser("schema", help="print the JSON Schema of suite files")
     schema.add_argument("--markdown", action="store_true", help="print a reference for readers instead")
-    schema.set_defaults(command=_command("schema"))
+    schema.set_defaults(command=called("schema"))
 
 
-def _add_result_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    report = commands.add_parser("report", help="write the report of a run again")
-    report.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder or its run.json")
-    report.add_argument("--against", type=Path, metavar="RUN", help="show what changed since this run")
-    report.add_argument(
-        "--history", type=Path, metavar="DIR", help="a folder of earlier runs' folders, of which trends are drawn"
-    )
-    report.add_argument("-o", dest="output", type=Path, metavar="DIR", help="where to write (default: into the run)")
-    report.set_defaults(command=_command("report"))
-    comment = commands.add_parser("comment", help="write the comment on a pull request that tells of a run")
-    comment.add_argument("run", type=Path, metavar="RUN", help="a run's folder or its run.json")
-    comment.add_argument("-o", dest="output", type=Path, metavar="FILE", help="file to write (default: print it)")
-    comment.add_argument("--name", default="harness", metavar="NAME", help="tells comments of several jobs apart")
-    comment.set_defaults(command=_command("comment"))
-    judge = commands.add_parser("judge", help="judge stored measurements again under the limits of the suite as it is")
-    judge.add_argument("run", type=Path, metavar="RUN", help="a run's folder or its run.json")
-    judge.add_argument("--suite", action="append", type=Path, default=[], metavar="SUITE", help="other suite files")
-    judge.add_argument("--fail-on", default="", metavar="STATUS,…", help="exit 4 if a case has one of these statuses")
-    judge.add_argument("-o", dest="output", type=Path, metavar="DIR", help="where to write (default: RUN-judged)")
-    _add_baselines(judge)
-    _add_root(judge)
-    _add_environments(judge)
-    _add_told(judge)
-    judge.set_defaults(command=_command("judge"))
-    compare = commands.add_parser("compare", help="what changed between two runs; exit 1 if anything is worse")
-    compare.add_argument("runs", nargs=2, type=Path, metavar="RUN", help="a run's folder or its run.json")
-    compare.set_defaults(command=_command("compare"))
-    merge = commands.add_parser("merge", help="join the parts of a run and decide on the whole")
-    merge.add_argument("runs", nargs="+", type=Path, metavar="DIR", help="a run's folder or its run.json")
-    merge.add_argument("-o", dest="output", type=Path, required=True, metavar="DIR", help="where to write the run")
-    merge.add_argument("-k", dest="expression", default="", metavar="EXPR", help="only cases that match are expected")
-    merge.add_argument("--suite", action="append", type=Path, default=[], metavar="SUITE", help="other suite files")
-    merge.add_argument("--fail-on", default="", metavar="STATUS,…", help="exit 4 if a case has one of these statuses")
-    _add_baselines(merge)
-    _add_root(merge)
-    _add_environments(merge)
-    _add_told(merge)
-    merge.set_defaults(command=_command("merge"))
-    accept = commands.add_parser("accept", help="write the baselines of runs' cases")
-    accept.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN",
-        help="a run's folder or its run.json; of several each adds to what later runs are compared with",
-    )  # fmt: skip
-    accept.add_argument("--reason", required=True, metavar="TEXT", help="why, for the reviewer")
-    accept.add_argument("--by", metavar="NAME", help="who (default: the user's name)")
-    accept.add_argument(
-        "--launches", type=count, default=10, metavar="N",
-        help="launches of each new or changed case against itself, which tell what can be seen of it (default 10)",
-    )  # fmt: skip
-    accept.add_argument("--artefacts", type=Path, metavar="DIR", help="kept artefacts (default: the user's cache)")
-    accept.add_argument("-k", dest="expression", default="", metavar="EXPR", help="only cases that match")
-    _add_root(accept)
-    _add_environments(accept)
-    _add_baselines(accept)
-    accept.set_defaults(command=_command("accept"))
-
-
-def _add_interchange(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_interchange(commands: Commands) -> None:
     export = commands.add_parser("export", help="write a run as pytest-benchmark's JSON")
-    export.add_argument("run", type=Path, metavar="RUN", help="a run's folder or its run.json")
+    add_run(export)
     export.add_argument("-o", dest="output", type=Path, required=True, metavar="FILE", help="file to write")
-    export.set_defaults(command=_command("export"))
+    export.set_defaults(command=called("export"))
     taken = commands.add_parser("import", help="make a run of pytest-benchmark's JSON")
     taken.add_argument("files", nargs="+", type=Path, metavar="FILE", help="earlier ones are what the last is seen by")
     taken.add_argument("-o", dest="output", type=Path, required=True, metavar="DIR", help="where to write the run")
     taken.add_argument("--suite", default="pytest", metavar="NAME", help="first part of the ids (default pytest)")
-    _add_root(taken)
-    _add_baselines(taken)
-    taken.set_defaults(command=_command("import_results"))
+    add_root(taken)
+    add_baselines(taken)
+    taken.set_defaults(command=called("import_results"))
 
 
-def _add_history(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_history(commands: Commands) -> None:
     trends = commands.add_parser("history", help="accepted runs over time: where cases changed, and what adds up")
-    _add_suites(trends)
+    add_suites(trends)
     start = trends.add_mutually_exclusive_group()
     start.add_argument("--since", type=day, metavar="DATE", help="sum changes since then (YYYY-MM-DD)")
     start.add_argument("--against", default="", metavar="RUN", help="sum changes since the artefact of this run's id")
     trends.add_argument("--json", type=Path, metavar="FILE", help="write the trends here as well")
-    _add_baselines(trends)
-    trends.set_defaults(command=_command("history"))
-    add_stores(commands, _command)
+    add_baselines(trends)
+    trends.set_defaults(command=called("history"))
+    add_stores(commands)
 
 
-def _add_debug(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_debug(commands: Commands) -> None:
     debug = commands.add_parser("debug", help="where a failing case went wrong")
     debug.add_argument("case", metavar="CASE", help="a case's id, as `harness list` prints it")
     where = debug.add_mutually_exclusive_group()
@@ -248,25 +192,23 @@ def _add_debug(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     debug.add_argument(
         "-o", dest="output", type=Path, metavar="DIR", help="where to write (default reports/debug-<case>)"
     )
-    debug.add_argument("--artefacts", type=Path, metavar="DIR", help="made variants (default: the user's cache)")
-    debug.add_argument(
-        "--timeout", type=seconds, default=600.0, metavar="S", help="seconds a stage may take (default 600)"
-    )
+    add_artefacts(debug)
+    add_timeout(debug)
     debug.add_argument("--builds", type=positive, default=24, metavar="N", help="builds to make at most (default 24)")
     debug.add_argument(
         "--time", type=seconds, default=3600.0, metavar="S", help="begin no build after so long (default 3600)"
     )
-    _add_allow_code(debug)
-    _add_root(debug)
-    debug.set_defaults(command=_command("debug"))
+    add_allow_code(debug)
+    add_root(debug)
+    debug.set_defaults(command=called("debug"))
 
 
-def _add_optimize(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_optimize(commands: Commands) -> None:
     search = commands.add_parser(
         "optimize",
         help="search the variants of a model for the fastest or smallest one within an accuracy budget; exit 1 if none",
     )
-    _add_suites(search)
+    add_suites(search)
     search.add_argument("--task-metric", metavar="NAME", help="the task metric that the suite must have")
     search.add_argument(
         "--max-drop", type=share, default=0.01, metavar="SHARE", help="largest loss of the task metric (default 1%%)"
@@ -279,14 +221,12 @@ def _add_optimize(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     search.add_argument(
         "--launches", type=count, default=10, metavar="N", help="as in accept, for the winner (default 10)"
     )
-    search.add_argument(
-        "--timeout", type=seconds, default=600.0, metavar="S", help="seconds a stage may take (default 600)"
-    )
-    _add_folders(search)
-    search.set_defaults(command=_command("optimize"), parse=lambda words: parser().parse_args(words))
+    add_timeout(search)
+    add_folders(search)
+    search.set_defaults(command=called("optimize"), parse=lambda words: parser().parse_args(words))
 
 
-def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_doctor(commands: Commands) -> None:
     doctor = commands.add_parser(
         "doctor", help="what this machine can run, and how to get what is missing; or which runtimes take a model"
     )
@@ -302,87 +242,23 @@ def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--size", dest="sizes", type=size, nargs="+", action="extend", default=[], metavar="NAME=N",
         help="with --model: sizes of its symbolic dimensions (default: the first that it runs with, at batch 1)",
     )  # fmt: skip
-    doctor.add_argument(
-        "--timeout", type=seconds, default=600.0, metavar="S", help="seconds a stage may take (default 600)"
-    )
-    doctor.add_argument("--artefacts", type=Path, metavar="DIR", help="made variants (default: the user's cache)")
-    _add_environments(doctor)
-    doctor.set_defaults(command=_command("doctor"))
+    add_timeout(doctor)
+    add_artefacts(doctor)
+    add_environments(doctor)
+    doctor.set_defaults(command=called("doctor"))
 
 
-def _add_selftest(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_selftest(commands: Commands) -> None:
     test = commands.add_parser(
         "selftest",
         help="the gate's own false alarms and power on this machine; exit 1 if it alarms on unchanged code, or finds "
         "no slowdown",
     )
-    _add_suites(test)
+    add_suites(test)
     test.add_argument(
         "--launches", type=count, default=10, metavar="N", help="launches of each case and slowdown (default 10)"
     )
     test.add_argument("-o", dest="output", type=Path, metavar="FILE", help="write the counts here as well")
-    test.add_argument("--artefacts", type=Path, metavar="DIR", help="kept artefacts (default: the user's cache)")
-    test.add_argument(
-        "--timeout", type=seconds, default=600.0, metavar="S", help="seconds a stage may take (default 600)"
-    )
-    test.set_defaults(command=_command("selftest"))
-
-
-def _add_suites(command: argparse.ArgumentParser) -> None:
-    command.add_argument("suites", nargs="+", type=Path, metavar="SUITES", help="suite files, or folders of them")
-    command.add_argument("-k", dest="expression", default="", metavar="EXPR", help="only cases whose id or tags match")
-    _add_root(command)
-    _add_environments(command)
-
-
-def _add_environments(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--environment", dest="environments", action="append", default=[], metavar="NAME=PYTHON",
-        help="interpreter of an environment, instead of the one in the suite",
-    )  # fmt: skip
-    _add_allow_code(command)
-
-
-def _add_allow_code(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--allow-code", action="append", default=[], metavar="NAME",
-        help="let this code run: an installed metric by name, an interpreter or library that a suite names by path",
-    )  # fmt: skip
-
-
-def _add_root(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--root", type=Path, metavar="DIR", help="no path of a suite may leave it (default: the repository)"
-    )
-
-
-def _add_folders(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "-o", dest="output", type=Path, metavar="DIR", help="where to write (default reports/<run id>)"
-    )
-    command.add_argument("--artefacts", type=Path, metavar="DIR", help="made variants (default: the user's cache)")
-    _add_baselines(command)
-
-
-def _add_told(command: argparse.ArgumentParser) -> None:
-    told = command.add_mutually_exclusive_group()
-    told.add_argument(
-        "-q", "--quiet", action="store_true", help="print what blocks, the gate and the report's path only"
-    )
-    told.add_argument(
-        "-v", "--verbose", action="store_true", help="also print skipped cases, notes, and what each stage took"
-    )
-
-
-def _add_trust(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--no-cache", action="store_true", help="make variants, engines, references and twins afresh, and keep those"
-    )
-    command.add_argument(
-        "--trust-engine", dest="trust_engines", action="append", type=Path, default=[], metavar="FILE",
-        help="load this engine file of the suite's: it may run code of whoever made it",
-    )  # fmt: skip
-
-
-def _add_baselines(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--baselines", type=Path, metavar="DIR", help="accepted results (default <root>/baselines)")
+    add_artefacts(test, "kept artefacts")
+    add_timeout(test)
+    test.set_defaults(command=called("selftest"))

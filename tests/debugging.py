@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx
@@ -14,6 +14,8 @@ from harness.codec import decode, encode
 from harness.environment import describe
 from harness.records import Case, LatencyPlan, Location, Outcome, Plan, Source
 from harness.runner.probes import Probes
+from harness.runner.steps import Steps
+from harness.runner.workshop import Workshop
 from models import _model
 from plans import PLAN
 
@@ -83,6 +85,7 @@ def overflowing_net(width: int = 64, gain: float = 3000.0) -> ModelProto:
     return _model("overflowing", nodes, weights, {"image": ["n", 16, 32, 32]}, {"logits": ["n", 10]})
 
 
+T = TypeVar("T", bound=Workshop)
 SUITE = """
 suite: s
 models:
@@ -123,28 +126,28 @@ class InProcess:
     folder: Path
     steps: list[str] = field(default_factory=list)
 
-    def probes(self) -> Probes:
-        """The worker's part."""
+    def worker(self, kind: type[T]) -> T:
+        """A worker's part."""
         (self.folder / "scratch").mkdir(exist_ok=True)
-        return Probes(self.folder / "cache", self.folder / "scratch", lambda _: None)
+        return kind(self.folder / "cache", self.folder / "scratch", lambda _: None)
 
     def outcome(self, plan: Plan) -> Outcome:
         """As a worker measures it."""
         twin = self.folder / "twin"
-        self.probes().twin(plan, twin)
-        return self.probes().measure(plan, Path(self.reference(plan)), twin, None)
+        self.worker(Steps).twin(plan, twin)
+        return self.worker(Steps).measure(plan, Path(self.reference(plan)), twin, None)
 
     def reference(self, plan: Plan) -> str:
         """Where the reference outputs are."""
         folder = self.folder / "reference"
         if not folder.exists():
-            self.probes().reference(plan, folder)
+            self.worker(Steps).reference(plan, folder)
         return str(folder)
 
     def debug(self, plan: Plan, step: str, **arguments: Any) -> Any:
         """One step, with its plan as it comes through a pipe."""
         self.steps.append(step)
-        return encode(getattr(self.probes(), step)(decode(Plan, encode(plan)), **arguments))
+        return encode(getattr(self.worker(Probes), step)(decode(Plan, encode(plan)), **arguments))
 
     def environment(self) -> Any:
         """This machine."""

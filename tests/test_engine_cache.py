@@ -16,7 +16,7 @@ from harness.backends.tensorrt_session import _bytes
 from harness.environment import describe
 from harness.errors import InputError, Unsupported
 from harness.records import Gpu, LatencyPlan, Record, Reference, Source
-from harness.runner import steps
+from harness.runner import workshop
 from harness.runner.probes import Probes
 from harness.runner.stages import Stages
 from harness.runner.steps import Steps
@@ -110,9 +110,9 @@ class Builder:
         before, own = self._built, kind(self.folder / "cache", self.folder, lambda _: None)
         asked = replace(self.plan, **changes)
         stages = Stages(lambda _: None, None)
-        prepared = own._prepare(asked, stages)
+        prepared = own.prepare(asked, stages)
         for number in range(1, asked.builds + 1):
-            own._build(Cpu(), prepared, stages, number)
+            own.build(Cpu(), prepared, stages, number)
         return self._built - before
 
 
@@ -141,7 +141,7 @@ def test_builds_are_found_by_what_decides_on_them_and_made_afresh_where_that_is_
 def test_another_machine_or_version_builds_its_own(builder, monkeypatch, other):
     builder.builds()
     here = describe()
-    monkeypatch.setattr(steps, "describe", lambda: replace(here, **other))
+    monkeypatch.setattr(workshop, "describe", lambda: replace(here, **other))
     assert builder.builds() == 1
     assert builder.builds() == 0
 
@@ -149,7 +149,7 @@ def test_another_machine_or_version_builds_its_own(builder, monkeypatch, other):
 def test_another_release_of_one_driver_branch_finds_what_was_built(builder, monkeypatch):
     here, gpu = describe(), Gpu("T4", "GPU-1", "570.86", "7.5", 15000)
     for driver, count in (("570.86.10", 1), ("570.124.06", 0), ("580.65", 1)):
-        monkeypatch.setattr(steps, "describe", lambda: replace(here, gpus=(replace(gpu, driver=driver),)))  # noqa: B023
+        monkeypatch.setattr(workshop, "describe", lambda: replace(here, gpus=(replace(gpu, driver=driver),)))  # noqa: B023
         assert builder.builds() == count
 
 

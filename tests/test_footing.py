@@ -15,7 +15,7 @@ from harness.backends.onnxruntime import _infer_version
 from harness.baselines import Entry
 from harness.records import Digests, Environment, Latency, Outcome, Quantiles
 from harness.runner.footing import footing
-from harness.runner.steps import _loaded
+from harness.runner.measure import loaded_with
 from plans import plan
 
 LATENCY = Latency(Quantiles(1.0, 1.1, 1.2, 1.0, (0.9, 1.1), 100), None, "host", {})
@@ -68,10 +68,10 @@ def test_a_library_of_operators_is_told_by_what_it_holds(tmp_path):
     seen = []
     for content in ("one", "two", "one"):
         library.write_text(content)
-        seen.append(_loaded(plan(options={"custom_ops": [str(library)]}), SPEC)["custom_ops_sha256"])
+        seen.append(loaded_with(plan(options={"custom_ops": [str(library)]}), SPEC)["custom_ops_sha256"])
 
     assert seen[0] == seen[2] != seen[1]
-    assert _loaded(plan(), SPEC) == {}
+    assert loaded_with(plan(), SPEC) == {}
 
 
 def test_the_version_of_a_loaded_libnvinfer_is_what_it_says_itself(tmp_path):
@@ -90,7 +90,7 @@ def test_a_profile_is_told_only_where_sessions_are_built_from_it():
     spec = replace(SPEC, profile={"x": ((1, 4), (2, 4), (3, 4))})
 
     def told(backend: str) -> dict:
-        return _loaded(replace(plan(), case=replace(plan().case, backend=backend)), spec)
+        return loaded_with(replace(plan(), case=replace(plan().case, backend=backend)), spec)
 
     assert told("onnxruntime-tensorrt") == {"profile": {"x": [[1, 4], [2, 4], [3, 4]]}}
     assert told("onnxruntime-cuda") == {}

@@ -25,6 +25,7 @@ from harness.runner.remote import Member, RemoteSeat
 from harness.runner.settings import Settings
 from harness.runner.shared import Once
 from harness.runner.spread import run, spread_duels, spread_over, together
+from harness.runner.supply import Supply
 from harness.runner.workers import Workers
 from harness.store import read_run
 from toy import fake_suite, harness
@@ -115,8 +116,8 @@ def test_what_many_need_is_made_once_and_what_fails_is_made_by_the_next():
 
 def test_cases_of_one_model_are_divided_among_seats_and_share_one_reference(plans, tmp_path, monkeypatch):
     made, outcomes = [], {}
-    make = Bench._make_reference
-    monkeypatch.setattr(Bench, "_make_reference", lambda self, plan: made.append(plan) or make(self, plan))
+    make = Supply._make_reference
+    monkeypatch.setattr(Supply, "_make_reference", lambda self, plan: made.append(plan) or make(self, plan))
     twice = [replace(plans[0], case=replace(plans[0].case, id=f"toy/net/fake/fp32/{name}")) for name in "ab"]
     both = threading.Barrier(2, timeout=60)
     measured = Bench.outcome

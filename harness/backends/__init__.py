@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from harness.registry import Registry
+
+if TYPE_CHECKING:
+    from harness.backends.base import Backend
 
 BACKENDS = Registry(
     "backend",
@@ -53,6 +57,12 @@ ON_GPU = frozenset(name for name, parts in RUNTIMES.items() if "driver" in parts
 """Backends that run on a GPU."""
 BUILT_AT_LOAD = frozenset({"onnxruntime-tensorrt"})
 """Backends that build an engine from the model and its profile whenever a session is opened."""
+
+
+def backend_named(name: str) -> Backend:
+    """A backend by its name."""
+    made: Backend = BACKENDS.load(name)()
+    return made
 
 
 def worker_variables(backend: str, precision: str) -> dict[str, str]:

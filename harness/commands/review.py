@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
 
+from harness.commands.options import Commands, add_run, called
 from harness.commands.values import day
 
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - it has no other name
-Command = Callable[[str], Callable[[argparse.Namespace], int]]
-"""Name of a file and function here to what calls it."""
 
-
-def add_review(commands: Commands, command: Command) -> None:
+def add_review(commands: Commands) -> None:
     """Add acknowledge, sign, verify and bundle to the command line."""
-    _add_acknowledge(commands, command)
+    _add_acknowledge(commands)
     signing = commands.add_parser("sign", help="bind a reviewer's decision to the exact bytes of a run's run.json")
-    signing.add_argument("run", type=Path, metavar="RUN", help="a run's folder or its run.json")
+    add_run(signing)
     signing.add_argument("--by", required=True, metavar="NAME", help="who decides")
     signing.add_argument("--note", required=True, metavar="TEXT", help="on what grounds")
     signing.add_argument("--decision", choices=("approved", "rejected"), default="approved", help="(default approved)")
     signing.add_argument(
         "--key", type=Path, metavar="FILE", help="SSH key to sign with; without one nothing tells who signed"
     )
-    signing.set_defaults(command=command("sign"))
+    signing.set_defaults(command=called("sign"))
     verifying = commands.add_parser("verify", help="whether a run or a bundle is what was signed off; exit 1 if not")
     verifying.add_argument("run", type=Path, metavar="RUN", help="a run's folder, its run.json, or a bundle")
     verifying.add_argument(
         "--allowed-signers", type=Path, metavar="FILE", help="count only these keys (NAME KEYTYPE KEY a line)"
     )
-    verifying.set_defaults(command=command("verify"))
+    verifying.set_defaults(command=called("verify"))
     bundle = commands.add_parser("bundle", help="pack a run with all that an audit asks for into one zip file")
     bundle.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
     bundle.add_argument("-o", dest="output", type=Path, required=True, metavar="FILE", help="file to write")
@@ -39,10 +33,10 @@ def add_review(commands: Commands, command: Command) -> None:
         "--root", type=Path, default=Path(), metavar="DIR",
         help="where the paths of suites and baselines in the run begin (default: the working folder)",
     )  # fmt: skip
-    bundle.set_defaults(command=command("bundle"))
+    bundle.set_defaults(command=called("bundle"))
 
 
-def _add_acknowledge(commands: Commands, command: Command) -> None:
+def _add_acknowledge(commands: Commands) -> None:
     words = "let a known failure of one case through until a date, in <baselines>/acknowledged.yaml"
     known = commands.add_parser("acknowledge", aliases=["ack"], help=words)
     known.add_argument("case", metavar="CASE", help="a case's id, as `harness list` prints it")
@@ -63,4 +57,4 @@ def _add_acknowledge(commands: Commands, command: Command) -> None:
     known.add_argument("--by", metavar="NAME", help="who (default: the user's name)")
     known.add_argument("--baselines", type=Path, metavar="DIR", help="accepted results (default <root>/baselines)")
     known.add_argument("--root", type=Path, metavar="DIR", help="folder of `baselines` (default: the repository)")
-    known.set_defaults(command=command("acknowledge"))
+    known.set_defaults(command=called("acknowledge"))

@@ -27,10 +27,11 @@ from harness.records import (
     Source,
 )
 from harness.records.support import Answer, Estimate, Facts, Fit, Made, Parsed
-from harness.runner.bench import Bench, Refused
+from harness.runner.bench import Bench
 from harness.runner.client import WorkerFailed
 from harness.runner.settings import Settings
 from harness.runner.start import OWN
+from harness.runner.supply import Refused
 
 EXIT_NONE, EXIT_LOST = 1, 3
 QUICK: Mapping[str, Mapping[str, int]] = {
@@ -156,7 +157,7 @@ def _made(bench: Bench, question: Question, precision: str) -> Made:
     """The file of a precision with what it needs, or why there is none."""
     plan = question.plan(TWIN_BACKEND, precision)
     try:
-        file = bench.variant(plan)
+        file = bench.supply.variant(plan)
         made = Made(precision, file, bench.facts(Path(file.path)))
     except Refused as refusal:
         return Made(precision, failure=Failure("unsupported", "prepare", str(refusal)))

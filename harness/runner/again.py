@@ -5,25 +5,25 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import replace
 
-from harness.backends import BACKENDS
-from harness.backends.base import Artefact, Backend
+from harness.backends import backend_named
+from harness.backends.base import Artefact
 from harness.errors import InputError
 from harness.records import Contestant, Latency, ModelFile, Plan
-from harness.runner.stages import Stages
-from harness.runner.steps import Steps
+from harness.runner.measure import Opened, timed
+from harness.runner.workshop import Workshop
 
 
-class Again(Steps):
+class Again(Workshop):
     """Times what was measured before, from the artefact that was kept of it."""
 
     def window(self, plan: Plan, one: Contestant | None) -> Latency:
         """The latency of a kept artefact; of None, which only a script has, that of another build."""
-        backend: Backend = BACKENDS.load(plan.case.backend)()
-        stages = Stages(self._announce, self._gpu(backend))
+        backend = backend_named(plan.case.backend)
+        stages = self.stages(backend)
         known = plan if one is None else replace(plan, variant=ModelFile("", one.digest))  # nothing is to be converted
-        prepared = self._prepare(known, stages)
+        prepared = self.prepare(known, stages)
         if one is None:
-            artefact = self._build(backend, prepared, stages)
+            artefact = self.build(backend, prepared, stages)
         else:
             artefact = Artefact(prepared.cache.artefact(one.digest, reviewed=one.reviewed), one.digest)
             spec = replace(prepared.spec, model=artefact.path, options=one.options, attest=False)
@@ -31,7 +31,7 @@ class Again(Steps):
         with stages("load"):
             session = backend.open(artefact, prepared.spec)
         with closing(session):
-            timed = self._time(plan, backend, artefact, session, prepared, stages)
-        if timed.latency is None:
+            latency = timed(Opened(plan, backend, prepared, artefact, session), stages).latency
+        if latency is None:
             raise InputError("its suite does not time this case")
-        return timed.latency
+        return latency

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.artefacts import ONNX_NAME
-from harness.backends import BACKENDS, EXPORTER
-from harness.backends.base import Backend
+from harness.backends import EXPORTER, backend_named
 from harness.cache import Cache
 from harness.codec import encode
 from harness.errors import InputError
@@ -22,11 +21,11 @@ from harness.runner.prepared import samples
 from harness.runner.repeats import infer_all
 from harness.runner.shared import in_fp32
 from harness.runner.stages import Stages
-from harness.runner.steps import Steps
+from harness.runner.workshop import Workshop
 from harness.sources.exported import KIND, key
 
 
-class Exports(Steps):
+class Exports(Workshop):
     """Exports models and runs them in PyTorch; the worker must have it."""
 
     def export(self, plan: Plan) -> tuple[str, tuple[str, ...]]:
@@ -59,9 +58,8 @@ class Exports(Steps):
         """Write to a folder what PyTorch computes in fp32 on the CPU, of the case's inputs and some more."""
         asked = replace(in_fp32(plan), case=replace(plan.case, backend=EXPORTER, precision="fp32"))
         stages = Stages(self._announce, None)
-        prepared = self._prepare(replace(asked, variant=ModelFile("", "")), stages)
-        backend: Backend = BACKENDS.load(EXPORTER)()
-        session, _ = self._open(backend, prepared, stages)
+        prepared = self.prepare(replace(asked, variant=ModelFile("", "")), stages)
+        session, _ = self.open(backend_named(EXPORTER), prepared, stages)
         with closing(session), stages("infer"):
             outputs = infer_all(session, samples(plan, prepared))
         tensors.save(folder, outputs, inputs=prepared.feeds.digest)

@@ -9,18 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness.backends import BACKENDS
-from harness.backends.base import Backend
+from harness.backends import backend_named
 from harness.errors import CaseError
 from harness.records import Contestant, ModelFile, Plan
 from harness.runner import windows
-from harness.runner.stages import Stages
-from harness.runner.steps import Steps
+from harness.runner.turns import bound
+from harness.runner.workshop import Workshop
 from harness.timing.rest import rest
 from harness.timing.sides import Block, LocalSide
 
 
-class Hand(Steps):
+class Hand(Workshop):
     """Holds one side at a time."""
 
     _held: ExitStack | None = None
@@ -31,19 +30,19 @@ class Hand(Steps):
     def hold(self, plan: Plan, one: Contestant) -> Mapping[str, Any]:
         """Open and bind an artefact of a case; tells the clock that decides, how it is timed, and on what."""
         self.release()
-        backend: Backend = BACKENDS.load(plan.case.backend)()
-        stages = Stages(self._announce, self._gpu(backend))
+        backend = backend_named(plan.case.backend)
+        stages = self.stages(backend)
         # the artefact is what is opened: nothing is to be converted for it
-        prepared = self._prepare(replace(plan, variant=ModelFile("", one.digest)), stages)
+        prepared = self.prepare(replace(plan, variant=ModelFile("", one.digest)), stages)
         timing, _ = windows.applied(plan.latency, backend.device)
         with ExitStack() as opened, stages("load"):
-            step = self._bound(backend, prepared, one, timing, opened)
+            step = bound(backend, prepared, one, timing, opened)
             self._side = opened.enter_context(LocalSide(step))
             self._held = opened.pop_all()
         rest()
         return {
             "decided_on": self._side.decided_on,
-            "gpu": self._gpu(backend),
+            "gpu": self.gpu(backend),
             "pid": os.getpid(),
             "settings": windows.told(timing),
         }

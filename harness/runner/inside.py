@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.backends import BACKENDS, TWIN_BACKEND
-from harness.backends.base import Artefact, Backend, BuildSpec, Tensor
+from harness.backends import TWIN_BACKEND, backend_named
+from harness.backends.base import Artefact, BuildSpec, Tensor
 from harness.judge.fidelity import LIMITS, limit_of
 from harness.metrics.slices import differences
 from harness.records import Plan
@@ -66,12 +66,6 @@ def _only(named: Sequence[Tap], shared: set[str]) -> tuple[Tap, ...]:
         if tap.tensor in shared:
             kept.append(replace(tap, reads=hangs))
     return tuple(kept)
-
-
-def backend_named(name: str) -> Backend:
-    """A backend by its name."""
-    made: Backend = BACKENDS.load(name)()
-    return made
 
 
 def node_of(maker: Maker) -> Node:

@@ -10,18 +10,21 @@ from typing import Any
 
 import numpy as np
 
+from harness.backends import backend_named
 from harness.backends.base import Tensor
 from harness.codec import encode
 from harness.judge.accuracy import judge_outputs, judge_task
 from harness.metrics.compare import compare
 from harness.records import Outcome, Plan
 from harness.runner import inside, tensors, twin_files
+from harness.runner.candidate import Folders
 from harness.runner.expected import expected_outputs, task_scores
 from harness.runner.findings import Node, Probe, Spot, Survey
-from harness.runner.inside import Map, backend_named, marked_fp32, node_of, plain, relative, taken, twin_of, widened
+from harness.runner.inside import Map, marked_fp32, node_of, plain, relative, taken, twin_of, widened
+from harness.runner.measure import measure
 from harness.runner.prepared import Batches, Prepared, samples
 from harness.runner.stages import Stages
-from harness.runner.steps import Steps
+from harness.runner.workshop import Workshop
 from harness.sources.digest import file_digest
 from harness.variants import Variant
 from harness.variants.float16 import LARGEST
@@ -34,8 +37,8 @@ CHUNK = 16
 """Tensors of the fp32 model that are looked at together, so that memory stays bounded."""
 
 
-class Probes(Steps):
-    """The steps of a case, and looks inside it; every engine is built, of files that nobody asks for again."""
+class Probes(Workshop):
+    """Looks inside a case; every engine is built, of files that nobody asks for again."""
 
     finds = False
 
@@ -43,7 +46,7 @@ class Probes(Steps):
         """What can be looked at, how far the outputs are off, and what the model gives in plain fp32."""
         stages, prepared = self._begin(plan, "survey")
         map_of = Map(plan, prepared)
-        session, _ = self._open(backend_named(plan.case.backend), prepared, stages)
+        session, _ = self.open(backend_named(plan.case.backend), prepared, stages)
         feeds = samples(plan, prepared)
         with closing(session), stages("infer"):
             candidate = [session.infer(batch) for batch in feeds]
@@ -79,7 +82,7 @@ class Probes(Steps):
         marked = _changed(prepared, mark(load_model(prepared.variant.path)[0], marks), place, "marked")
         everything = samples(plan, prepared)
         feeds = [everything[position] for position in batches]
-        session, _ = self._open(backend_named(plan.case.backend), marked, stages)
+        session, _ = self.open(backend_named(plan.case.backend), marked, stages)
         with closing(session), stages("infer"):
             candidate = [session.infer(batch) for batch in feeds]
         with stages("compare"):
@@ -116,7 +119,7 @@ class Probes(Steps):
 
     def _tried(self, plan: Plan, changed: Prepared, stages: Stages, against: Path | None, place: Path) -> Outcome:
         backend = backend_named(plan.case.backend)
-        outcome = self._measure(plan, backend, changed, stages, against, None, None)
+        outcome = measure(self, plan, backend, changed, stages, Folders(against, None, None))
         measured = outcome.measurements
         budget = (*judge_outputs(plan, measured), *judge_task(plan, measured))
         if not plan.fidelity.enabled or not all(check.ok for check in budget):
@@ -126,7 +129,7 @@ class Probes(Steps):
             if made.refused is not None:
                 return outcome
             twin_files.keep(place / "twin", made, inputs=changed.feeds.digest)
-        return self._measure(plan, backend, changed, stages, against, place / "twin", None)
+        return measure(self, plan, backend, changed, stages, Folders(against, place / "twin", None))
 
     def slice(
         self,
@@ -167,8 +170,8 @@ class Probes(Steps):
         def announce(stage: str) -> None:
             self._announce(stage if stage == "wait" else f"{step} {stage}")
 
-        stages = Stages(announce, self._gpu(backend_named(plan.case.backend)))
-        return stages, self._prepare(plan, stages)
+        stages = Stages(announce, self.gpu(backend_named(plan.case.backend)))
+        return stages, self.prepare(plan, stages)
 
 
 def _drop_models(folder: Path) -> None:

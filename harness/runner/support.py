@@ -5,14 +5,14 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
-from harness.backends import BACKENDS
+from harness.backends import BACKENDS, backend_named
 from harness.backends.base import Artefact, Backend, Parser
 from harness.records import Plan
 from harness.records.support import Estimate, Facts, Fit, Parsed
 from harness.runner import footprint
 from harness.runner.prepared import Prepared
 from harness.runner.stages import Stages
-from harness.runner.steps import Steps
+from harness.runner.workshop import Workshop
 from harness.sources.inspect import external_files, load_graph, opset
 from harness.sources.walk import nodes
 from harness.variants.memory import estimate
@@ -26,7 +26,7 @@ def facts(model: Path) -> Facts:
     return Facts(opset(proto), proto.ir_version, sum(1 for _ in nodes(proto)), others)
 
 
-class Support(Steps):
+class Support(Workshop):
     """Asks a runtime about a file; nothing that it builds is kept."""
 
     finds = False
@@ -39,16 +39,16 @@ class Support(Steps):
 
     def estimate(self, plan: Plan) -> Estimate:
         """What the plan's file needs by its graph, fed as the plan says."""
-        prepared = self._prepare(plan, Stages(self._announce, None))
+        prepared = self.prepare(plan, Stages(self._announce, None))
         batch = prepared.feeds.batches[0]
         return estimate(prepared.variant.path, {name: value.shape for name, value in batch.items()})
 
     def fits(self, plan: Plan) -> Fit:
         """The plan's file built, loaded and run once; raises what the runtime refuses it with."""
-        backend: Backend = BACKENDS.load(plan.case.backend)()
-        stages = Stages(self._announce, self._gpu(backend))
-        prepared = self._prepare(plan, stages)
-        artefact = self._build(backend, prepared, stages)
+        backend = backend_named(plan.case.backend)
+        stages = self.stages(backend)
+        prepared = self.prepare(plan, stages)
+        artefact = self.build(backend, prepared, stages)
         if reason := backend.why_not_run():
             return Fit(reason, artefact.measures)
         self._once(backend, artefact, prepared, stages)  # loads the runtime's own code, which is no need of the model
@@ -56,7 +56,7 @@ class Support(Steps):
 
     def _once(self, backend: Backend, artefact: Artefact, prepared: Prepared, stages: Stages) -> Fit:
         """The first batch computed in a session of its own."""
-        since = footprint.before(self._gpu(backend))
+        since = footprint.before(self.gpu(backend))
         with stages("load"):
             session = backend.open(artefact, prepared.spec)
         with closing(session):

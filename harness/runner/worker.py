@@ -13,17 +13,14 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
-from harness.backends import ATTEMPT, BACKENDS
+from harness.backends import ATTEMPT, backend_named
 from harness.codec import compact, decode, encode
 from harness.errors import CaseError
 from harness.records import Contestant, Injection, Plan
 from harness.runner.guard import bind_to_parent, dismiss
 from harness.runner.processes import STACK_SIGNAL
-
-if TYPE_CHECKING:
-    from harness.backends.base import Backend
 
 CHECKED = frozenset({"measure", "reference", "duel", "time", "hold"})
 """After these a context of the GPU must be as good as before."""
@@ -66,6 +63,7 @@ class Worker:
         self._stage, self._id = "start", 0
         self._cache, self._scratch = cache, scratch
         self._steps: Any = None
+        self._turns: Any = None
         self._hand: Any = None
         self._again: Any = None
         self._operations: Mapping[str, Callable[..., Any]] = {
@@ -154,7 +152,7 @@ class Worker:
 
     def _backend(self, name: str) -> Any:
         """Why a backend is not available here, and its versions if it is."""
-        backend: Backend = BACKENDS.load(name)()
+        backend = backend_named(name)
         reason = backend.why_not()
         return {
             "why_not": reason,
@@ -166,7 +164,7 @@ class Worker:
         """Whether the device does what it is told; DeviceError where it does not."""
         self._announce("probe")
         os.environ[ATTEMPT] = str(attempt)
-        backend: Backend = BACKENDS.load(name)()
+        backend = backend_named(name)
         backend.probe(case, options)
 
     def _reference(self, plan: Any, folder: str) -> Any:
@@ -211,9 +209,13 @@ class Worker:
         return encode(self._again.window(decode(Plan, plan), decode(Contestant, one) if one else None))
 
     def _duel(self, plan: Any, a: Any, b: Any, first: str, injected: Any) -> Any:
+        """Two sides of a case, timed in turns here."""
+        from harness.runner.turns import Turns
+
+        self._turns = self._turns or Turns(self._cache, self._scratch, self._announce)
         sides = decode(Contestant, a), decode(Contestant, b)
         slowed = decode(Injection, injected) if injected else None
-        return encode(self._steps.duel(decode(Plan, plan), *sides, first, slowed))
+        return encode(self._turns.duel(decode(Plan, plan), *sides, first, slowed))
 
     def _hold(self, plan: Any, one: Any) -> Any:
         """One side of a case, resident until it is released, that is timed in turns with one of another process."""

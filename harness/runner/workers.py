@@ -10,7 +10,7 @@ from typing import Any
 from harness.backends import worker_variables
 from harness.codec import decode
 from harness.errors import HarnessError
-from harness.records import DEFAULT_ENVIRONMENT, Environment, Failure, Interpreter
+from harness.records import DEFAULT_ENVIRONMENT, Environment, Failure, Interpreter, Plan
 from harness.runner.client import Limits, WorkerFailed, WorkerProcess
 from harness.runner.start import OWN
 
@@ -45,6 +45,14 @@ class Workers:
         if not interpreter.own:
             self._meet(interpreter)
         return self._process(interpreter, backend, precision)
+
+    def of_case(self, plan: Plan) -> WorkerProcess:
+        """The worker that measures a plan."""
+        return self.of(plan.interpreter, plan.case.backend, plan.case.precision)
+
+    def of_reference(self, plan: Plan) -> WorkerProcess:
+        """The worker that computes the reference of a plan."""
+        return self.of(OWN, plan.reference.backend, plan.reference.precision)
 
     def why_not(self, interpreter: Interpreter, backend: str) -> str | None:
         """Why the backend cannot be used there; raises WorkerFailed if asking kills the worker."""
