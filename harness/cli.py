@@ -139,6 +139,10 @@ def _add_run(commands: Commands) -> None:
     run.add_argument("--shard", type=shard, metavar="I/N", help="only part I of N, the same on every machine")
     run.add_argument("--resume", action="store_true", help="go on with the run in -o where it was interrupted")
     run.add_argument("--keep-outputs", action="store_true", help="keep outputs, so that `judge` can apply any limit")
+    run.add_argument(
+        "--profile", choices=("auto", "always", "never"),
+        help="time the layers of every case after its latency, whatever `latency: {profile: …}` says in the suites",
+    )  # fmt: skip
     add_store(run, "the run is added at its end; default: HARNESS_STORE, else nowhere")
     add_trust(run)
     add_told(run)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.records import LayerTime, Source
+from harness.records import Fusion, LayerTime, Source
 from harness.records.support import Parsed
 
 Tensor = NDArray[np.generic]
@@ -106,6 +106,9 @@ class Session(Protocol):
 
     def bind(self, feeds: Feeds) -> Step:
         """A step over these feeds, copied to the device once."""
+
+    def fusion(self) -> Fusion | None:
+        """Which nodes of the file became which layer; None where the runtime does not tell. Read as `attested` is."""
 
     def why_no_profile(self) -> str | None:
         """Why the runtime does not tell how long each layer takes; None if it does."""

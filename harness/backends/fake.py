@@ -122,6 +122,9 @@ class FakeSession:
 
         return Step(lambda count: None, scripted_ms=lap, canary_ms=canary_ms)  # noqa: ARG005 - nothing to do
 
+    def fusion(self) -> None:
+        """It has no layers."""
+
     def why_no_profile(self) -> str | None:
         """It has no layers."""
         return "the fake backend computes nothing that has layers"

@@ -21,6 +21,7 @@ _GENERATED = re.compile(r"(?i:gemm|mha|conv(?!ert))|Fc(?=[A-Z_0-9]|$)")
 """Parts of the names that the compiler of fused regions gives to what it generated: _gemm_mha_v2, __myl_FcAddErf."""
 _OPAQUE = re.compile(r"(?i)myelin|foreignnode")
 _COMPILED = ("kgen", "fusion")
+_PREFIXES = ("__myl_", "_gemm")
 
 
 def layers(text: str) -> tuple[Layer, ...]:
@@ -36,6 +37,13 @@ def entries(text: str) -> list[Any]:
     if not isinstance(told, list):
         raise ValueError("the engine inspector's JSON has no list of layers")
     return told
+
+
+def is_compiled(entry: Any) -> bool:
+    """Whether a layer is a kernel that the compiler of fused regions generated; copies are not meant."""
+    about = entry if isinstance(entry, Mapping) else {"Name": entry}
+    name, layer_type = str(about.get("Name", "")), str(about.get("LayerType", ""))
+    return layer_type.lower() in _COMPILED or (name.startswith(_PREFIXES) and not layer_type.endswith("Reformat"))
 
 
 def _layer(entry: Any) -> Layer:
@@ -59,7 +67,7 @@ def _kind(name: str, layer_type: str, parameter_type: str, kernel: str) -> str:
     if _OPAQUE.search(layer_type) or name.startswith("{ForeignNode["):
         return "fused"
     if layer_type.lower() in _COMPILED:
-        told = _GENERATED.search(kernel) or _GENERATED.search(name if name.startswith(("__myl_", "_gemm")) else "")
+        told = _GENERATED.search(kernel) or _GENERATED.search(name if name.startswith(_PREFIXES) else "")
         return "other" if told is None else "conv" if told[0].lower().startswith("conv") else "matmul"
     for words in (parameter_type, layer_type):
         if _CONV.search(words):

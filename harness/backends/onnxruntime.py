@@ -16,14 +16,15 @@ from harness.backends.base import PLAIN, Artefact, BuildSpec, Feeds
 from harness.backends.cuda import Stream, tf32_overridden, why_no_gpu
 from harness.backends.cuda_health import refuse_without_room
 from harness.backends.layers import UNKNOWN, Layer, record
-from harness.backends.onnxruntime_graph import CONVOLUTIONS, HEAVY, OPTIMISED, executed, watch, workplace
+from harness.backends.onnxruntime_fusion import fused
+from harness.backends.onnxruntime_graph import CONVOLUTIONS, HEAVY, OPTIMISED, executed, heavy, watch, workplace
 from harness.backends.onnxruntime_parse import parse
 from harness.backends.onnxruntime_session import CudaSession, HostSession, Profiler, attested, translate
 from harness.backends.onnxruntime_trace import has_kernels, places, profiled
 from harness.errors import BuildError, CaseError, DeviceError, InputError, Unsupported
-from harness.records import LayerTime
+from harness.records import Fusion, LayerTime
 from harness.records.support import Parsed
-from harness.sources.inspect import external_files
+from harness.sources.inspect import external_files, load_graph
 
 LEVELS = {"disable": 0, "basic": 1, "extended": 2, "all": 99}
 NBITS_ACCURACY = {"float": "1", "int8": "4"}
@@ -87,6 +88,9 @@ class Cpu:
         session = self._load(artefact.path, spec, folder)
         told = {**attested(session), **self._settings(session)}
         ran = self._ran(session, spec, folder, told)
+        if self.tells and "untold" not in ran:  # not later: the next session writes to the same folder
+            optimised = load_graph(folder / OPTIMISED)
+            profiler = replace(profiler, fusion=partial(_fused, spec.model, optimised, tf32=bool(told.get("tf32"))))
         return self._session(session, {**told, **ran}, profiler)
 
     def _profile(self, artefact: Artefact, spec: BuildSpec, feeds: Feeds, iterations: int) -> tuple[LayerTime, ...]:
@@ -327,6 +331,15 @@ class TensorRT(Cuda):
             Layer(op, "conv" if op in CONVOLUTIONS else "matmul") for op, count in heavy.items() for _ in range(count)
         ]
         return record(layers) | {"untold": "ONNX Runtime's TensorRT provider does not tell what its engines run"}
+
+
+def _fused(file: Path, optimised: Any, *, tf32: bool) -> Fusion | None:
+    try:
+        original = load_graph(file)
+    except InputError:  # it went meanwhile
+        return None
+    layers = heavy(optimised, original)
+    return fused(original, optimised, _may_be_tf32(layers) if tf32 else layers)
 
 
 def _may_be_tf32(layers: Iterable[Layer]) -> list[Layer]:

@@ -47,12 +47,15 @@ def watch(options: Any, folder: Path) -> None:
 
 
 def executed(folder: Path, file: Path) -> tuple[Layer, ...]:
-    """The heavy nodes of the watched session's model: computing in what they are fed, storing what `file` stores.
+    """The heavy nodes of the watched session's model; InputError where nothing was written."""
+    return heavy(load_graph(folder / OPTIMISED), load_graph(file))
 
-    A node between Q/DQ pairs stores bytes and computes in what DequantizeLinear makes of them. Raises InputError where
-    nothing was written.
+
+def heavy(optimised: Any, file: Any) -> tuple[Layer, ...]:
+    """The heavy nodes of an optimised ModelProto: computing in what they are fed, storing what `file` stores.
+
+    A node between Q/DQ pairs stores bytes and computes in what DequantizeLinear makes of them.
     """
-    optimised = folder / OPTIMISED
     stored = {layer.name: layer.storage for layer in _heavy(file)}
     usual = set(stored.values())
     one = usual.pop() if len(usual) == 1 else UNKNOWN
@@ -62,11 +65,11 @@ def executed(folder: Path, file: Path) -> tuple[Layer, ...]:
     )
 
 
-def _heavy(path: Path) -> Iterator[Layer]:
+def _heavy(model: Any) -> Iterator[Layer]:
     """Heavy nodes in order; behind DequantizeLinear with what was quantised."""
     dtypes: Dtypes = {}
     quantised: Dtypes = {}
-    for node in nodes(load_graph(path), dtypes):
+    for node in nodes(model, dtypes):
         if node.op_type in HEAVY:
             yield _layer(node, dtypes, quantised)
         if node.op_type == "DequantizeLinear" and node.input[0] in dtypes:

@@ -17,7 +17,7 @@ from harness.backends.cuda import Stream
 from harness.backends.onnxruntime_values import contiguous, from_ortvalue, has_native, is_native, to_ortvalue
 from harness.backends.transfers import Transfers
 from harness.errors import BuildError, CaseError, DeviceError, DeviceMemory, HostMemory, InputError, Unsupported
-from harness.records import LayerTime
+from harness.records import Fusion, LayerTime
 
 TRACED_S = 40e-6
 """What it takes to trace one node in one inference, to write it and to read it again."""
@@ -25,10 +25,11 @@ TRACED_S = 40e-6
 
 @dataclass(frozen=True)
 class Profiler:
-    """How the layers of a session are profiled, and why they are not."""
+    """How the layers of a session are profiled, why they are not, and what was fused into them."""
 
     why_not: Callable[[], str | None]
     layers: Callable[[Feeds, int], tuple[LayerTime, ...]]
+    fusion: Callable[[], Fusion | None] = lambda: None
 
 
 UNCAPTURED = {"gpu_graph_id": "-1"}
@@ -75,6 +76,10 @@ class HostSession:
         for name in self._names:
             binding.bind_output(name)
         return Step(lambda n: _repeat(self._session, binding, n, None))
+
+    def fusion(self) -> Fusion | None:
+        """Which nodes of the file became which node of the optimised graph; None where that was not written."""
+        return self._profiler.fusion()
 
     def why_no_profile(self) -> str | None:
         """Why its provider does not tell how long a node takes; None if it does."""

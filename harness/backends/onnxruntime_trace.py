@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.backends.fusion import label, repeated
 from harness.backends.layer_times import About, layer_times
 from harness.records import LayerTime
 from harness.sources.inspect import load_graph
@@ -121,29 +122,31 @@ def _placed(run: Sequence[Event], places: Sequence[Place]) -> list[Place]:
 
 def places(file: Path, optimised: Path) -> tuple[Place, ...]:
     """The nodes of an optimised graph in order, with the nodes of the file that each computes."""
-    original, final = list(load_graph(file).graph.node), list(load_graph(optimised).graph.node)
+    return placed(load_graph(file).graph, load_graph(optimised).graph)
+
+
+def placed(file: Any, optimised: Any) -> tuple[Place, ...]:
+    """`places` of two GraphProtos."""
+    original, final = list(file.node), list(optimised.node)
     origin = _origins(original, final)
     return tuple(
-        Place(node.name, node.op_type, _label(node), tuple(_label(original[place]) for place in sorted(origin[index])))
+        Place(node.name, node.op_type, label(node), tuple(label(original[place]) for place in sorted(origin[index])))
         for index, node in enumerate(final)
     )
-
-
-def _label(node: Any) -> str:
-    """The name of a node; of one without a name that of its output."""
-    return str(node.name or next(iter(node.output), node.op_type))
 
 
 def _origins(original: Sequence[Any], final: Sequence[Any]) -> list[set[int]]:
     """For each node of the optimised graph, the places in the file of the nodes that it computes.
 
     A node stands for the one of its name and those that make its outputs, unless another stands for them, and for
-    everything before these up to tensors that the optimised graph still has.
+    everything before these up to tensors that the optimised graph still has, or that it has once for several nodes
+    that compute the same.
     """
     makers = {output: place for place, node in enumerate(original) for output in node.output if output}
     owners: dict[int, int] = {}
     for index, root in _roots(original, final, makers):
         owners.setdefault(root, index)
+    merged = repeated(original) - owners.keys()
     kept = {_tensor(name) for node in final for name in (*node.input, *node.output)}
     found: list[set[int]] = [set() for _ in final]
     for root, index in owners.items():
@@ -152,7 +155,7 @@ def _origins(original: Sequence[Any], final: Sequence[Any]) -> list[set[int]]:
             place = ahead.pop()
             if original[place].op_type != "Constant" and place not in found[index]:
                 found[index].add(place)
-                before = (makers.get(tensor) for tensor in original[place].input if tensor not in kept)
+                before = {makers.get(tensor) for tensor in original[place].input if tensor not in kept} - merged
                 ahead += [one for one in before if one is not None and owners.get(one, index) == index]
     return found
 

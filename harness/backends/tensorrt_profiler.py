@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from harness.backends.inspector import entries
 from harness.backends.layer_times import About, layer_times
+from harness.backends.tensorrt_fusion import told
 from harness.errors import Unsupported
 from harness.records import LayerTime
-
-_NODE = re.compile(r"\[ONNX Layer: (.*?)\](?=\[ONNX Layer: |\x1e|$)")
-"""What the parser writes into the metadata of a layer, one part for each node that went into it."""
 
 
 def profile(
@@ -61,12 +58,7 @@ def about(text: str) -> dict[str, About]:
 
 def _about(entry: Any) -> tuple[str, About]:
     if not isinstance(entry, Mapping):
-        return str(entry), About(nodes=_named(str(entry)))
+        return str(entry), About(nodes=told(str(entry), None))
     name = str(entry.get("Name", ""))
-    nodes = dict.fromkeys(_NODE.findall(str(entry.get("Metadata") or "")))
-    return name, About(str(entry.get("LayerType", "")), tuple(nodes) if "Metadata" in entry else _named(name))
-
-
-def _named(name: str) -> tuple[str, ...]:
-    """The nodes that the name of a layer joins, where there is no metadata; a copy computes none."""
-    return () if name.startswith(("Reformatting CopyNode", "{ForeignNode[")) else tuple(name.split(" + "))
+    metadata = str(entry["Metadata"] or "") if "Metadata" in entry else None
+    return name, About(str(entry.get("LayerType", "")), told(name, metadata))

@@ -20,10 +20,11 @@ from harness.backends.cuda_graph import Graph
 from harness.backends.cuda_health import refuse_without_room
 from harness.backends.inspector import layers
 from harness.backends.layers import record
+from harness.backends.tensorrt_fusion import fused
 from harness.backends.tensorrt_profiler import about, profile
 from harness.backends.transfers import Transfers
 from harness.errors import CaseError, DeviceError, DeviceMemory, InputError, Unsupported
-from harness.records import LayerTime
+from harness.records import Fusion, LayerTime
 
 MEMORY = r"out of memory|OutOfMemory|insufficient memory|Memory allocation|memory .*could not be allocated"
 """What TensorRT says when the GPU has no more."""
@@ -77,7 +78,7 @@ class TensorRTSession:
         if self._context is None:
             raise DeviceMemory("no execution context: " + (" | ".join(words) or "TensorRT gives no reason"))
         self._stream = Stream()
-        self._mode = spec.mode
+        self._mode, self._model = spec.mode, spec.model
         self._held = ExitStack()
         self._buffers: dict[str, Buffer] = {}
         self._shape_values: dict[str, Tensor] = {}
@@ -129,6 +130,13 @@ class TensorRTSession:
         made = Transfers(inputs, outputs, self._stream.handle)
         self._held.callback(made.free)
         return made
+
+    def fusion(self) -> Fusion | None:
+        """Which nodes went into which layer; None where the inspector cannot be read, which `attested` tells."""
+        try:
+            return fused(self.inspect(), self._model)
+        except (AttributeError, RuntimeError, TypeError, ValueError):
+            return None
 
     def why_no_profile(self) -> str | None:
         """It always tells."""

@@ -70,6 +70,9 @@ class HostSession:
             self._call(self._run, resident)
         return Step(self._repeated(resident))
 
+    def fusion(self) -> None:
+        """It runs no file whose nodes could be named."""
+
     def why_no_profile(self) -> str | None:
         """It does not tell."""
         return NO_LAYERS

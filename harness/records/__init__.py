@@ -6,6 +6,7 @@ into a `Verdict`; case, outcome and verdict make a `Record`; records make a `Run
 
 from harness.records.acknowledgements import ACKNOWLEDGED_FILE, LONGEST_DAYS, Acknowledgement, KnownFailure, Stale
 from harness.records.duels import Admission, Contestant, Duel, Evidence, Launch
+from harness.records.fusion import Fused, Fusion, Unnamed
 from harness.records.outcomes import (
     PERCENTILES,
     Deviations,
@@ -88,6 +89,8 @@ __all__ = [
     "Export",
     "Failure",
     "FidelityPlan",
+    "Fused",
+    "Fusion",
     "Gate",
     "Gpu",
     "Injection",
@@ -124,5 +127,6 @@ __all__ = [
     "Task",
     "TensorSpec",
     "Trial",
+    "Unnamed",
     "Verdict",
 ]

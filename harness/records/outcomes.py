@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.records.fusion import Fusion
 from harness.records.profiles import Profile
 from harness.records.serving import Trial
 
@@ -163,6 +164,8 @@ class Outcome:
     """How the attempts before the last one failed."""
     profile: Profile | None = None
     """Where the time went; None where nobody asked."""
+    fusion: Fusion | None = None
+    """Which nodes of the file became which layer; None where the runtime does not tell."""
     deviations: tuple[Deviations, ...] = ()
     """Of every output whose elements could be compared."""
     trials: tuple[Trial, ...] = ()

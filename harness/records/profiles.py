@@ -60,9 +60,9 @@ def shortened(profile: Profile, room: Room) -> Profile:
     return replace(
         profile,
         layers=tuple(_shortened(layer, room) for layer in ordered[: room.layers]),
-        total_ms=_rounded(profile.total_ms),
+        total_ms=rounded(profile.total_ms),
         others=profile.others + len(left_out),
-        others_ms=_rounded(profile.others_ms + sum(layer.ms for layer in left_out)),
+        others_ms=rounded(profile.others_ms + sum(layer.ms for layer in left_out)),
     )
 
 
@@ -76,12 +76,13 @@ def _shortened(layer: LayerTime, room: Room) -> LayerTime:
     return LayerTime(
         cut(layer.name, room.characters),
         layer.kind,
-        _rounded(layer.ms),
-        _rounded(layer.share),
+        rounded(layer.ms),
+        rounded(layer.share),
         tuple(cut(node, room.characters) for node in layer.nodes[: room.nodes]),
         layer.more_nodes + len(layer.nodes[room.nodes :]),
     )
 
 
-def _rounded(value: float) -> float:
+def rounded(value: float) -> float:
+    """A time with as many digits as are kept."""
     return float(f"{value:.{DIGITS}g}")

@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.records.acknowledgements import Acknowledgement, Stale
 from harness.records.duels import Admission, Duel
+from harness.records.fusion import Fusion
 from harness.records.outcomes import Deviations, Digests, Failure, Latency, Measurement
 from harness.records.plans import Case
 from harness.records.profiles import Profile
@@ -105,6 +106,8 @@ class Record:
     """How the errors of each output are distributed, and where the largest are."""
     trials: tuple[Trial, ...] = ()
     """Under load, in the order in which they were made."""
+    fusion: Fusion | None = None
+    """Which nodes of the file became which layer; None where the runtime does not tell, and in older runs."""
     not_run: bool = False
     """Of a missing case: the suite makes it, but no part of the run holds it."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from harness.backends.base import Session
 from harness.errors import CaseError, DeviceError
-from harness.records import Latency, Plan, Profile
+from harness.records import Fusion, Latency, Plan, Profile
+from harness.records.fusion import bounded, timed
 from harness.records.profiles import RECORD, shortened
 from harness.runner.prepared import Prepared
 from harness.runner.stages import Stages
@@ -19,7 +20,7 @@ FEWEST, MOST = 3, 20
 def profile(
     plan: Plan, session: Session, prepared: Prepared, latency: Latency | None, stages: Stages, *, gpu: bool
 ) -> Profile | None:
-    """The slowest layers, or why there are none; None where nothing is timed or nobody asked."""
+    """The layers in their order, or why there are none; None where nothing is timed or nobody asked."""
     if latency is None or plan.latency.profile == "never":
         return None
     if reason := session.why_no_profile():
@@ -40,8 +41,16 @@ def profile(
             raise
         except (CaseError, OSError, RuntimeError, TypeError, ValueError, AttributeError) as error:
             return Profile(untold=str(error) or type(error).__name__)
-    whole = Profile(layers, sum(layer.ms for layer in layers), iterations, clock)
-    return shortened(whole, RECORD)
+    return Profile(layers, sum(layer.ms for layer in layers), iterations, clock)
+
+
+def kept(fusion: Fusion | None, profile: Profile | None) -> tuple[Fusion | None, Profile | None]:
+    """What the record holds of both: layers with their times, and the slowest."""
+    times = profile.layers if profile is not None else ()
+    return (
+        bounded(timed(fusion, times) if times else fusion) if fusion is not None else None,
+        shortened(profile, RECORD) if profile is not None else None,
+    )
 
 
 def affordable(spent_s: float, load_s: float, once_s: float) -> int:

@@ -209,6 +209,7 @@ class Judged:
             why_stored=on.why_stored,
             screening=screening,
             profile=outcome.profile,
+            fusion=outcome.fusion,
             baseline_profile=before,
             earlier=outcome.earlier,
         )
@@ -276,6 +277,7 @@ def outcome_of(record: Record) -> Outcome:
         attempts=record.attempts,
         earlier=record.earlier,
         profile=record.profile,
+        fusion=record.fusion,
     )
 
 

@@ -13,6 +13,7 @@ from harness.backends.onnxruntime import NO_KERNELS
 from harness.backends.tensorrt import TensorRT
 from harness.judge.slower import pairs, slower
 from harness.records import LatencyPlan, Profile
+from harness.records.fusion import timed
 from harness.timing.loop import measure
 
 ABSENT = TensorRT().why_not()
@@ -56,6 +57,23 @@ def test_two_builds_of_one_model_name_layers_that_are_matched(tmp_path):
     both = [pair for pair in pairs(best, plain) if pair.now and pair.before]
     assert sum(pair.now_ms for pair in both) > 0.5 * plain.total_ms
     print("\n0 against 3:", slower(best, plain), "\n3 against 0:", slower(plain, best))
+
+
+def test_every_node_of_the_file_is_in_a_layer_and_every_layer_has_its_time(tmp_path):
+    session = session_of(3, tmp_path / "3")
+    try:
+        session.infer(FEEDS)
+        fusion = session.fusion()
+        layers = session.profile(FEEDS, ITERATIONS)
+    finally:
+        session.close()
+
+    found = timed(fusion, layers)
+    print("", *found.layers, *found.unnamed, sep="\n  ")
+    assert found.nodes == 12
+    assert not found.unnamed
+    assert len(found.layers) == len(fusion.layers)  # the profiler calls them as the inspector does
+    assert sum(layer.ms or 0 for layer in found.layers) == pytest.approx(sum(layer.ms for layer in layers))
 
 
 def test_profiling_leaves_the_session_as_it_was(tmp_path):
