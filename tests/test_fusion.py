@@ -250,6 +250,29 @@ def test_onnx_runtime_tells_what_it_folded_merged_and_kept(tmp_path):
     assert ("add [x] + y",) in {layer.nodes for layer in found.layers}
 
 
+def test_a_node_that_is_quantised_earlier_than_in_the_file_keeps_its_layer(tmp_path):
+    node = helper.make_node
+    nodes = [
+        node("Conv", ["x", "w"], ["c"]),
+        node("Relu", ["c"], ["r"]),
+        node("MaxPool", ["r"], ["p"], name="pool", kernel_shape=[2, 2]),
+        node("QuantizeLinear", ["p", "scale", "zero"], ["q"]),
+        node("DequantizeLinear", ["q", "scale", "zero"], ["d"]),
+        node("Exp", ["d"], ["y"]),
+    ]
+    weights = {"w": np.ones((8, 4, 3, 3), np.float32), "scale": np.float32(0.1), "zero": np.int8(0)}
+    value = helper.make_tensor_value_info
+    x, y = value("x", TensorProto.FLOAT, [1, 4, 8, 8]), value("y", TensorProto.FLOAT, None)
+    kept = [numpy_helper.from_array(np.asarray(one), name) for name, one in weights.items()]
+    graph = helper.make_graph(nodes, "later", [x], [y], kept)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
+
+    found = of_session(tmp_path / "m.onnx")
+
+    assert ("c", "r") in {layer.nodes for layer in found.layers if "Conv" in layer.kind}
+    assert ("pool",) in {layer.nodes for layer in found.layers if layer.kind == "MaxPool"}
+
+
 def test_onnx_runtimes_nodes_tell_the_precision_in_which_they_run(tmp_path):
     onnx.save(models.conv_net(), tmp_path / "m.onnx")
 

@@ -26,6 +26,8 @@ _LAYOUT = "_nchwc"
 _FUSED = "fused "
 _CAST = "InsertedPrecisionFreeCast_"
 """What is put before the name of a tensor that is kept in fp32 where the file has it in fp16."""
+_MOVED = "_pre_q"
+"""What is appended to the name of a tensor that is quantised where the file does so later."""
 
 Event = Mapping[str, Any]
 
@@ -147,7 +149,7 @@ def _origins(original: Sequence[Any], final: Sequence[Any]) -> list[set[int]]:
     for index, root in _roots(original, final, makers):
         owners.setdefault(root, index)
     merged = repeated(original) - owners.keys()
-    kept = {_tensor(name) for node in final for name in (*node.input, *node.output)}
+    kept = {_tensor(name, makers) for node in final for name in (*node.input, *node.output)}
     found: list[set[int]] = [set() for _ in final]
     for root, index in owners.items():
         ahead = [root]
@@ -164,14 +166,17 @@ def _roots(original: Sequence[Any], final: Sequence[Any], makers: Mapping[str, i
     """Places in the optimised graph and in the file that belong together: by name first, then by output."""
     named = {node.name: place for place, node in enumerate(original) if node.name}
     for index, node in enumerate(final):
-        by_tensor = makers.get(_tensor(node.name.removesuffix(_LAYOUT))) if node.name.endswith(_LAYOUT) else None
+        by_tensor = (
+            makers.get(_tensor(node.name.removesuffix(_LAYOUT), makers)) if node.name.endswith(_LAYOUT) else None
+        )
         root = named.get(node.name, named.get(node.name.removeprefix(_FUSED), by_tensor))
         if root is not None:
             yield index, root
     for index, node in enumerate(final):
-        yield from ((index, makers[name]) for name in map(_tensor, node.output) if name in makers)
+        made = [_tensor(name, makers) for name in node.output]
+        yield from ((index, makers[name]) for name in made if name in makers)
 
 
-def _tensor(name: str) -> str:
+def _tensor(name: str, makers: Mapping[str, int]) -> str:
     """What a tensor is called in the file."""
-    return name.removeprefix(_CAST)
+    return name if name in makers else name.removeprefix(_CAST).removesuffix(_MOVED)

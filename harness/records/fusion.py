@@ -11,6 +11,8 @@ LAYERS, NODES, CHARACTERS = 200, 12, 120
 """What a record holds at most: layers, nodes of each, characters of a name."""
 UNNAMED = 24
 """Nodes that are listed of those that no layer names, for each reason."""
+UNKNOWN = "unknown"
+"""A precision that nothing tells."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def timed(fusion: Fusion, times: Sequence[LayerTime]) -> Fusion:
     layers = [
         replace(layer, ms=found.ms) if (found := left.pop(layer.name, None)) else layer for layer in fusion.layers
     ]
-    added = [Fused(one.name, one.kind, "unknown", "unknown", nodes=one.nodes, ms=one.ms) for one in left.values()]
+    added = [Fused(one.name, one.kind, UNKNOWN, UNKNOWN, nodes=one.nodes, ms=one.ms) for one in left.values()]
     return replace(fusion, layers=(*layers, *added))
 
 

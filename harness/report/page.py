@@ -24,7 +24,7 @@ from harness.report.trend import Past
 from harness.report.verdict import verdict
 from harness.signatures import Checked
 
-SCRIPTS = ("dom", "data", "filter", "charts", "table", "case", "compare", "page")
+SCRIPTS = ("dom", "data", "filter", "charts", "table", "fusion", "case", "compare", "page")
 """In the order in which they stand in the page, as one script."""
 
 

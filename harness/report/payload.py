@@ -17,6 +17,7 @@ from harness.codec import compact, encode
 from harness.history.unstable import DEFINITION
 from harness.records import Check, Deviations, Failure, Latency, Measurement, Quantiles, Record, Run
 from harness.report.format import excerpt
+from harness.report.fusion import fusion
 from harness.report.layers import layers
 from harness.report.rows import Row, label, on_clock
 from harness.report.statuses import STATUS
@@ -118,6 +119,7 @@ def _detail(record: Record, past: Past, *, light: bool) -> dict[str, Any]:
     }
     if not light:
         shown["stages"] = _short(record.stages)
+        shown["fusion"] = fusion(record)
         shown["measurements"] = [
             [one.output, one.metric, short(one.value), _short(one.settings), one.detail] for one in record.measurements
         ]

@@ -10,7 +10,7 @@ import numpy as np
 
 from builders import check, record, run
 from harness.metrics.deviations import deviations
-from harness.records import Failure, LayerTime, Profile, Run
+from harness.records import Failure, Fused, Fusion, LayerTime, Profile, Run, Unnamed
 
 WIDE, NARROW = {"width": 1600, "height": 1000}, {"width": 390, "height": 844}
 
@@ -38,11 +38,13 @@ def rich() -> Run:
     """One case with everything that a page of a case can show."""
     layers = (LayerTime("conv", "Conv", 2.0, 0.8, ("conv", "relu")), LayerTime("fc", "Gemm", 0.5, 0.2, ("fc",)))
     now = Profile(layers, 2.5, 20, "gpu")
+    fused = tuple(Fused(one.name, one.kind, "fp16", "fp16", "h884", one.nodes, ms=one.ms) for one in layers)
+    fusion = Fusion(fused, 4, (Unnamed("constant", 1, ("weight",)),))
     reference = {"logits": np.zeros((2, 3), np.float32), "labels": np.array(["a", "b"])}
     found = {"logits": np.array([[0, 1e-3, 0], [0.5, 1.5e-3, np.nan]], np.float32), "labels": np.array(["a", "c"])}
     one = record(
         "s/rich/tensorrt/fp16/n-1", "regressed", profile=now, baseline_profile=replace(now, total_ms=2.0),
-        checks=(check(), check("max_abs", 0.2, 0.1, ok=False, reason="0.2 > 0.1; worst element [3]")),
+        fusion=fusion, checks=(check(), check("max_abs", 0.2, 0.1, ok=False, reason="0.2 > 0.1; worst element [3]")),
         notes=("a note",), deviations=deviations([reference], [found]),
         error=Failure("crash", "infer", "it broke", "the log"),
     )  # fmt: skip

@@ -10,7 +10,7 @@ from opening import NARROW, Open, drop, rich
 
 from builders import check, environment, record, run
 from harness.codec import encode
-from harness.records import Deviations, Element, Failure, LayerTime, Measurement, Profile, Run
+from harness.records import Deviations, Element, Failure, Fused, Fusion, LayerTime, Measurement, Profile, Run, Unnamed
 
 ALARM = "document.title='hacked'"
 HOSTILE = {
@@ -31,11 +31,15 @@ def hostile(text: str) -> Run:
     name = text.replace("/", "\\")
     failure = Failure("build", text, text, text)
     layers = Profile((LayerTime(text, text, 1.0, 1.0, (text,)),), 1.0, 20, "gpu")
+    told = Fused(text, text, text, text, text, (text,), 1, ms=1.0), Fused(text, text, text, text, opaque=True)
+    fused = Fusion(
+        (*told, Fused(text, text, text, text)), 3, (Unnamed(text, 1, (text,)), Unnamed("untold", 1, (text,)))
+    )
     off = Deviations(text, 3, 1, {"0": 1}, (Element(0, (1,), text, text, 1.0), Element(2, (0, 1), text, text, None)))
     one = record(
         f"s/{name}/tensorrt/fp16/{name}", "failed", headline=text, error=failure, earlier=(failure,), notes=(text,),
         checks=(check(text, 0.5, 0.9, ok=False, output=text, reason=text),), attested={text: {text: text}},
-        reproduce=text, measures={text: 1.0}, stages={text: 1.0}, profile=layers, baseline_profile=layers,
+        reproduce=text, measures={text: 1.0}, stages={text: 1.0}, profile=layers, baseline_profile=layers, fusion=fused,
         reference=text, why_stored=text, deviations=(off,),
         measurements=(Measurement(text, text, 1.0, {text: text}, f"worst element {text}"),),
     )  # fmt: skip

@@ -90,6 +90,9 @@ function trendBlock(row, record) {
     h("p", { class: "quiet small" }, `${screened.quantile} of ${screened.history.length} accepted runs and ${screened.now.length} of this one, each from a process of its own: ${points.map((point) => digits(point.value)).join(", ")} ms`));
 }
 
+// Times of layers stand with what was fused into them, and apart where there is a baseline or a reason to tell.
+const compared = ({ layers, fusion }) => !fusion?.times || layers?.untold || layers?.baseline_ms;
+
 function layersBlock(found) {
   if (!found) return null;
   if (found.untold) return block("Layers", h("p", { class: "quiet" }, `Layers were not profiled: ${found.untold}`));
@@ -124,7 +127,7 @@ function outputErrors(found) {
 }
 
 function outputsBlock(record) {
-  if (record.light) return block("Outputs", h("p", { class: "quiet" }, "In a report of so many cases those that passed are without measurements, errors of outputs, stages and the other clock: run.json has them."));
+  if (record.light) return block("Outputs", h("p", { class: "quiet" }, "In a report of so many cases those that passed are without measurements, errors of outputs, fusion, stages and the other clock: run.json has them."));
   if (!record.measurements.length) return null;
   const broken = new Set(record.checks.filter((check) => !check.ok).map((check) => check.output));
   const found = [...record.deviations].sort((a, b) => broken.has(b.output) - broken.has(a.output))
@@ -198,7 +201,8 @@ async function caseView(row, state, around) {
         block("Checks", record.checks.length > 0 && checksTable(record.checks)),
         latencyBlock(row, record, other?.record),
         trendBlock(row, record),
-        layersBlock(record.layers),
+        compared(record) && layersBlock(record.layers),
+        fusionBlock(record.fusion),
         mistakesBlock(record),
         outputsBlock(record),
         record.notes?.length > 0 && block("Notes", h("ul", { class: "notes" }, record.notes.map((note) => h("li", {}, note))))),
