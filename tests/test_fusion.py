@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -18,6 +19,7 @@ from harness.backends.fusion import file_nodes, fusion
 from harness.backends.onnxruntime import Cpu
 from harness.backends.onnxruntime import TensorRT as Provider
 from harness.backends.tensorrt_fusion import fused, told
+from harness.backends.tensorrt_session import TensorRTSession
 from harness.codec import decode, encode
 from harness.records import Fused, Fusion, LayerTime, Record, Unnamed
 from harness.records.fusion import CHARACTERS, LAYERS, NODES, UNNAMED, bounded, timed
@@ -378,3 +380,19 @@ def test_a_record_without_it_is_read_as_before(tmp_path):
     old = {name: value for name, value in encode(record).items() if name != "fusion"}
 
     assert decode(Record, old) == replace(record, fusion=None)
+
+
+def test_what_ran_is_told_of_the_context_that_ran_and_not_of_the_one_that_replaces_it_after_profiling():
+    """A context without shapes tells no formats."""
+    session = TensorRTSession.__new__(TensorRTSession)
+    session._told, session._model, session._outputs, session._trt = {}, DIGITS, [], SimpleNamespace()
+    texts = iter([(INSPECTOR / "h200_v8_obey.json").read_text()])
+    session.inspect = lambda: next(texts)
+    session._feed, session._context = lambda _: None, None
+    session._engine = SimpleNamespace(create_execution_context=lambda: None)
+
+    with pytest.raises(AttributeError):  # there is nothing to profile
+        session.profile({}, 1)
+
+    assert session.fusion() == of_engine("h200_v8_obey")
+    assert {row["compute"] for row in session.attested["rows"]} == {"fp16"}

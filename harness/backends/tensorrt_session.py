@@ -95,6 +95,11 @@ class TensorRTSession:
         """What the builder was told and what runs at the shapes that were fed last: read it before `close`."""
         return {**self._told, **self._ran()}
 
+    @cached_property
+    def _seen(self) -> str:
+        """What the inspector said first: the context that replaces a profiled one has no shapes."""
+        return self.inspect()
+
     def infer(self, feeds: Feeds) -> dict[str, Tensor]:
         """Outputs by name, on the host."""
         self._feed(feeds)
@@ -134,7 +139,7 @@ class TensorRTSession:
     def fusion(self) -> Fusion | None:
         """Which nodes went into which layer; None where the inspector cannot be read, which `attested` tells."""
         try:
-            return fused(self.inspect(), self._model)
+            return fused(self._seen, self._model)
         except (AttributeError, RuntimeError, TypeError, ValueError):
             return None
 
@@ -146,7 +151,7 @@ class TensorRTSession:
         """The GPU time of each layer of the engine; what was bound before is bound no more."""
         self._feed(feeds)
         try:
-            return profile(self._trt, self._context, self._infer_alone, iterations, about(self.inspect()))
+            return profile(self._trt, self._context, self._infer_alone, iterations, about(self._seen))
         finally:  # a context that was profiled once stays slower; no two may share the engine's only profile
             self._context = None
             self._context = self._engine.create_execution_context()
@@ -174,7 +179,7 @@ class TensorRTSession:
 
     def _ran(self) -> dict[str, Any]:
         try:
-            return record(layers(self.inspect()))
+            return record(layers(self._seen))
         except (AttributeError, RuntimeError, TypeError, ValueError) as error:
             return {"untold": f"the engine inspector cannot be read: {error}"}
 

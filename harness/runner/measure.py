@@ -77,14 +77,15 @@ def _shown(case: Opened, stages: Stages, folders: Folders, first: Answers) -> Ou
     repeated += moved_rows(session, prepared, stages, folders, first.outputs, bounded=gpu)
     timing, load = timed(case, stages), _served(case, stages)
     unkept = _unkept(case) if timing.latency is not None else ()
+    attested, fusion = session.attested, session.fusion()  # not later: what is profiled may be another context
     profiled = layer_times.profile(plan, session, prepared, timing.latency, stages, gpu=gpu)
-    fusion, slowest = layer_times.kept(session.fusion(), profiled)
+    fusion, slowest = layer_times.kept(fusion, profiled)
     return Outcome(
         measurements=repeated,
         latency=timing.latency,
         measures={**timing.measures, **load.measures},
         trials=load.trials,
-        attested={**session.attested, "options": {**plan.options, **loaded_with(plan, prepared.spec)}},
+        attested={**attested, "options": {**plan.options, **loaded_with(plan, prepared.spec)}},
         profile=slowest,
         fusion=fusion,
         notes=(*timing.notes, *load.notes, *unkept),
