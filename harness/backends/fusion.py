@@ -54,10 +54,12 @@ def repeated(nodes: Sequence[Any]) -> set[int]:
     same: dict[str, str] = {}
     found: set[int] = set()
     for place, node in enumerate(nodes):
+        if node.op_type == "Constant" or node.op_type in _RANDOM:  # a constant may be large, and is told as one anyway
+            continue
         settings = sorted(attribute.SerializeToString(deterministic=True) for attribute in node.attribute)
         read = tuple(same.get(name, name) for name in node.input)
         earlier = first.setdefault((node.domain, node.op_type, read, *settings), node)
-        if earlier is not node and node.op_type not in _RANDOM and len(earlier.output) == len(node.output):
+        if earlier is not node and len(earlier.output) == len(node.output):
             found.add(place)
             same |= dict(zip(node.output, earlier.output, strict=True))
     return found

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from harness.records.profiles import LayerTime, cut, rounded
+from harness.records.profiles import RECORD, LayerTime, cut, rounded
 
-LAYERS, NODES, CHARACTERS = 200, 12, 120
+LAYERS, NODES, CHARACTERS = 200, RECORD.nodes, RECORD.characters
 """What a record holds at most: layers, nodes of each, characters of a name."""
 UNNAMED = 24
 """Nodes that are listed of those that no layer names, for each reason."""

@@ -54,7 +54,7 @@ function fusionBlock(found) {
   const named = found.nodes - found.unnamed.reduce((sum, [, one]) => sum + one, 0);
   const became = found.nodes === null ? several(count, "layer") : `${several(found.nodes, "node")} of the file became ${several(count, "layer")}`;
   return block("Fusion",
-    h("p", {}, became, own > 0 && `, ${own} of them the runtime's own`, found.unnamed.length > 0 ? `; ${several(named, "node is", "nodes are")} named by a layer, ${found.nodes - named} by none.` : "."),
+    h("p", {}, became, own > 0 && `, ${own} of them the runtime's own`, found.unnamed.length > 0 ? `; layers name ${named} of the nodes.` : "."),
     found.times && fusionTimes(found.times),
     fusionTable(found, found.rows.slice(0, 12), found.rows.length <= 12),
     found.rows.length > 12 && h("details", { class: "more" }, h("summary", {}, `${several(found.rows.length - 12, "more layer")}, and the total`), fusionTable(found, found.rows.slice(12), true)),
