@@ -183,6 +183,25 @@ def test_a_window_knows_what_the_canary_took_and_a_case_without_one_is_timed_all
     assert "the canary could not be measured" in without.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("gpu_ms", "enqueue_ms", "settings", "words"),
+    [
+        (4.0, 3.9, {}, ["enqueueing takes 3.9 of 4 ms", "cuda_graph: true"]),
+        (4.0, 3.9, {"cuda_graph": True}, ["enqueueing takes 3.9 of 4 ms", "a larger batch tells"]),
+        (4.0, 3.5, {}, []),
+        (4.0, None, {}, []),
+        (None, 3.9, {}, []),
+    ],
+)
+def test_a_gpu_that_waits_for_the_host_is_told(gpu_ms, enqueue_ms, settings, words):
+    latency = SimpleNamespace(gpu=None if gpu_ms is None else SimpleNamespace(p50_ms=gpu_ms))
+
+    notes = [*windows.host_bound(latency, {"enqueue_ms": enqueue_ms}, LatencyPlan(**settings))]
+
+    assert len(notes) == bool(words)
+    assert all(word in note for note in notes for word in words)
+
+
 class GpuSession:
     """A session on a scripted stream; it knows the mode it was opened in, and whether it was closed."""
 

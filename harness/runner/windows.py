@@ -15,6 +15,8 @@ from harness.timing.flush import flushed
 from harness.timing.loop import window
 from harness.timing.throughput import throughput
 
+HOST_BOUND = 0.9
+"""From this share of the GPU's time on, what enqueueing takes decides how long an iteration is."""
 OF_A_GPU: Mapping[str, bool | int] = {
     name: getattr(LatencyPlan(), name) for name in ("transfers", "cuda_graph", "flush_l2", "streams", "depth")
 }
@@ -84,7 +86,17 @@ def time(
         if plan.streams > 1 or plan.depth > 1:
             steps = [step, *(opened().bind(feeds) for _ in range(plan.streams - 1))]
             measures["throughput_per_s"] = throughput(steps, plan)
-    return Timed(latency, measures, (*notes, *remarks))
+    return Timed(latency, measures, (*notes, *remarks, *host_bound(latency, measures, plan)))
+
+
+def host_bound(latency: Latency, measures: Mapping[str, float | None], plan: LatencyPlan) -> Iterator[str]:
+    """A note where a GPU waits for the host, so that its time is that of the enqueueing."""
+    enqueue_ms = measures.get("enqueue_ms")
+    if latency.gpu is None or enqueue_ms is None or enqueue_ms < HOST_BOUND * latency.gpu.p50_ms:
+        return
+    cure = "a larger batch tells" if plan.cuda_graph else "a larger batch or `latency: {cuda_graph: true}` tells"
+    took = f"enqueueing takes {enqueue_ms:.3g} of {latency.gpu.p50_ms:.3g} ms"
+    yield f"the GPU waits for the host: {took}; {cure} what the GPU alone takes"
 
 
 def _entered(held: ExitStack, canary: AbstractContextManager[Step]) -> tuple[Step | None, tuple[str, ...]]:
