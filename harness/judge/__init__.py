@@ -12,6 +12,7 @@ from harness.judge.drift import Accuracy, judge_drift
 from harness.judge.duels import REGRESSION, TAIL
 from harness.judge.export import judge_export
 from harness.judge.fidelity import judge_fidelity
+from harness.judge.flip import judge_flip
 from harness.judge.invariance import judge_invariance
 from harness.judge.latency import Accepted as Timed
 from harness.judge.latency import judge_latency
@@ -54,6 +55,7 @@ def _judged(plan: Plan, outcome: Outcome, *, known: bool, accepted: Accuracy | N
     stability = judge_stability(plan, outcome.measurements)
     fidelity = judge_fidelity(plan, outcome.measurements)
     fidelity += judge_invariance(plan, outcome.measurements)
+    fidelity += judge_flip(plan, outcome.measurements)
     fidelity += judge_export(plan, outcome.measurements)
     accuracy = naming_builds((*stability, *budget, *fidelity), outcome.measurements)
     drift, drifted = judge_drift(plan, outcome, accepted)

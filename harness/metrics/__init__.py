@@ -102,5 +102,8 @@ TASKS = Registry(
 LOWER_TASKS = frozenset({"wer"})
 """Task metrics of which lower is better; suites are checked by it without loading them."""
 
+PLACED_TASKS = frozenset({"mean_iou", "coco_map"})
+"""Task metrics whose labels are places in the image."""
+
 TASK_SETTINGS: dict[str, tuple[str, ...]] = {"wer": ("tokens", "stride")}
 """Keys that a task metric takes beside its labels."""

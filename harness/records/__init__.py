@@ -6,6 +6,7 @@ into a `Verdict`; case, outcome and verdict make a `Record`; records make a `Run
 
 from harness.records.acknowledgements import ACKNOWLEDGED_FILE, LONGEST_DAYS, Acknowledgement, KnownFailure, Stale
 from harness.records.duels import Admission, Contestant, Duel, Evidence, Launch
+from harness.records.flip import FlipPlan
 from harness.records.fusion import Fused, Fusion, Unnamed
 from harness.records.outcomes import (
     PERCENTILES,
@@ -89,6 +90,7 @@ __all__ = [
     "Export",
     "Failure",
     "FidelityPlan",
+    "FlipPlan",
     "Fused",
     "Fusion",
     "Gate",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from harness.records.flip import FlipPlan
 from harness.records.serving import ServingPlan
 
 Limits = Mapping[str, float | bool | str]
@@ -315,6 +316,8 @@ class Plan:
     """Limits on what a case takes, for example {"engine_mib": 100}."""
     serving: ServingPlan | None = None
     """The load that the case is put under; None: only single iterations are timed."""
+    flip: FlipPlan | None = None
+    """How all rows are run again with their images mirrored; None: they are not."""
     custom_ops: tuple[str, ...] = ()
     """Libraries of operators for ONNX Runtime's CPU provider, where it computes reference and precision twin."""
     interpreter: Interpreter = Interpreter()

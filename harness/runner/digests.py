@@ -41,6 +41,7 @@ def plan_digest(plan: Plan) -> str:
         replace(plan.fidelity, slack=1.0, required=False),
         plan.builds,
         *([plan.against.name] if plan.against else []),
+        *([plan.flip.axes] if plan.flip else []),
         *([plan.serving.unlimited()] if plan.serving else []),
     )
     text = json.dumps([_beside_suite(encode(part), suite) for part in parts], sort_keys=True)

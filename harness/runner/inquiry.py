@@ -97,8 +97,8 @@ class Inquiry:
         return Trial(tuple(kept), not failed, failed[0].reason if failed else "passes")
 
     def _debug(self, step: str, **arguments: Any) -> Any:
-        """The answer to one step; a batch with its rows moved says nothing about tensors, so it is left out."""
-        plan = replace(self.plan, fidelity=replace(self.plan.fidelity, batch=False))
+        """The answer to one step; rows moved and images mirrored say nothing about tensors, so they are left out."""
+        plan = replace(self.plan, fidelity=replace(self.plan.fidelity, batch=False), flip=None)
         return self.bench.debug(plan, step, folder=str(self.folder), **arguments)
 
     def _told(self, lost: WorkerFailed) -> HarnessError:

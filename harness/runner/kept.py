@@ -125,6 +125,7 @@ def outputs_key(backend: Backend, plan: Plan, prepared: Prepared, machine: Envir
         "inputs": prepared.feeds.digest,
         "drawn": encode(({name: replace(one, file=None) for name, one in plan.inputs.items()}, plan.dimensions)),
         "fuzzed": plan.fuzzed,
+        "flip": plan.flip and plan.flip.axes,
         "custom_ops": libraries,
         **encode(more),
     }

@@ -17,6 +17,7 @@ from harness.records import Digests, Outcome, Plan
 from harness.runner import builds, footprint, layer_times, serving, windows
 from harness.runner.candidate import Answers, Folders, answers, moved_rows, repeats, together
 from harness.runner.expected import unused
+from harness.runner.flip import flipped
 from harness.runner.prepared import Prepared
 from harness.runner.repeats import unrepeatable
 from harness.runner.stages import Stages
@@ -75,6 +76,7 @@ def _shown(case: Opened, stages: Stages, folders: Folders, first: Answers) -> Ou
     gpu = case.backend.device == "cuda"
     repeated = repeats(plan, session, prepared, stages, folders, first)
     repeated += moved_rows(session, prepared, stages, folders, first.outputs, bounded=gpu)
+    repeated += flipped(plan, session, prepared, stages, folders, first)
     timing, load = timed(case, stages), _served(case, stages)
     unkept = _unkept(case) if timing.latency is not None else ()
     attested, fusion = session.attested, session.fusion()  # not later: what is profiled may be another context

@@ -96,14 +96,20 @@ def in_fp32(plan: Plan) -> Plan:
 
 def reference_key(plan: Plan) -> str:
     """Plans with the same key share reference outputs."""
-    shapes = (plan.dimensions, plan.shapes, plan.profile)
-    parts = (_named(plan.source), plan.files, plan.calibration, shapes, plan.inputs, plan.reference, plan.custom_ops)
-    return sha256(json.dumps(encode(parts), sort_keys=True).encode()).hexdigest()[:32]
+    return _key(*_computed(plan), plan.reference)
 
 
 def twin_key(plan: Plan) -> str:
     """Plans with the same key share a precision twin: the same variant on the same inputs."""
+    return _key(*_computed(plan), plan.case.precision, plan.case.chain, plan.fidelity)
+
+
+def _computed(plan: Plan) -> tuple[Any, ...]:
+    """What reference and twin are both computed from: the model at its shapes, and its inputs."""
     shapes = (plan.dimensions, plan.shapes, plan.profile)
-    model = (_named(plan.source), plan.files, plan.calibration, shapes, plan.inputs, plan.custom_ops)
-    parts = (*model, plan.case.precision, plan.case.chain, plan.fidelity)
+    images = plan.flip and plan.flip.axes  # what mirroring may change is only judged
+    return _named(plan.source), plan.files, plan.calibration, shapes, plan.inputs, plan.custom_ops, images
+
+
+def _key(*parts: Any) -> str:
     return sha256(json.dumps(encode(parts), sort_keys=True).encode()).hexdigest()[:32]

@@ -14,6 +14,7 @@ from harness.errors import InputError, Unsupported
 from harness.records import Digests, ModelFile, Outcome, Plan
 from harness.runner import kept, tensors, twin_files, twins
 from harness.runner.candidate import Folders
+from harness.runner.flip import FOLDER, mirrored
 from harness.runner.invariance import moves
 from harness.runner.measure import digests_of, measure, only_built
 from harness.runner.prepared import Prepared, samples
@@ -55,6 +56,8 @@ class Steps(Workshop):
                 batches = prepared.feeds.batches
                 outputs = infer_all(session, batches)
                 tensors.save(folder, outputs, inputs=prepared.feeds.digest)
+                if plan.flip is not None:
+                    tensors.save(folder / FOLDER, infer_all(session, mirrored(plan.flip, batches), outputs[-1:]))
                 fresh = partial(backend.open, artefact, prepared.spec)
                 return keep_unstable(folder, prepared.spec.model, outputs[0], session, fresh, batches[0])
 
@@ -76,12 +79,18 @@ class Steps(Workshop):
         if is_engine(prepared.variant.path):
             raise Unsupported("an engine holds no graph that could be computed node by node")
         backend = backend_named(TWIN_BACKEND)
-        key = kept.outputs_key(backend, plan, prepared, self._environment, fidelity=plan.fidelity)
+        key = kept.outputs_key(
+            backend, plan, prepared, self._environment, fidelity=plan.fidelity, flip=plan.flip and plan.flip.axes
+        )
 
         def compute() -> bool:
             moved = moves(prepared.info, prepared.feeds.batches[0]) if plan.fidelity.batch else ()
             made = twins.evaluate(backend, prepared.spec, samples(plan, prepared), plan.fidelity, moved, self._scratch)
             twin_files.keep(folder, made, inputs=prepared.feeds.digest)
+            if plan.flip is not None:
+                images = mirrored(plan.flip, prepared.feeds.batches)
+                made = twins.evaluate(backend, prepared.spec, images, plan.fidelity, (), self._scratch)
+                twin_files.keep(folder / FOLDER, made)
             return True
 
         with stages("twin"):

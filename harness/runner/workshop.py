@@ -15,6 +15,7 @@ from harness.inputs.feeds import feeds
 from harness.records import Environment, Plan, Source
 from harness.runner import kept
 from harness.runner.expected import check_task
+from harness.runner.flip import check_flip
 from harness.runner.prepared import Prepared
 from harness.runner.profiles import profile
 from harness.runner.stages import Stages
@@ -57,6 +58,7 @@ class Workshop:
             fetched: Fetched = SOURCES.load(plan.source.kind)(plan.source, self._cache)
             info = inspect(fetched.model)
             check_task(plan.task, info)
+            check_flip(plan.flip, info)
             variant = prepare(plan, fetched, info, cache)
             fed = feeds(plan, info, fetched.test_sets, cache)
             spec = BuildSpec(

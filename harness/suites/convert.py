@@ -23,7 +23,6 @@ from harness.suites.entries import (
     AttestationEntry,
     FidelityEntry,
     InputEntry,
-    InvarianceEntry,
     LatencyEntry,
     ModelEntry,
     ReferenceEntry,
@@ -121,9 +120,9 @@ def reference(entry: ReferenceEntry | None, found: Found, *, own: bool) -> Refer
     return Reference(entry.kind(), **entry.model_dump(exclude_unset=True, exclude_none=True, exclude={"stored"}))
 
 
-def fidelity(entry: FidelityEntry | None, invariance: InvarianceEntry | None) -> FidelityPlan:
-    """How the cases are compared with their precision twins."""
-    return FidelityPlan(**given(entry), **given(invariance))
+def fidelity(entry: FidelityEntry | None, *, batch: bool) -> FidelityPlan:
+    """How the cases are compared with their precision twins; `batch` with rows in other places as well."""
+    return FidelityPlan(**given(entry), batch=batch)
 
 
 def latency(entry: LatencyEntry | None) -> LatencyPlan:

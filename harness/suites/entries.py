@@ -34,6 +34,7 @@ from harness.suites.fields import (
     ordered,
     unique,
 )
+from harness.suites.invariance import InvarianceEntry
 from harness.suites.limits import Accuracy
 from harness.suites.options import Options
 from harness.suites.prepared import AudioKeys, ImagesKeys, PreparedKeys, TextKeys
@@ -245,14 +246,6 @@ class FidelityEntry(Strict):
     members: Annotated[int, Field(ge=3, le=64)] = Field(FidelityPlan.members, description="Noisy evaluations.")
     budget_s: float = Field(FidelityPlan.budget_s, gt=0, description="Seconds for the twin and its noise.")
     slack: float = Field(FidelityPlan.slack, gt=0, description="Multiplies the limits.")
-
-
-class InvarianceEntry(Strict):
-    """What must not change the outputs; judged against the precision twin."""
-
-    batch: bool = Field(
-        FidelityPlan.batch, description="Where a row stands in the batch, and how many rows there are beside it."
-    )
 
 
 class ExcludeEntry(Strict):

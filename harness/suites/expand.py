@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.errors import Problem, did_you_mean
 from harness.records import DEFAULT_ENVIRONMENT, Case, Interpreter, Limits, Location, Plan, Source
-from harness.suites import convert, environments, fuzz, prepared
+from harness.suites import convert, environments, fuzz, invariance, prepared
 from harness.suites.check import Checked
 from harness.suites.convert import Dimensions
 from harness.suites.document import Document, Key
@@ -79,7 +79,7 @@ def _wrong(suite: SuiteEntry, document: Document, models: Sequence[_Model], plac
     for model in models:
         yield from chain(_uncovered(model), _not_stored(model), _nowhere(model, known), _too_long(model))
         yield from chain(_raw(model), _unlabelled(model), _uncalibrated(model), _not_exported(model))
-        yield from chain(_unbuilt(model), _unloaded(model))
+        yield from chain(_unbuilt(model), _unloaded(model), _unmirrored(model))
     yield from _too_many(models)
 
 
@@ -166,6 +166,14 @@ def _unloaded(model: _Model) -> Iterator[Problem]:
         yield model.problem("serving", f"names no scenario: {', '.join(SCENARIOS[:-1])} or {SCENARIOS[-1]}")
 
 
+def _unmirrored(model: _Model) -> Iterator[Problem]:
+    """Images to mirror where there are none, and limits on what mirroring changes that nothing is measured for."""
+    inputs = convert.input_specs(model.entry.inputs)
+    accuracy = convert.given(model.entry.accuracy)
+    for inside, words in invariance.wrong(model.entry.invariance, inputs, accuracy.get("task", {}).get("metric")):
+        yield model.problem("invariance", words, *inside)
+
+
 def _not_stored(model: _Model) -> Iterator[Problem]:
     reference = model.entry.reference
     if reference and reference.stored:
@@ -232,7 +240,8 @@ def _template(suite: SuiteEntry, model: _Model, found: Found) -> Plan:
         latency=convert.latency(entry.latency),
         resources=convert.given(entry.resources),
         serving=serving(entry.serving),
-        fidelity=convert.fidelity(entry.fidelity, entry.invariance),
+        fidelity=convert.fidelity(entry.fidelity, batch=invariance.moves_rows(entry.invariance)),
+        flip=invariance.flip(entry.invariance, inputs),
         attestation=convert.attestation(entry.attestation),
         builds=entry.builds,
         options={},
@@ -302,6 +311,7 @@ def _shaped(template: Plan, entry: ModelEntry, found: Found) -> list[tuple[str, 
         latency=replace(template.latency, enabled=False, budget={}),
         resources={},
         serving=None,
+        flip=None,
         task=None,
         fuzzed=True,
     )
