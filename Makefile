@@ -1,6 +1,7 @@
 # make demo     a virtual environment, the quickstart suite, a report
 # make test     everything that CI checks
 # make bench    the harness's own speed
+# make footprint  what a base installation weighs, and how long the command takes to start
 # make faults   what becomes of a run when something breaks, counted over a list of injected faults
 # make quality  which defects the accuracy rule catches, which slowdowns the gate finds, and their false alarms
 
@@ -11,7 +12,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: demo test lint chromium bench quality faults clean
+.PHONY: demo test lint chromium bench footprint quality faults clean
 
 demo: $(VENV)/.demo
 	$(BIN)/harness run suites/digits
@@ -33,6 +34,9 @@ lint: $(VENV)/.test
 
 bench: $(VENV)/.test
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only
+
+footprint: $(BIN)/python
+	$(BIN)/python tests/benchmarks/footprint.py
 
 quality: $(VENV)/.test
 	cd tests && $(abspath $(BIN))/python -W ignore -m quality.accuracy.count --reduced -o ../reports/quality/accuracy

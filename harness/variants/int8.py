@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import sys
 import tempfile
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
@@ -84,10 +86,25 @@ def _refuse(model: Any) -> None:
 def _infer_shapes(source: Path, target: Path) -> None:
     # No optimisation: the variant keeps the model's tensors, so that it can be compared with it tensor by tensor.
     options: dict[str, Any] = {"skip_optimization": True, "save_as_external_data": source.with_suffix(".data").exists()}
+    with hidden("torch"), suppress(ImportError):  # where PyTorch is installed its tools would bring it in, for nothing
+        import onnxruntime.tools.symbolic_shape_infer  # noqa: F401
     try:
         quant_pre_process(source, target, **options)
     except Exception:  # symbolic inference gives up on what it does not know, plain inference does not
         quant_pre_process(source, target, skip_symbolic_shape=True, **options)
+
+
+@contextmanager
+def hidden(package: str) -> Iterator[None]:
+    """A package that is not imported yet is as if it were not installed; what is imported stays."""
+    if package in sys.modules:
+        yield
+        return
+    sys.modules[package] = None  # type: ignore[assignment] # so says the documentation of `import`
+    try:
+        yield
+    finally:
+        del sys.modules[package]
 
 
 def _per_tensor(model: Any) -> dict[str, Any]:
