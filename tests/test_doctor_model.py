@@ -191,6 +191,19 @@ def test_sizes_that_a_model_does_not_run_with_are_told(folder, capsys):
     assert "dimension mismatch" in line(told_of["onnxruntime-cpu"], "fp32")
 
 
+def test_no_other_sizes_are_suggested_for_a_model_that_is_refused_at_any(folder, capsys):
+    refused = takes_only(64)
+    refused.graph.node[0].CopyFrom(helper.make_node("Unheard", ["x", "w"], ["y"], domain="nobody"))
+    refused.opset_import.append(helper.make_opsetid("nobody", 1))
+    onnx.save(refused, "net.onnx")
+
+    assert doctor("net.onnx", "--precision", "fp32", "--timeout", 60) == 1
+    told_of = told(capsys.readouterr().out)
+
+    assert line(told_of["onnxruntime-cpu"], "parses").split()[1] == "no:"
+    assert line(told_of[""], "sizes").split(maxsplit=1)[1] == "n=1, seq=128"
+
+
 def test_sizes_on_the_command_line_are_those_it_is_asked_with(folder, capsys):
     onnx.save(takes_only(77), "net.onnx")
 

@@ -123,7 +123,7 @@ def _question(bench: Bench, model: Path) -> tuple[Facts, Question]:
 
 
 def _with_shape(bench: Bench, question: Question, given: Mapping[str, int]) -> tuple[Question, bool]:
-    """With the first proposed sizes that it runs with; whether there are such, or it has none to choose.
+    """With the first proposed sizes that it runs with; whether there are such, or sizes are not what it lacks.
 
     Those that are given stay; UsageError names one that the model does not have.
     """
@@ -145,7 +145,15 @@ def _with_shape(bench: Bench, question: Question, given: Mapping[str, int]) -> t
                 break
             continue
         return one, True
-    return tried[0], False
+    return tried[0], _is_refused(bench, tried[0])
+
+
+def _is_refused(bench: Bench, question: Question) -> bool:
+    """Whether the runtime that tries sizes does not take the model with any."""
+    try:
+        return bool(bench.support(Parsed, question.plan(TWIN_BACKEND, question.as_it_is), "parse").reason)
+    except WorkerFailed:
+        return True
 
 
 def _precisions(asked: Sequence[str], question: Question) -> Sequence[str]:
