@@ -19,7 +19,7 @@ from harness.runner.admission import Candidate, admissions
 from harness.runner.bench import Bench
 from harness.runner.client import WorkerFailed
 from harness.runner.digests import plan_digest
-from harness.runner.footing import contestant, unchanged, upgraded
+from harness.runner.footing import as_measured, contestant, unchanged, upgraded
 from harness.runner.settings import DEFAULT_TIMEOUT_S, Settings
 from harness.runner.windows import applied
 from harness.timing.loop import settings as timing
@@ -116,7 +116,7 @@ def _candidates(
         elif not artefacts.has(settings.cache, artefact.digest):
             why = f"its artefact {artefact.digest[:12]} is not kept here (--artefacts)"
         else:
-            candidates.append(Candidate(plan, artefact))
+            candidates.append(Candidate(as_measured(plan, record.digests), artefact))
             continue
         refused[record.case.id] = why
     return candidates, refused

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from harness.records import Duel, Outcome, Plan, Record, Screening
 from harness.runner.duels import Match
-from harness.runner.footing import NO_FOOTING, Footing, across
+from harness.runner.footing import NO_FOOTING, Footing, across, as_measured
 from harness.runner.recorder import Judged
 from harness.runner.screen import of_this_job, open_question, screening
 from harness.runner.settings import Settings
@@ -180,7 +180,7 @@ def decided(
     cases of the same job that are decided already.
     """
     in_turns = [one for one in cases if one.on.in_turns]
-    matches = [judged.match(one.plan, one.on) for one in in_turns]
+    matches = [judged.match(as_measured(one.plan, one.outcome.digests), one.on) for one in in_turns]
     earlier = [memory.launches(match) for match in matches]
     fought = spread_duels(matches, settings, earlier=earlier, tell=memory.launched)
     found = {one.plan.case.id: duel for one, duel in zip(in_turns, fought, strict=True)}

@@ -104,7 +104,7 @@ def across(plan: Plan, outcome: Outcome, other: Plan, theirs: Outcome | None, fo
     gone = [one.digest[:12] for one in (a, b) if not artefacts.has(folder, one.digest)]
     if gone:
         return Footing(why_stored=f"artefact {' and '.join(gone)} was not kept (--artefacts)", other=other)
-    return Footing(a=a, b=b, other=other)
+    return Footing(a=a, b=b, other=as_measured(other, theirs.digests))
 
 
 def _unmeasured(outcome: Outcome | None) -> str:
@@ -149,3 +149,10 @@ def contestant(digests: Digests, options: Mapping[str, Any] | None, *, reviewed:
     """
     digest = digests.engine or digests.variant
     return Contestant(digest, options, reviewed) if digest and options is not None else None
+
+
+def as_measured(plan: Plan, digests: Digests) -> Plan:
+    """The plan of a case with the very export that was measured, whatever was exported from its source since."""
+    if plan.source.export is None:
+        return plan
+    return replace(plan, source=replace(plan.source, made=digests.model))

@@ -17,7 +17,7 @@ from harness.judge.screen import LOST, TIMES, broken_jobs, doubtful
 from harness.records import Contestant, Failure, Latency, Outcome, Plan, Screened, Screening
 from harness.runner.client import WorkerFailed, WorkerProcess
 from harness.runner.duels import Lane, lane_of
-from harness.runner.footing import Footing, contestant
+from harness.runner.footing import Footing, as_measured, contestant
 from harness.runner.health import check_device
 from harness.runner.scratch import scratch
 from harness.runner.settings import Settings
@@ -104,10 +104,10 @@ def _wanted(case: Case) -> bool:
 
 def _once_more(case: Case, worker: WorkerProcess) -> Screening:
     plan, outcome, _, asked = case
-    one = _artefact(plan, outcome)
+    one, asked_of = _artefact(plan, outcome), encode(as_measured(plan, outcome.digests))
     for _ in range(LOST):
         try:
-            latency = worker.ask(Latency, "time", plan=encode(plan), one=encode(one) if one else None)
+            latency = worker.ask(Latency, "time", plan=asked_of, one=encode(one) if one else None)
         except WorkerFailed as lost:
             check_device(plan, lost.failure, worker)
             asked = lost_again(asked, lost.failure)

@@ -14,7 +14,7 @@ from harness.judge.selftest import ARMS, UNCHANGED, arm, decisions
 from harness.records import Admission, Arm, Contestant, Duel, FidelityPlan, Outcome, Plan
 from harness.runner.bench import Bench
 from harness.runner.duels import Match, duels
-from harness.runner.footing import contestant
+from harness.runner.footing import as_measured, contestant
 from harness.runner.settings import Settings
 
 ADMISSION = "admission"
@@ -76,7 +76,7 @@ def build(plans: Sequence[Plan], bench: Bench, settings: Settings) -> tuple[list
         elif outcome.latency is None or artefact is None or not artefacts.has(settings.cache, artefact.digest):
             left_out[plan.case.id] = _why(plan, outcome)
         else:
-            timed.append(Timed(plan, artefact))
+            timed.append(Timed(as_measured(plan, outcome.digests), artefact))
     return timed, left_out
 
 
