@@ -28,6 +28,19 @@ def write(texts: Mapping[Path, str]) -> None:
         settle(folder)
 
 
+def replace(path: Path, text: str, errors: str = "strict") -> None:
+    """Write or replace one file, whole or not at all for whoever reads it; a power failure may lose what is new.
+
+    `errors` is what becomes of lone surrogates. A temporary file of `tempfile` would stay unreadable for others.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        beside.write_bytes(text.encode("utf-8", errors))
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
 def settle(folder: Path) -> None:
     """Wait until the names in a folder are on disk; some file systems do not know how."""
     with suppress(OSError):

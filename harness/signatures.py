@@ -7,13 +7,13 @@ accidents. One with a key can be made only by whoever has the key.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from harness import disk
 from harness.codec import decode, encode, parsed
 from harness.records import SCHEMA as RUN_SCHEMA
 from harness.records import Gate
@@ -126,10 +126,8 @@ def read_signatures(content: bytes) -> list[Signature]:
 def write_signatures(found: Sequence[Signature], folder: Path) -> Path:
     """Write the signatures of a run folder atomically; returns the path."""
     path = folder / SIGNATURES_FILE
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     text = json.dumps({"schema": SCHEMA, "signatures": [encode(one) for one in found]}, indent=1) + "\n"
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    disk.replace(path, text)
     return path
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -107,9 +106,7 @@ def selftest_file(cache: Path, fingerprint: str) -> Path:
 def write_selftest(found: SelfTest, file: Path) -> None:
     """Write a self-test atomically."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(encode(found), indent=1) + "\n", encoding="utf-8")
-    temporary.replace(file)
+    disk.replace(file, json.dumps(encode(found), indent=1) + "\n")
 
 
 def read_selftest(file: Path) -> SelfTest | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import subprocess
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ from harness import baselines
 from harness.commands.history_add import check
 from harness.errors import HarnessError, UsageError
 from harness.history import places
+from harness.runner.header import git
 from harness.suitefile import root_above
 from harness.suites.acknowledged import known_failures
 
@@ -72,11 +72,11 @@ def _moment(connection: Connection, name: str, root: Path) -> int:
     by_id = {run.id: run.started_s for run in reading.runs(connection)}
     if name in by_id:
         return by_id[name]
-    tag = _git(root, "rev-parse", "--verify", "--quiet", f"refs/tags/{name}^{{commit}}")
+    tag = git(root, "rev-parse", "--verify", "--quiet", f"refs/tags/{name}^{{commit}}")
     commit = tag or (name if _COMMIT.fullmatch(name) else None)
     if commit and (run := reading.latest_of_commit(connection, commit)):
         return run.started_s
-    if tag and (written := _git(root, "show", "--no-patch", "--format=%ct", tag)):
+    if tag and (written := git(root, "show", "--no-patch", "--format=%ct", tag)):
         return int(written)
     raise UsageError(
         f"--since {name}: is no day (YYYY-MM-DD) and no tag of the repository {root}, and the store has no such run or "
@@ -90,15 +90,3 @@ def _day(name: str) -> int | None:
     except ValueError:
         return None
     return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
-
-
-def _git(root: Path, *arguments: str) -> str | None:
-    """What git says about a repository; None where it does not."""
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), *arguments],  # noqa: S607 - git of the user's own PATH
-            capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None

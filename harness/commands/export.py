@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 
-from harness import store
+from harness import disk, store
 from harness.errors import UsageError
 from harness.interchange.exported import as_json, results
 
@@ -35,12 +34,8 @@ def _names(cases: list[str]) -> str:
 
 def _write(file: Path, text: str) -> None:
     """The whole file or none; what was there under that name is replaced."""
-    beside = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(file)
+        disk.replace(file, text)
     except OSError as error:
         raise UsageError(f"{file}: cannot be written: {error.strerror}; name another file with -o") from error
-    finally:
-        beside.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from harness import suites
 from harness.backends import BACKENDS, OF_MODULES, SCRIPTED, TWIN_BACKEND
 from harness.commands.first_suite import Measured, described, failure, finished, noted, unhidden
-from harness.commands.places import cache_folder
+from harness.commands.places import cache_folder, check_model
 from harness.commands.results import tell
 from harness.errors import HarnessError, UsageError, did_you_mean
 from harness.inputs import proposals
@@ -79,11 +79,7 @@ def init(asked: argparse.Namespace) -> int:
 
 def _new_file(model: Path, output: Path | None) -> Path:
     """Where to write; UsageError when the model is no file, or something is there already."""
-    if model.is_dir():
-        raise UsageError(f"{model}: is a folder: name the .onnx file in it")
-    if not model.is_file():
-        near = did_you_mean(model.name, [one.name for one in model.parent.glob("*.onnx")])
-        raise UsageError(f"{model}: there is no such file{near}")
+    check_model(model)
     if any(letter in model.name for letter in "*?["):
         raise UsageError(f"{model}: a source with * ? or [ in its name is a pattern: rename the file")
     path = output or model.with_suffix(SUFFIXES[0])

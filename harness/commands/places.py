@@ -35,6 +35,15 @@ def cache_folder(given: Path | None) -> Path:
     return folder.absolute()
 
 
+def check_model(model: Path) -> None:
+    """UsageError unless it is a file."""
+    if model.is_dir():
+        raise UsageError(f"{model}: is a folder: name the .onnx file in it")
+    if not model.is_file():
+        near = did_you_mean(model.name, [one.name for one in model.parent.glob("*.onnx")])
+        raise UsageError(f"{model}: there is no such file{near}")
+
+
 def pythons(given: Sequence[str]) -> dict[str, str]:
     """Environment to interpreter, as `--environment NAME=PYTHON` gives them; UsageError says what is wrong."""
     found = {}

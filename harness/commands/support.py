@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.backends import BACKENDS, OF_MODULES, RUNTIMES, SCRIPTED, TWIN_BACKEND
-from harness.commands.places import cache_folder, pythons
+from harness.commands.places import cache_folder, check_model, pythons
 from harness.commands.support_text import told, told_model
 from harness.errors import HarnessError, UsageError, did_you_mean
 from harness.inputs import proposals
@@ -102,11 +102,7 @@ def support(asked: argparse.Namespace) -> int:
 
 
 def _file(model: Path) -> Path:
-    if model.is_dir():
-        raise UsageError(f"{model}: is a folder: name the .onnx file in it")
-    if not model.is_file():
-        near = did_you_mean(model.name, [one.name for one in model.parent.glob("*.onnx")])
-        raise UsageError(f"{model}: there is no such file{near}")
+    check_model(model)
     try:
         str(model.absolute()).encode()
     except UnicodeEncodeError:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cache, partial
-from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from harness import disk
 from harness.dashboard import chart, since, views
 from harness.dashboard.state import CURRENT, Group, Track
 from harness.errors import UsageError
@@ -26,6 +24,7 @@ from harness.history.unstable import DEFINITION, Unstable
 from harness.judge.trend import MISSING
 from harness.records import KnownFailure
 from harness.report import format as form
+from harness.report.policy import content_policy
 
 ROOM = 500_000
 """Bytes of the lines of one page; with all around them a page stays below 1 MB."""
@@ -60,12 +59,7 @@ def write(site: Site, folder: Path) -> int:
         path = folder / name
         _check(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            beside.write_bytes(text.encode("utf-8", "backslashreplace"))
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+        disk.replace(path, text, "backslashreplace")
         written.add(path)
     for pattern in ("machines/*/*/*.html", *(f"{name}*.html" for name in _TITLES)):
         for path in set(folder.glob(pattern)) - written:
@@ -191,7 +185,7 @@ def _paged(
                 shown=[(one, _TITLES[one]) for one in shown],
                 style=style,
                 script=script,
-                policy=_policy(style, script),
+                policy=content_policy(style, script),
                 mark=Markup(_MARK),  # noqa: S704 - our own
             ),
         )
@@ -245,12 +239,3 @@ def _style() -> Markup:
 @cache
 def _asset(name: str) -> Markup:
     return Markup((files("harness.dashboard") / "assets" / name).read_text("utf-8"))  # noqa: S704 - our own file
-
-
-def _policy(style: str, script: str) -> str:
-    """A content policy under which nothing loads and only our own script and style count, even if escaping failed."""
-    hashes = [b64encode(sha256(text.encode()).digest()).decode() for text in (style, script)]
-    return (
-        f"default-src 'none'; style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'; "
-        "base-uri 'none'; form-action 'none'"
-    )

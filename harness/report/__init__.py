@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from harness import disk
 from harness.records import Run
 from harness.report.cases_csv import csv
 from harness.report.comparison import Change, Comparison, compare, compare_text
@@ -37,15 +37,4 @@ def write(
     texts = dict(zip(FILES, (page, junit(run), summary(run), csv(run)), strict=True))
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
-        _replace(folder / name, text)
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write beside the file and rename; a temporary file of `tempfile` would stay unreadable for others."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        # Logs may hold bytes that were never text; they arrive as lone surrogates.
-        beside.write_bytes(text.encode("utf-8", "backslashreplace"))
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+        disk.replace(folder / name, text, "backslashreplace")  # logs may hold bytes that were never text

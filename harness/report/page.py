@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from functools import cache
-from hashlib import sha256
 from importlib.resources import files
 from urllib.parse import quote
 
@@ -18,6 +16,7 @@ from harness.records import Run
 from harness.report import format as form
 from harness.report.comparison import Comparison
 from harness.report.payload import payload
+from harness.report.policy import content_policy
 from harness.report.rows import label, rows
 from harness.report.sections import SECTIONS, Page
 from harness.report.trend import Past
@@ -44,7 +43,7 @@ def html(
         payload=payload(run, page.rows, past),
         style=style,
         script=script,
-        policy=_policy(style, script),
+        policy=content_policy(style, script),
     )
 
 
@@ -89,12 +88,3 @@ _FILTERS: Mapping[str, object] = {
 @cache
 def _asset(name: str) -> Markup:
     return Markup((files("harness.report") / "assets" / name).read_text("utf-8"))  # noqa: S704 - our own file
-
-
-def _policy(style: str, script: str) -> str:
-    """A content policy under which nothing loads and only our own script and style count, even if escaping failed."""
-    hashes = [b64encode(sha256(text.encode()).digest()).decode() for text in (style, script)]
-    return (
-        f"default-src 'none'; style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'; "
-        "base-uri 'none'; form-action 'none'"
-    )

@@ -20,10 +20,7 @@ def deselected(run: Run, records: Sequence[Record]) -> frozenset[str]:
     What pytest selects depends on more than ids and tags: there every case that a narrowed command lacks counts as
     left out.
     """
-    try:
-        words = shlex.split(run.command)
-    except ValueError:
-        return frozenset()
+    words = _words(run)
     expression = _expression(words)
     if words[:1] == ["pytest"]:
         narrowed = expression or any("::" in word or word.startswith(NARROWING) for word in words[1:])
@@ -37,12 +34,8 @@ def deselected(run: Run, records: Sequence[Record]) -> frozenset[str]:
 
 def named(run: Run) -> frozenset[str]:
     """The statuses that --fail-on of the run's command names."""
-    try:
-        words = shlex.split(run.command)
-    except ValueError:
-        return frozenset()
     given = ""
-    for word, following in pairwise([*words, ""]):
+    for word, following in pairwise([*_words(run), ""]):
         if word == "--fail-on":
             given = following
         elif word.startswith("--fail-on="):
@@ -59,3 +52,11 @@ def _expression(words: Sequence[str]) -> str:
         elif word.startswith("-k") and word != "-k":
             found = word.removeprefix("-k").removeprefix("=")
     return found
+
+
+def _words(run: Run) -> list[str]:
+    """The command of a run; none where it is no command line."""
+    try:
+        return shlex.split(run.command)
+    except ValueError:
+        return []

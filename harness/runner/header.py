@@ -43,14 +43,19 @@ def header(command: Sequence[str], folder: Path) -> Header:
 
 def commit_of(folder: Path) -> str | None:
     """The commit checked out around a folder; None outside of a repository or without git."""
+    return git(folder, "rev-parse", "HEAD")
+
+
+def git(folder: Path, *arguments: str) -> str | None:
+    """What git says about the repository around a folder; None where it says nothing."""
     try:
-        found = subprocess.run(
-            ["git", "-C", str(folder), "rev-parse", "HEAD"],  # noqa: S607 - git of the user's own PATH
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments],  # noqa: S607 - git of the user's own PATH
             capture_output=True, text=True, timeout=10, check=True,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return None
-    return found.stdout.strip()
+    return done.stdout.strip() or None
 
 
 def finish(

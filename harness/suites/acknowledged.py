@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
@@ -16,6 +15,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import CommentMark
 from ruamel.yaml.tokens import CommentToken
 
+from harness import disk
 from harness.errors import Problem, SuiteError
 from harness.records import ACKNOWLEDGED_FILE, BLOCKING, ERROR_KINDS, LONGEST_DAYS, KnownFailure
 from harness.suites.document import Document, KeyPath, parse
@@ -106,9 +106,7 @@ def acknowledge(folder: Path, entry: KnownFailure) -> bool:
     changed = _edited(text, entry)
     _entries(changed, label(path))
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(changed, encoding="utf-8")
-    temporary.replace(path)
+    disk.replace(path, changed)
     return _key(vars(entry)) in before
 
 
