@@ -281,6 +281,15 @@ def test_a_compiled_model_tells_its_graphs_and_is_right(folder):
     assert record.attested["graphs"] >= 1
 
 
+def test_mirrored_images_are_judged_for_pytorch_and_its_export_alike(folder):
+    keys = "backends: [onnxruntime-cpu, pytorch-cpu], invariance: {flip: {axes: {image: 3}}}, latency: {enabled: false}"
+
+    records = run(folder, f"  - {{name: net, source: torch:nets:net, {keys}}}")
+
+    assert [record.status for record in records.values()] == ["new", "new"]
+    assert all(check(record, "flip/logits/twin_spread").ok for record in records.values())
+
+
 def test_pytorch_can_be_the_reference(folder):
     model = "  - {name: net, source: torch:nets:net, reference: {backend: pytorch-cpu}, latency: {enabled: false}}"
 
