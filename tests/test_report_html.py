@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -158,6 +159,13 @@ def test_the_script_makes_elements_of_text_alone() -> None:
     assert not re.search(
         r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function|DOMParser", script
     )
+
+
+def test_no_name_of_the_script_is_taken_twice() -> None:
+    """The files make one script, in which a second function of a name takes the place of the first without a word."""
+    names = re.findall(r"^(?:async )?function (\w+)|^(?:const|let) (\w+)", script_of(html(every_status())), re.MULTILINE)
+    assert len(names) > 50
+    assert [name for name, count in Counter(map("".join, names)).items() if count > 1] == []
 
 
 def test_the_content_policy_names_exactly_our_script_and_style() -> None:

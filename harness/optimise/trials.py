@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness import pareto
 from harness.metrics import LOWER_TASKS
+from harness.pareto import SAME, Point
 from harness.records import Outcome, Plan, Verdict
 from harness.suites.derived import Build
-
-SAME = 1.05
-"""Latencies of two windows that are no further apart count as the same: what a stored baseline can tell as well."""
 
 
 @dataclass(frozen=True)
@@ -87,14 +86,6 @@ def best(trials: Sequence[Trial], plain: Trial, objective: str) -> Trial | None:
 def front(trials: Sequence[Trial]) -> list[Trial]:
     """The trials that hold, and that no other one is as good as in accuracy, latency and size, and better in one."""
     good = [one for one in trials if one.holds]
-    return [one for one in good if not any(_dominates(_point(other), _point(one)) for other in good)]
-
-
-def _point(one: Trial) -> tuple[float, float, float]:
-    """Accuracy, latency and size."""
-    return one.merit, one.p50_ms or 0.0, one.bytes or 0.0
-
-
-def _dominates(a: tuple[float, float, float], b: tuple[float, float, float]) -> bool:
-    as_good = a[0] >= b[0] and a[1] <= b[1] * SAME and a[2] <= b[2]
-    return as_good and (a[0] > b[0] or a[1] * SAME < b[1] or a[2] < b[2])
+    return [
+        good[place] for place in pareto.front([Point(one.merit, one.p50_ms or 0.0, one.bytes or 0.0) for one in good])
+    ]

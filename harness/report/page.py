@@ -23,7 +23,7 @@ from harness.report.trend import Past
 from harness.report.verdict import verdict
 from harness.signatures import Checked
 
-SCRIPTS = ("dom", "data", "filter", "charts", "table", "fusion", "case", "compare", "page")
+SCRIPTS = ("dom", "data", "filter", "charts", "table", "fusion", "case", "compare", "tradeoffs", "page")
 """In the order in which they stand in the page, as one script."""
 
 
@@ -40,7 +40,7 @@ def html(
         run=run,
         verdict=verdict(run),
         sections=sections,
-        payload=payload(run, page.rows, past),
+        payload=payload(page),
         style=style,
         script=script,
         policy=content_policy(style, script),

@@ -15,12 +15,16 @@ from typing import Any
 
 from harness.codec import compact, encode
 from harness.history.unstable import DEFINITION
-from harness.records import Check, Deviations, Failure, Latency, Measurement, Quantiles, Record, Run
+from harness.judge.drift import SMALLEST
+from harness.pareto import SAME
+from harness.records import Check, Deviations, Failure, Latency, Measurement, Quantiles, Record
 from harness.report.format import excerpt
 from harness.report.fusion import fusion
 from harness.report.layers import layers
 from harness.report.rows import Row, label, on_clock
+from harness.report.sections import Page
 from harness.report.statuses import STATUS
+from harness.report.tradeoffs import ERROR, ROOM, Option, Tradeoff
 from harness.report.trend import Past, Point
 
 CHUNK = 100
@@ -44,6 +48,10 @@ ROW = (
 )
 CHECK = tuple(field.name for field in fields(Check))
 MEASUREMENT = tuple(field.name for field in fields(Measurement))
+TRADEOFF = (*("suite", "model", "shape", "machine", "metric", "lower", "clock", "notes", "base", "picks", "options"),)
+OPTION = ("place", "accuracy", "bytes", "previous", "marks", "around", "times")
+WORTHY, FRONT, LINE = 1, 2, 4
+"""What the marks of an option are made of: its accuracy holds, it is on the front, the line goes through it."""
 DEVIATIONS = ("output", "size", "equal", "low", "counts", "worst")
 
 
@@ -55,18 +63,28 @@ class Payload:
     chunks: tuple[str, ...]
 
 
-def payload(run: Run, rows: Sequence[Row], past: Past) -> Payload:
+def payload(page: Page) -> Payload:
     """Everything about the cases that the page's script draws from."""
+    run, rows, past = page.run, page.rows, page.past
     large = len(rows) > LARGE
     index = {
         "run": {name: getattr(run, name) for name in ("schema", "id", "started", "finished", "commit", "command")},
         "statuses": [[one.name, one.glyph, one.tone, one.meaning, one.blocks] for one in STATUS.values()],
         "environments": encode(run.environments),
-        "fields": {"rows": ROW, "checks": CHECK, "measurements": MEASUREMENT, "deviations": DEVIATIONS},
+        "fields": {
+            "rows": ROW,
+            "checks": CHECK,
+            "measurements": MEASUREMENT,
+            "deviations": DEVIATIONS,
+            "tradeoffs": TRADEOFF,
+            "options": OPTION,
+        },
+        "rules": {"same": SAME, "smallest": SMALLEST, "error": ERROR, "room": ROOM},
         "past": [[one.id, one.started, one.commit] for one in past.runs],
         "chunk": CHUNK,
         "unstable": DEFINITION if past.unstable else "",
         "rows": [_row(row, past) for row in rows],
+        "tradeoffs": [packed(one) for one in page.tradeoffs],
     }
     details = [_detail(row.record, past, light=large and row.record.status == "passed") for row in rows]
     chunks = (details[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
@@ -74,7 +92,7 @@ def payload(run: Run, rows: Sequence[Row], past: Past) -> Payload:
 
 
 def _packed(value: Any) -> str:
-    return b64encode(zlib.compress(compact(value).encode(), 6)).decode()  # with no NaN: JSON.parse takes none
+    return b64encode(zlib.compress(compact(value).encode(), 9)).decode()  # with no NaN: JSON.parse takes none
 
 
 def _row(row: Row, past: Past) -> list[Any]:
@@ -91,6 +109,45 @@ def _row(row: Row, past: Past) -> list[Any]:
         [label(check), short(check.value), short(check.limit), check.ok] if check else None,
         flipping.words if flipping else None,
     ]
+
+
+def packed(one: Tradeoff) -> list[Any]:
+    """A trade-off by `TRADEOFF`; times stand in the rows, unless those are of other clocks."""
+    options = [_option(one, place, option) for place, option in enumerate(one.options)]
+    return [
+        *(one.suite, one.model, one.shape, one.machine, one.metric, one.lower_is_better, one.clock),
+        *(one.notes, one.base, one.picks, options),
+    ]
+
+
+def _option(found: Tradeoff, place: int, one: Option) -> list[Any]:
+    """By `OPTION`, without what is empty at its end."""
+    marks = WORTHY * one.worthy + FRONT * (place in found.front) + LINE * (place in found.line)
+    window = one.window
+    times = window and not found.same_clock and [short(window.p50_ms, 7), *(short(ms, 5) for ms in window.ci95_ms)]
+    size = None if one.bytes is None else round(short(one.bytes) or 0)
+    values = [
+        one.place,
+        short(one.accuracy, 5),
+        size,
+        found.previous[place],
+        marks,
+        window and _around(window),
+        times or None,
+    ]
+    while values[-1] is None:
+        values.pop()
+    return values
+
+
+def _around(window: Quantiles) -> list[int] | None:
+    """p10 and p90 in thousandths of the median, from it."""
+    ends = window.p10_ms, window.p90_ms
+    return (
+        [round((ms / window.p50_ms - 1) * 1e3) for ms in ends if ms is not None and window.p50_ms > TINY_MS]
+        if None not in ends
+        else None
+    )
 
 
 def _detail(record: Record, past: Past, *, light: bool) -> dict[str, Any]:

@@ -1,9 +1,10 @@
-// The address is the state: #q=filter&sort=column&case=id. Everything on the page is drawn from it.
+// The address is the state: #q=filter&sort=column&of=model&base=id&case=id. Everything on the page is drawn from it.
 "use strict";
 
 const TITLE = document.title;
-const KEYS = ["q", "sort", "all", "case"];
-let state = { q: "", sort: "", all: "", case: "" };
+const KEYS = ["q", "sort", "all", "of", "base", "case"];
+const NOTHING = Object.fromEntries(KEYS.map((key) => [key, ""]));
+let state = NOTHING;
 let shown = [], table = null, place = 0;
 
 const wellFormed = (text) => text.toWellFormed?.() ?? text;
@@ -17,8 +18,8 @@ function address(to) {
 // What an address asks for; null where it names a section, or nothing that is known.
 function asked() {
   const hash = location.hash.slice(1);
-  if (!hash) return { q: "", sort: "", all: "", case: "" };
-  if (/^(q|sort|all|case)=/.test(hash)) {
+  if (!hash) return NOTHING;
+  if (KEYS.some((key) => hash.startsWith(`${key}=`))) {
     const found = new URLSearchParams(hash.replaceAll("+", "%2B"));
     return Object.fromEntries(KEYS.map((key) => [key, found.get(key) ?? ""]));
   }
@@ -30,7 +31,7 @@ function asked() {
 // Change the state and the address with it; steps to another case can be gone back from.
 function go(change) {
   state = { ...state, ...change };
-  try { history.replaceState(null, "", state.q || state.sort || state.all || state.case ? address(state) : location.pathname + location.search); } catch { /* some viewers forbid it */ }
+  try { history.replaceState(null, "", KEYS.some((key) => state[key]) ? address(state) : location.pathname + location.search); } catch { /* some viewers forbid it */ }
   draw();
 }
 
@@ -46,6 +47,11 @@ function drawOverview() {
     chip.setAttribute("aria-pressed", String(pressed(state.q, field, value)));
   }
   if (byId("matrix")) drawMatrix(shown, state);
+  if (byId("tradeoffs")) {
+    const fitting = new Set(shown);
+    const link = (row) => address({ ...state, case: row.id });
+    drawTradeoff(state, (found) => found.options.some((one) => fitting.has(one.row)), go, link, (row) => go({ case: row.id }));
+  }
   drawCompared(state, fits);
 }
 

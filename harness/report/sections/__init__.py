@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from markupsafe import Markup
 
@@ -14,6 +15,7 @@ from harness.records import Run
 from harness.registry import Registry
 from harness.report.comparison import Comparison
 from harness.report.rows import Row
+from harness.report.tradeoffs import Tradeoff, weigh
 from harness.report.trend import Past
 from harness.signatures import Checked
 
@@ -29,6 +31,11 @@ class Page:
     signed: tuple[Checked, ...] = ()
     past: Past = field(default_factory=Past)
 
+    @cached_property
+    def tradeoffs(self) -> tuple[Tradeoff, ...]:
+        """Of every model of which several builds were timed."""
+        return weigh(self.run, self.rows)
+
 
 SECTIONS = Registry(
     "report section",
@@ -39,6 +46,7 @@ SECTIONS = Registry(
         "acknowledged": "harness.report.sections.acknowledged:section",
         "against": "harness.report.sections.against:section",
         "compared": "harness.report.sections.compared:section",
+        "tradeoffs": "harness.report.sections.tradeoffs:section",
         "matrix": "harness.report.sections.matrix:section",
         "table": "harness.report.sections.table:section",
         "selftest": "harness.report.sections.selftest:section",

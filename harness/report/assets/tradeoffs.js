@@ -1,0 +1,281 @@
+// Accuracy against latency against size: one model at a time, everything beside a base that the reader chooses.
+"use strict";
+
+let TRADEOFFS = null, drawnTradeoff = "";
+const MARKS = { worthy: 1, front: 2, line: 4 };
+
+function loadTradeoffs() {
+  TRADEOFFS = INDEX.tradeoffs.map((values) => zip(INDEX.fields.tradeoffs, values));
+  const machines = new Set(TRADEOFFS.map((found) => found.machine)).size > 1;
+  const suites = new Set(TRADEOFFS.map((found) => found.suite)).size > 1;
+  for (const found of TRADEOFFS) {
+    found.name = [suites && found.suite, found.model, found.shape].filter(Boolean).join(" · ") + (machines ? ` on ${found.machine}` : "");
+    found.options = found.options.map((values, at) => optionOf(zip(INDEX.fields.options, values), at));
+  }
+}
+
+function optionOf(one, at) {
+  const row = ROWS[one.place];
+  const [p50, low, high] = one.times ?? [row.p50_ms, row.low_ms, row.high_ms];
+  const [precision, ...chain] = row.precision.split("+");
+  const marks = Object.fromEntries(Object.entries(MARKS).map(([name, bit]) => [name, ((one.marks ?? 0) & bit) > 0]));
+  const [p10, p90] = one.around?.length === 2 ? one.around.map((part) => p50 * (1 + part / 1e3)) : [];
+  return { ...one, ...marks, row, at, p50, low, high, p10, p90, precision, chain, number: at + 1, timed: Number.isFinite(p50 ?? NaN) };
+}
+
+// --- words and numbers beside the base -----------------------------------------------------------------------------
+
+const times = (value) => (Number.isFinite(value) ? `${value >= 100 ? Math.round(value) : Number(value.toPrecision(3)).toFixed(value >= 10 ? 1 : 2)}×` : NONE);
+const signed = (value) => (value === 0 ? "0" : `${value > 0 ? "+" : "−"}${number(Math.abs(Number(value.toPrecision(3))))}`);
+const same = (ratio) => ratio < INDEX.rules.same && ratio > 1 / INDEX.rules.same;
+const known = (...values) => values.every((value) => Number.isFinite(value ?? NaN));
+const tone = (better) => (better > 0 ? "good" : better < 0 ? "bad" : "");
+
+const SAME_TITLE = "latencies that are no further apart than 5 % count as the same";
+const speedUp = (one, base) => known(one.p50, base.p50) && one.p50 > 0 &&
+  (same(base.p50 / one.p50) ? h("span", { class: "quiet", title: SAME_TITLE }, `≈ ${times(base.p50 / one.p50)}`) : h("span", { class: tone(base.p50 - one.p50) }, times(base.p50 / one.p50)));
+const smaller = (one, base) => {
+  if (!known(one.bytes, base.bytes) || one.bytes <= 0) return null;
+  const ratio = base.bytes / one.bytes;
+  return h("span", { class: Math.abs(ratio - 1) < 0.005 ? "quiet" : tone(ratio - 1) }, times(ratio));
+};
+function accuracyChange(found, one, base) {
+  if (!known(one.accuracy, base.accuracy)) return null;
+  const by = Number((one.accuracy - base.accuracy).toPrecision(4));
+  const { error, smallest, room } = INDEX.rules;
+  const ratio = Math.max(one.accuracy, smallest) / Math.max(base.accuracy, smallest);
+  if (found.metric === error && ratio <= room && ratio >= 1 / room) return h("span", { class: "quiet", title: `errors that are no further apart than a factor of ${room} count as the same` }, `≈ ${signed(by)}`);
+  return h("span", { class: tone(found.lower ? -by : by) }, signed(by));
+}
+const bytesText = (value) => (known(value) ? quantity("size_bytes", value)[1] : NONE);
+const named = (one) => `${one.row.backend} ${one.row.precision}`;
+
+// The number of an option, as the picture has it; a link where its case has a page.
+const pin = (one, link) => {
+  const kind = `pin ${one.front ? "front" : one.worthy ? "" : one.row.status.tone === "idle" ? "idle" : "bad"}`;
+  return link ? h("a", { class: kind, href: link(one.row), title: one.row.id, "aria-label": `${one.number}: ${one.row.id}` }, one.number) : h("span", { class: kind }, one.number);
+};
+const star = (one) => one.front && h("span", { class: "star", title: "on the Pareto front: nothing is as good in accuracy, latency and size, and better in one" }, "★", h("span", { class: "hidden" }, " on the Pareto front"));
+
+// --- the picture -----------------------------------------------------------------------------------------------------
+
+const PLOT = 330;
+
+function niceTicks(first, last, count = 5) {
+  const raw = (last - first) / count, power = 10 ** Math.floor(Math.log10(raw));
+  const step = [1, 2, 5, 10].map((one) => one * power).find((one) => one >= raw);
+  const found = [];
+  for (let at = Math.ceil(first / step); at * step <= last; at += 1) found.push(Number((at * step).toPrecision(9)));
+  return found;
+}
+function decades(first, last) {
+  const found = [];
+  for (let power = Math.floor(Math.log10(first)); power <= Math.log10(last); power += 1) for (const one of [1, 2, 5]) found.push(Number(`${one}e${power}`));
+  const inside = found.filter((one) => one >= first && one <= last);
+  return inside.length > 7 ? inside.filter((one) => /^1/.test(String(one.toExponential()))) : inside;
+}
+
+// Places in percent of the way from `first` to `last`, by ratio where `log`.
+function span(values, log, room = 0.09) {
+  const as = log ? Math.log : (value) => value, back = log ? Math.exp : (value) => value;
+  const [low, high] = [Math.min(...values), Math.max(...values)].map(as);
+  const margin = (high - low) * room || (log ? 0.2 : Math.abs(high) * 0.01 || 1);
+  const [first, last] = [low - margin, high + margin];
+  const ends = [first, last].map(back);
+  const wide = log && ends[1] / ends[0] > 8;
+  return { at: (value) => Math.min(100, Math.max(0, (100 * (as(value) - first)) / (last - first))), ticks: wide ? decades(...ends) : niceTicks(...ends), ends };
+}
+
+// Where the number of a dot stands: inside, else beside it where no other number is, as if the picture were WIDTH wide.
+const WIDTH = 430, APART = 15;
+function labels() {
+  const placed = [];
+  return (across, y, r) => {
+    const x = (across * WIDTH) / 100, away = r + 9;
+    const around = [[0, 0], [0, -away], [0, away], [away, 0], [-away, 0], [away, -away], [-away, away], [away, away], [-away, -away]];
+    const places = around.slice(r < 9 ? 1 : 0);
+    const [dx, dy] = places.find(([right, down]) => placed.every((one) => Math.hypot(one[0] - x - right, one[1] - y - down) > APART)) ?? places[0];
+    placed.push([x + dx, y + dy]);
+    return { dx, dy, inside: dx === 0 && dy === 0 };
+  };
+}
+
+// Accuracy upwards, the better the higher. What is far below all that holds stands at the edge, not to flatten the rest.
+function upwards(found, options) {
+  const error = found.metric === INDEX.rules.error;
+  const value = (one) => (error ? Math.max(one.accuracy, INDEX.rules.smallest) : one.accuracy);
+  const good = options.filter((one) => one.worthy).map(value);
+  const reach = good.length ? (Math.max(...good) - Math.min(...good)) || Math.abs(good[0]) * 0.02 : Infinity;
+  const inside = options.map(value).filter((one) => error || !good.length || (one >= Math.min(...good) - reach && one <= Math.max(...good) + reach));
+  const scale = span(inside, error);
+  const turned = (percent) => (found.lower ? percent : 100 - percent);
+  return { y: (of) => 12 + ((PLOT - 24) * turned(scale.at(of))) / 100, value, ticks: scale.ticks, beyond: (one) => value(one) < scale.ends[0] || value(one) > scale.ends[1] };
+}
+
+const shortTime = (ms) => (ms < 1 ? `${number(Number((ms * 1e3).toPrecision(6)))} µs` : ms < 1e4 ? `${number(ms)} ms` : `${number(ms / 1e3)} s`);
+
+function scatter(found, open) {
+  const options = found.options.filter((one) => one.timed && known(one.accuracy));
+  if (!options.length) return null;
+  const across = span(options.flatMap((one) => [one.p50, one.p10 ?? one.p50, one.p90 ?? one.p50]), true);
+  const up = upwards(found, options);
+  const x = (ms) => percent(across.at(ms)), y = (one) => up.y(up.value(one));
+  const most = Math.max(...options.map((one) => one.bytes ?? 0));
+  const radius = (one) => Math.max(5, 20 * Math.sqrt((one.bytes ?? 0) / (most || 1)));
+  const line = options.filter((one) => one.line).sort((a, b) => a.p50 - b.p50);
+  const steps = line.slice(1).flatMap((one, at) => [
+    s("line", { class: "frontier", x1: x(line[at].p50), x2: x(one.p50), y1: y(line[at]), y2: y(line[at]) }),
+    s("line", { class: "frontier", x1: x(one.p50), x2: x(one.p50), y1: y(line[at]), y2: y(one) })]);
+  const kind = (one) => `dot ${one.front ? "front" : one.worthy ? "" : "bad"}`;
+  const dot = (one) =>
+    s("g", { class: kind(one), click: open && (() => open(one.row)) },
+      s("title", {}, `${one.number} ${named(one)}: ${found.metric} ${number(one.accuracy)}, p50 ${milliseconds(one.p50)}, ${bytesText(one.bytes)}${one.front ? ", on the Pareto front" : ""}${one.worthy ? "" : `, ${one.row.status.name}`}${up.beyond(one) ? ", beyond the axis" : ""}`),
+      known(one.p10, one.p90) && s("line", { x1: x(one.p10), x2: x(one.p90), y1: y(one), y2: y(one) }),
+      s("circle", { cx: x(one.p50), cy: y(one), r: radius(one) }));
+  const order = [...options].sort((a, b) => a.front - b.front || radius(b) - radius(a));
+  const free = labels();
+  const label = (one) => {
+    const { dx, dy, inside } = free(across.at(one.p50), y(one), radius(one));
+    return s("text", { class: `${kind(one)} ${inside ? "inside" : ""}`, x: x(one.p50), y: y(one), dx, dy: dy + 4, "text-anchor": "middle" }, `${one.worthy ? "" : "✗"}${one.number}${up.beyond(one) ? "↓" : ""}`);
+  };
+  const direction = `${found.metric}, ${found.lower ? "lower" : "higher"} is better`;
+  return h("figure", { class: "chart scatter" },
+    h("p", { class: "quiet small" }, `↑ ${direction}${found.metric === INDEX.rules.error ? ` (log scale, below ${number(INDEX.rules.smallest)} the same)` : ""}`),
+    h("div", { class: "plot" },
+      s("svg", { class: "ticks", height: PLOT, "aria-hidden": "true" }, up.ticks.map((tick) => s("text", { x: "100%", y: up.y(tick), dy: "0.35em", "text-anchor": "end" }, number(tick)))),
+      h("div", { class: "area" },
+        s("svg", { class: "field", height: PLOT, role: "img", "aria-label": `${options.length} builds by p50 and ${direction}; the numbers stand in the table` },
+          up.ticks.map((tick) => s("line", { class: "grid", x1: 0, x2: "100%", y1: up.y(tick), y2: up.y(tick) })),
+          across.ticks.map((tick) => s("line", { class: "grid", x1: x(tick), x2: x(tick), y1: 0, y2: PLOT })),
+          steps, order.map(dot), [...order].reverse().map(label)),
+        s("svg", { height: 18, class: "ticks across", "aria-hidden": "true" }, across.ticks.map((tick) => s("text", { x: x(tick), y: 13, "text-anchor": "middle" }, shortTime(tick)))))),
+    h("figcaption", {}, h("span", {}, "← p50, faster (log scale)"),
+      h("span", {}, "area: size · filled: on the Pareto front", line.length > 1 && " · line: what accuracy a latency buys", options.some((one) => known(one.p10, one.p90)) && " · bar: p10 to p90", options.some((one) => !one.worthy) && " · ✗ dashed: fails", options.some(up.beyond) && " · ↓ beyond the axis")));
+}
+
+// --- the tables ------------------------------------------------------------------------------------------------------
+
+function optionsTable(found, base, link) {
+  const chained = found.options.some((one) => one.chain.length);
+  const timed = found.options.filter((one) => one.timed), others = found.options.filter((one) => !one.timed);
+  const noise = (one) => known(one.p10, one.p90) &&
+    h("small", { title: `p10 to p90${known(one.low, one.high) ? `; the 95 % interval of the median is ${digits(one.low)} to ${digits(one.high)} ms` : ""}` }, `${digits(one.p10)} – ${digits(one.p90)}`);
+  const why = (one) => !one.worthy && h("div", { class: "quiet small why" }, one.row.headline.slice(0, 300));
+  const line = (one) => h("tr", { class: one.at === base.at ? "base" : !one.worthy && "lost" },
+    h("th", { scope: "row" }, pin(one, link), " ", star(one), one.winner && h("span", { class: "tag good" }, "winner"), one.at === base.at && h("span", { class: "tag" }, "base")),
+    h("td", {}, one.row.backend), h("td", {}, one.precision), chained && h("td", { class: "steps-of" }, one.chain.join(" → ")),
+    h("td", { class: "n", "data-label": found.metric }, number(one.accuracy)), h("td", { class: "n", "data-label": "change" }, one.at !== base.at && accuracyChange(found, one, base)),
+    h("td", { class: "n", "data-label": "p50, ms" }, one.row.status.name === "inconclusive" && h("span", { class: "warn", title: "inconclusive: the evidence does not decide" }, "? "), digits(one.p50), noise(one)),
+    h("td", { class: "n", "data-label": "speed-up" }, one.at !== base.at && speedUp(one, base)),
+    h("td", { class: "n", "data-label": "size" }, bytesText(one.bytes)), h("td", { class: "n", "data-label": "smaller" }, one.at !== base.at && smaller(one, base)),
+    h("td", { class: "verdict-of" }, badge(one.row.status), why(one)));
+  const untimed = (one) => h("tr", {}, h("th", { scope: "row" }, pin(one, link)), h("td", {}, one.row.backend), h("td", {}, one.row.precision), h("td", {}, badge(one.row.status)), h("td", { class: "reason whole" }, one.row.headline.slice(0, 600)));
+  return [
+    region("Trade-offs", h("table", { class: "stack options" },
+      head("case", "backend", "precision", ...(chained ? ["steps"] : []), [found.metric, true, found.lower ? "lower is better" : "higher is better"], ["change", true, `beside ${named(base)}`], ["p50, ms", true, `median on the clock of the ${found.clock}; below it p10 to p90`], ["speed-up", true, `beside ${named(base)}`], ["size", true, "of the engine where the backend builds one, else of the model's file"], ["smaller", true, `beside ${named(base)}`], "verdict"),
+      h("tbody", {}, timed.map(line)))),
+    others.length > 0 && h("details", { class: "more", open: others.length < 4 }, h("summary", {}, `${others.length} ${others.length === 1 ? "case was" : "cases were"} not timed, and ${others.length === 1 ? "is" : "are"} never on the front`),
+      region("Not timed", h("table", { class: "stack" }, head("case", "backend", "precision", "verdict", "why"), h("tbody", {}, others.map(untimed))))),
+  ];
+}
+
+const precisionPlace = (name) => PRECISIONS.indexOf(name.split("+")[0]) + 1 || 99;
+const byPrecision = (a, b) => a.split("+").length - b.split("+").length || precisionPlace(a) - precisionPlace(b) || collator.compare(a, b);
+
+const LINES_SHOWN = 8;
+
+// Precisions down, backends across: how many times as fast as the base.
+function speedUps(found, base, link) {
+  const timed = found.options.filter((one) => one.timed);
+  const backends = [...new Set(timed.map((one) => one.row.backend))].sort((a, b) => (b === base.row.backend) - (a === base.row.backend) || collator.compare(a, b));
+  if (backends.length < 2) return null;
+  const builds = [...new Set(timed.map((one) => one.row.precision))].sort(byPrecision);
+  const cell = (one) => {
+    if (!one) return h("td", { class: "n quiet" }, "");
+    const shown = one.timed && [h("b", {}, one.at === base.at ? "1×" : speedUp(one, base)), h("small", {}, " ", milliseconds(one.p50))];
+    const failed = !one.worthy && [" ", h("span", { class: `small ${one.row.status.tone}`, title: one.row.headline.slice(0, 300) }, `${one.row.status.glyph} ${one.row.status.name}`)];
+    return h("td", { class: `n ${one.at === base.at ? "base" : one.worthy ? "" : "lost"}` }, star(one), " ", shown, failed, " ", pin(one, link), one.timed && one.worthy && bar(base.p50 / one.p50, most));
+  };
+  const most = Math.max(...timed.filter((one) => one.worthy).map((one) => base.p50 / one.p50));
+  const of = new Map(found.options.map((one) => [`${one.row.backend}\n${one.row.precision}`, one]));
+  const table = (list) => region("Speed-ups", h("table", { class: "speed-ups" }, head("precision", ...backends.map((name) => [name, true])),
+    h("tbody", {}, list.map((build) => h("tr", {}, h("th", { scope: "row" }, build.replaceAll("+", " + ")), backends.map((backend) => cell(of.get(`${backend}\n${build}`))))))));
+  return [h("h3", {}, `Speed-up over ${named(base)}`), table(builds.slice(0, LINES_SHOWN)),
+    builds.length > LINES_SHOWN && h("details", { class: "more" }, h("summary", {}, `${builds.length - LINES_SHOWN} more builds`), table(builds.slice(LINES_SHOWN)))];
+}
+
+// Which steps lead from one option to another: the precision is the last, unless the step before makes it.
+function stepsBetween(from, to) {
+  const steps = to.chain.slice(from.chain.length);
+  const made = to.precision === "as-is" || to.chain.at(-1)?.startsWith("mixed-");
+  return to.precision === from.precision || made ? steps : [...steps, to.precision];
+}
+
+function stepsTable(found, link) {
+  const changed = found.options.filter((one) => one.timed && known(one.previous)).map((to) => ({ to, from: found.options[to.previous] }));
+  if (!changed.length) return null;
+  changed.sort((a, b) => collator.compare(a.to.row.backend, b.to.row.backend) || byPrecision(a.from.row.precision, b.from.row.precision) || byPrecision(a.to.row.precision, b.to.row.precision));
+  const line = ({ from, to }) => h("tr", {},
+    h("th", { scope: "row" }, stepsBetween(from, to).join(" → ")), h("td", { class: "nowrap" }, to.row.backend),
+    h("td", { class: "nowrap" }, pin(from, link), " ", from.row.precision, " → ", pin(to, link)),
+    h("td", { class: "n", "data-label": found.metric }, accuracyChange(found, to, from)), h("td", { class: "n", "data-label": "speed-up" }, speedUp(to, from)), h("td", { class: "n", "data-label": "smaller" }, smaller(to, from)),
+    h("td", {}, badge(to.row.status)));
+  const table = (rows) => region("Steps", h("table", { class: "stack" }, head("step", "backend", "from → to", [`${found.metric}, change`, true], ["speed-up", true], ["smaller", true], "verdict"), h("tbody", {}, rows.map(line))));
+  return [h("h3", {}, "What each step cost and won"), table(changed.slice(0, 12)),
+    changed.length > 12 && h("details", { class: "more" }, h("summary", {}, `${changed.length - 12} more steps`), table(changed.slice(12)))];
+}
+
+// --- one model -------------------------------------------------------------------------------------------------------
+
+// What to ship, by what counts most.
+function answer(found, base, link) {
+  const front = found.options.filter((one) => one.front).length;
+  if (!front) return h("p", { class: "told" }, "Nothing here can ship: no case that was timed has an accuracy that holds, and a size.");
+  const said = (one) => [pin(one, link), " ", named(one)];
+  const won = (one) => one.at === base.at ? "the base" : [speedUp(one, base), " as fast, ", accuracyChange(found, one, base) ?? NONE, ` ${found.metric}, `, smaller(one, base) || NONE, " smaller"];
+  const tile = (name, one) => h("div", { class: "tile" }, h("dt", {}, name), h("dd", {}, said(one)), h("dd", { class: "won" }, won(one)));
+  const kinds = ["fastest", "smallest", "most accurate"];
+  const picked = [...new Set(found.picks)].map((at) => [kinds.filter((_, place) => found.picks[place] === at).join(", "), found.options[at]]);
+  const timed = found.options.filter((one) => one.timed).length;
+  return [h("p", {}, `${front} of the ${timed} builds that were timed ${front === 1 ? "is" : "are"} on the Pareto front; compared with `, h("b", {}, named(base)), ":"),
+    h("dl", { class: "tiles" }, picked.map(([name, one]) => tile(name[0].toUpperCase() + name.slice(1), one)))];
+}
+
+// Everything about one model; `link` gives the address of a case and `open` goes there, where cases have pages.
+function tradeoffView(found, base, link, open) {
+  return [answer(found, base, link),
+    found.notes.length > 0 && h("ul", { class: "notes" }, found.notes.map((note) => h("li", {}, note))),
+    speedUps(found, base, link),
+    h("div", { class: "trade" }, scatter(found, open), h("div", { class: "trade-table" }, optionsTable(found, base, link))), stepsTable(found, link)].flat().filter(Boolean);
+}
+
+const choices = (select, list, chosen) => {
+  const key = list.map(([value, text]) => `${value}\n${text}`).join("\n");
+  if (select.dataset.key !== key) select.replaceChildren(...list.map(([value, text]) => h("option", { value }, text)));
+  select.dataset.key = key;
+  select.value = chosen;
+};
+
+// The selects stay as they are while the rest is drawn again, so that the keyboard stays where it is.
+function tradeoffFrame(section, onChange) {
+  const select = (id, text, key) => h("label", {}, text, " ", h("select", { id, change: (event) => onChange({ [key]: event.target.value, ...(key === "of" && { base: "" }) }) }));
+  section.replaceChildren(h("div", { class: "trade-bar" }, select("trade-of", "Model and shape", "of"), select("trade-base", "Compared with", "base")), h("div", { id: "trade-view" }));
+}
+
+// `wanted` tells which trade-offs are offered; {of, base} which one is shown, and beside what.
+function drawTradeoff({ of, base: asked }, wanted, onChange, link, open) {
+  if (TRADEOFFS === null) loadTradeoffs();
+  const offered = TRADEOFFS.filter(wanted);
+  byId("tradeoffs").hidden = !offered.length;
+  if (!offered.length) return;
+  if (!byId("trade-view")) tradeoffFrame(byId("tradeoff"), onChange);
+  const found = offered.find((one) => one.name === of) ?? offered[0];
+  const timed = found.options.filter((one) => one.timed);
+  const base = timed.find((one) => one.row.id === asked) ?? found.options[found.base];
+  choices(byId("trade-of"), offered.map((one) => [one.name, one.name]), found.name);
+  choices(byId("trade-base"), timed.map((one) => [one.row.id, named(one)]), base.row.id);
+  const drawn = `${found.name}\n${base.row.id}\n${location.hash}`;
+  if (drawn === drawnTradeoff) return;
+  drawnTradeoff = drawn;
+  byId("trade-view").replaceChildren(...tradeoffView(found, base, link, open));
+}
