@@ -163,7 +163,9 @@ def test_the_script_makes_elements_of_text_alone() -> None:
 
 def test_no_name_of_the_script_is_taken_twice() -> None:
     """The files make one script, in which a second function of a name takes the place of the first without a word."""
-    names = re.findall(r"^(?:async )?function (\w+)|^(?:const|let) (\w+)", script_of(html(every_status())), re.MULTILINE)
+    names = re.findall(
+        r"^(?:async )?function (\w+)|^(?:const|let) (\w+)", script_of(html(every_status())), re.MULTILINE
+    )
     assert len(names) > 50
     assert [name for name, count in Counter(map("".join, names)).items() if count > 1] == []
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,13 +23,14 @@ from harness.judge import first_line, judge
 from harness.optimise.search import PLAIN, following
 from harness.optimise.trials import Trial, best, front, trial
 from harness.records import Plan
+from harness.report.search import Search, page
 from harness.report.variants import table
 from harness.runner.bench import Bench
 from harness.runner.ground import ground
 from harness.runner.settings import Settings
 from harness.suites.derived import Build, derived
 
-TRIALS, TABLE = "trials.jsonl", "table.md"
+TRIALS, TABLE, TRADEOFFS = "trials.jsonl", "table.md", "tradeoffs.html"
 
 
 @dataclass(frozen=True)
@@ -72,12 +75,17 @@ def optimize(asked: argparse.Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     if task.file.exists() and not asked.force:
         raise UsageError(f"{task.file}: is there already; --force writes it again")
-    trials = _search(asked, task, folder / TRIALS)
+    trials, machine = _search(asked, task, folder / TRIALS)
     plain = trials[0]
     winner = best(trials, plain, task.objective)
     lines = table(trials, front(trials), winner, plain)
     (folder / TABLE).write_text("\n".join(lines) + "\n", encoding="utf-8")
-    tell("\n" + "\n".join(lines) + "\n")
+    metric = task.first.task.metric if task.first.task else ""  # without a task no trial was made
+    command = shlex.join(["harness", *sys.argv[1:]])
+    search = Search(task.first.case, machine, metric, task.objective, task.max_drop, command)
+    drawn = page(search, trials, winner)
+    (folder / TRADEOFFS).write_text(drawn, encoding="utf-8", errors="backslashreplace")
+    tell("\n" + "\n".join(lines) + f"\n\ntrade-offs: {folder / TRADEOFFS}\n")
     if winner is None:
         tell(f"nothing that was tried beats the model as it is in {task.objective} within {task.max_drop:.2%}")
         return 1
@@ -108,13 +116,15 @@ def _task(asked: argparse.Namespace) -> Task:
     return Task(first, text, asked.max_drop, asked.objective)
 
 
-def _search(asked: argparse.Namespace, task: Task, journal: Path) -> list[Trial]:
-    """The plain model first, then as many builds as the time allows; what a journal holds is not measured again.
+def _search(asked: argparse.Namespace, task: Task, journal: Path) -> tuple[list[Trial], str]:
+    """The plain model first, then as many builds as the time allows, and the class of this machine.
+
+    What a journal holds is not measured again, unless it was the machine that failed.
 
     UsageError when the plain model does not hold: nothing could be compared with it.
     """
     until = monotonic() + asked.budget
-    known = dict(_read(journal))
+    known = {key: one for key, one in _read(journal) if not one.may_pass}
     trials: list[Trial] = []
     with Bench(Settings(cache_folder(asked.artefacts), asked.timeout)) as bench:
         name, interpreter = task.first.case.backend, task.first.interpreter
@@ -136,7 +146,7 @@ def _search(asked: argparse.Namespace, task: Task, journal: Path) -> list[Trial]
             if not trials[0].holds:
                 why = first_line(trials[0].why)
                 raise UsageError(f"{plan.case.id}: the plain model fails, so nothing can be won: {why}")
-    return trials
+        return trials, bench.environment(interpreter.name).fingerprint
 
 
 def _key(plan: Plan, root: Path | None, bench: Bench) -> str:

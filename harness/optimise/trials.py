@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harness import pareto
 from harness.metrics import LOWER_TASKS
 from harness.pareto import SAME, Point
-from harness.records import Outcome, Plan, Verdict
+from harness.records import GATE_ERROR_KINDS, Outcome, Plan, Quantiles, Verdict
 from harness.suites.derived import Build
 
 
@@ -29,6 +29,27 @@ class Trial:
     compressed_bytes: float | None = None
     lower_is_better: bool = False
     """Of the task metric."""
+    window: Quantiles | None = None
+    """The latencies of which `p50_ms` is the median."""
+    clock: str = ""
+    """The one that measured them: "gpu" or "host"."""
+    error: str | None = None
+    """What kind of error it ended in."""
+
+    @property
+    def precision(self) -> str:
+        """What the build is built at."""
+        return self.build.precision
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The steps of its chain."""
+        return self.build.steps
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the machine failed, and not the build: another try may measure it."""
+        return self.status == "error" and self.error not in GATE_ERROR_KINDS
 
     @property
     def merit(self) -> float:
@@ -69,6 +90,9 @@ def trial(plan: Plan, build: Build, outcome: Outcome, verdict: Verdict) -> Trial
         bytes=size,
         compressed_bytes=measures.get("model_compressed_bytes"),
         lower_is_better=task is not None and task.metric in LOWER_TASKS,
+        window=now,
+        clock=latency.decided_on if latency else "",
+        error=outcome.error.kind if outcome.error else None,
     )
 
 

@@ -15,6 +15,7 @@ from harness.foreign import visible
 from harness.records import Run
 from harness.report import format as form
 from harness.report.comparison import Comparison
+from harness.report.packing import Payload
 from harness.report.payload import payload
 from harness.report.policy import content_policy
 from harness.report.rows import label, rows
@@ -23,7 +24,7 @@ from harness.report.trend import Past
 from harness.report.verdict import verdict
 from harness.signatures import Checked
 
-SCRIPTS = ("dom", "data", "filter", "charts", "table", "fusion", "case", "compare", "tradeoffs", "page")
+SCRIPTS = ("dom", "data", "filter", "charts", "table", "fusion", "case", "compare", "tradeoffs", "theme", "page")
 """In the order in which they stand in the page, as one script."""
 
 
@@ -34,17 +35,14 @@ def html(
     past = past or Past()
     page = Page(run, rows(run.records), comparison, render, tuple(signed), past)
     sections = {name: data for name in SECTIONS if (data := SECTIONS.load(name)(page)) is not None}
-    style, script = _asset("report.css"), Markup("\n").join(_asset(f"{name}.js") for name in SCRIPTS)
-    return render(
-        "page.html",
-        run=run,
-        verdict=verdict(run),
-        sections=sections,
-        payload=payload(page),
-        style=style,
-        script=script,
-        policy=content_policy(style, script),
-    )
+    return whole("page.html", SCRIPTS, payload(page), run=run, verdict=verdict(run), sections=sections)
+
+
+def whole(template: str, scripts: Sequence[str], payload: Payload, **values: object) -> str:
+    """A page with all that it needs in it: style, scripts, packed data, and a policy that lets nothing else in."""
+    style, script = _asset("report.css"), Markup("\n").join(_asset(f"{name}.js") for name in scripts)
+    policy = content_policy(style, script)
+    return render(template, payload=payload, style=style, script=script, policy=policy, **values)
 
 
 def render(template: str, **values: object) -> Markup:

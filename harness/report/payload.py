@@ -7,24 +7,20 @@ in the order of the index. Numbers have as many digits as are ever shown, which 
 from __future__ import annotations
 
 import math
-import zlib
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
-from harness.codec import compact, encode
+from harness.codec import encode
 from harness.history.unstable import DEFINITION
-from harness.judge.drift import SMALLEST
-from harness.pareto import SAME
 from harness.records import Check, Deviations, Failure, Latency, Measurement, Quantiles, Record
 from harness.report.format import excerpt
 from harness.report.fusion import fusion
 from harness.report.layers import layers
+from harness.report.packing import RULES, STATUSES, TINY_MS, WEIGHED, Payload, deflated, packed, short
 from harness.report.rows import Row, label, on_clock
 from harness.report.sections import Page
-from harness.report.statuses import STATUS
-from harness.report.tradeoffs import ERROR, ROOM, Option, Tradeoff
+from harness.report.tradeoffs import Tradeoff
 from harness.report.trend import Past, Point
 
 CHUNK = 100
@@ -39,8 +35,6 @@ DIGEST = 12
 """Characters of a digest that are shown."""
 MOST_LOG = 20.0
 """Changes are drawn up to this: beyond it a file was damaged, and numbers end."""
-TINY_MS = 1e-9
-"""No time is smaller: others would be too many times as long."""
 
 ROW = (
     *("id", "suite", "model", "backend", "precision", "shape", "tags", "status", "headline", "environment"),
@@ -48,19 +42,7 @@ ROW = (
 )
 CHECK = tuple(field.name for field in fields(Check))
 MEASUREMENT = tuple(field.name for field in fields(Measurement))
-TRADEOFF = (*("suite", "model", "shape", "machine", "metric", "lower", "clock", "notes", "base", "picks", "options"),)
-OPTION = ("place", "accuracy", "bytes", "previous", "marks", "around", "times")
-WORTHY, FRONT, LINE = 1, 2, 4
-"""What the marks of an option are made of: its accuracy holds, it is on the front, the line goes through it."""
 DEVIATIONS = ("output", "size", "equal", "low", "counts", "worst")
-
-
-@dataclass(frozen=True)
-class Payload:
-    """The packed index and the packed details."""
-
-    index: str
-    chunks: tuple[str, ...]
 
 
 def payload(page: Page) -> Payload:
@@ -69,17 +51,16 @@ def payload(page: Page) -> Payload:
     large = len(rows) > LARGE
     index = {
         "run": {name: getattr(run, name) for name in ("schema", "id", "started", "finished", "commit", "command")},
-        "statuses": [[one.name, one.glyph, one.tone, one.meaning, one.blocks] for one in STATUS.values()],
+        "statuses": STATUSES,
         "environments": encode(run.environments),
         "fields": {
             "rows": ROW,
             "checks": CHECK,
             "measurements": MEASUREMENT,
             "deviations": DEVIATIONS,
-            "tradeoffs": TRADEOFF,
-            "options": OPTION,
+            **WEIGHED,
         },
-        "rules": {"same": SAME, "smallest": SMALLEST, "error": ERROR, "room": ROOM},
+        "rules": RULES,
         "past": [[one.id, one.started, one.commit] for one in past.runs],
         "chunk": CHUNK,
         "unstable": DEFINITION if past.unstable else "",
@@ -88,11 +69,19 @@ def payload(page: Page) -> Payload:
     }
     details = [_detail(row.record, past, light=large and row.record.status == "passed") for row in rows]
     chunks = (details[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
-    return Payload(_packed(index), tuple(_packed(chunk) for chunk in chunks))
+    return Payload(deflated(index), tuple(deflated(chunk) for chunk in chunks))
 
 
-def _packed(value: Any) -> str:
-    return b64encode(zlib.compress(compact(value).encode(), 9)).decode()  # with no NaN: JSON.parse takes none
+def alone(rows: Sequence[Mapping[str, Any]], found: Sequence[Tradeoff]) -> Payload:
+    """Trade-offs and what stands in their rows, without details; a row says what it has of `ROW`."""
+    index = {
+        "statuses": STATUSES,
+        "fields": {"rows": ROW, **WEIGHED},
+        "rules": RULES,
+        "rows": [[row.get(name) for name in ROW] for row in rows],
+        "tradeoffs": [packed(one) for one in found],
+    }
+    return Payload(deflated(index), ())
 
 
 def _row(row: Row, past: Past) -> list[Any]:
@@ -109,45 +98,6 @@ def _row(row: Row, past: Past) -> list[Any]:
         [label(check), short(check.value), short(check.limit), check.ok] if check else None,
         flipping.words if flipping else None,
     ]
-
-
-def packed(one: Tradeoff) -> list[Any]:
-    """A trade-off by `TRADEOFF`; times stand in the rows, unless those are of other clocks."""
-    options = [_option(one, place, option) for place, option in enumerate(one.options)]
-    return [
-        *(one.suite, one.model, one.shape, one.machine, one.metric, one.lower_is_better, one.clock),
-        *(one.notes, one.base, one.picks, options),
-    ]
-
-
-def _option(found: Tradeoff, place: int, one: Option) -> list[Any]:
-    """By `OPTION`, without what is empty at its end."""
-    marks = WORTHY * one.worthy + FRONT * (place in found.front) + LINE * (place in found.line)
-    window = one.window
-    times = window and not found.same_clock and [short(window.p50_ms, 7), *(short(ms, 5) for ms in window.ci95_ms)]
-    size = None if one.bytes is None else round(short(one.bytes) or 0)
-    values = [
-        one.place,
-        short(one.accuracy, 5),
-        size,
-        found.previous[place],
-        marks,
-        window and _around(window),
-        times or None,
-    ]
-    while values[-1] is None:
-        values.pop()
-    return values
-
-
-def _around(window: Quantiles) -> list[int] | None:
-    """p10 and p90 in thousandths of the median, from it."""
-    ends = window.p10_ms, window.p90_ms
-    return (
-        [round((ms / window.p50_ms - 1) * 1e3) for ms in ends if ms is not None and window.p50_ms > TINY_MS]
-        if None not in ends
-        else None
-    )
 
 
 def _detail(record: Record, past: Past, *, light: bool) -> dict[str, Any]:
@@ -273,12 +223,3 @@ def _deviations(found: Deviations) -> list[Any]:
 
 def _short(values: Mapping[str, Any]) -> dict[str, Any]:
     return {str(name): short(value) if type(value) is float else encode(value) for name, value in values.items()}
-
-
-def short(value: float | None, digits: int = 4) -> float | None:
-    """So many significant digits; shares just below 1 keep nine decimals, which tell them apart."""
-    if value is None or type(value) is int:
-        return value
-    if not math.isfinite(value):
-        return None
-    return round(value, 9) if 0.9 <= abs(value) < 1 else float(f"{value:.{digits}g}")

@@ -85,6 +85,8 @@ class Tradeoff:
     picks: tuple[int, ...]
     """Of the front the fastest, the smallest and the most accurate; empty where nothing is on it."""
     base: int
+    winner: int | None = None
+    """What a search chose."""
 
 
 def weigh(run: Run, rows: Sequence[Row]) -> tuple[Tradeoff, ...]:
@@ -109,8 +111,9 @@ def tradeoff(
     notes: Sequence[str] = (),
     *,
     same_clock: bool = True,
+    winner: int | None = None,
 ) -> Tradeoff:
-    """Options of one model, weighed; `names` are suite, model, shape and machine class."""
+    """Options of one model, weighed; `names` are suite, model, shape and machine class, `winner` the place of a row."""
     lower = metric == ERROR or metric in LOWER_TASKS
     options = tuple(sorted(found, key=lambda one: (not one.complete, one.p50_ms is None, one.p50_ms or 0.0)))
     good = [place for place, one in enumerate(options) if one.complete]
@@ -121,6 +124,7 @@ def tradeoff(
     return Tradeoff(
         *names, metric, lower, clock, same_clock, tuple(notes), options, _previous(options),
         tuple(best), tuple(best[at] for at in flat), _picks(best, points, room), _base(options),
+        next((place for place, one in enumerate(options) if one.place == winner), None),
     )  # fmt: skip
 
 

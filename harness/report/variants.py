@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from harness.records import Quantiles
 from harness.report.tables import escaped
 
 
@@ -25,6 +26,14 @@ class Tried(Protocol):
     def bytes(self) -> float | None: ...
     @property
     def compressed_bytes(self) -> float | None: ...
+    @property
+    def precision(self) -> str: ...
+    @property
+    def steps(self) -> tuple[str, ...]: ...
+    @property
+    def window(self) -> Quantiles | None: ...
+    @property
+    def clock(self) -> str: ...
 
 
 HEAD = (

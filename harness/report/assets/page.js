@@ -98,7 +98,7 @@ function follow() {
   if (filtered) byId("all-cases").scrollIntoView();
 }
 
-// --- chips, theme, files, keys -------------------------------------------------------------------------------------
+// --- chips, files, keys -------- -------------------------------------------------------------------------------------
 
 function chips() {
   const values = (key) => Map.groupBy ? Map.groupBy(ROWS, key) : ROWS.reduce((map, row) => map.set(key(row), [...(map.get(key(row)) ?? []), row]), new Map());
@@ -114,17 +114,6 @@ function chips() {
   const facets = [["Backends", facet("b", (row) => row.backend)], ["Precisions", facet("p", (row) => row.precision)]];
   byId("chips").append(group("Statuses", [...statuses.map((status) => chip("s", status.name, status)), unstable > 0 && chip("is", "unstable", { glyph: "↯", tone: "warn", meaning: INDEX.unstable, count: unstable })]), ...facets.filter(([, found]) => found).map(([label, found]) => group(label, found)));
 }
-
-const THEMES = { auto: "◐ Auto", light: "○ Light", dark: "● Dark" };
-function theme(next) {
-  const kept = (write) => { try { return write ? localStorage.setItem("harness-theme", next) : localStorage.getItem("harness-theme"); } catch { return null; } };
-  const name = next ?? (kept() in THEMES ? kept() : "auto");
-  if (next) kept(true);
-  document.documentElement.dataset.theme = name;
-  byId("theme").textContent = THEMES[name];
-  byId("theme").setAttribute("aria-label", `Colours: ${name}`);
-}
-const nextTheme = () => { const names = Object.keys(THEMES); theme(names[(names.indexOf(document.documentElement.dataset.theme) + 1) % names.length]); };
 
 async function take(file) {
   const told = byId("told");

@@ -2,7 +2,7 @@
 "use strict";
 
 let TRADEOFFS = null, drawnTradeoff = "";
-const MARKS = { worthy: 1, front: 2, line: 4 };
+const MARKS = { worthy: 1, front: 2, line: 4, winner: 8 };
 
 function loadTradeoffs() {
   TRADEOFFS = INDEX.tradeoffs.map((values) => zip(INDEX.fields.tradeoffs, values));
@@ -117,7 +117,8 @@ const shortTime = (ms) => (ms < 1 ? `${number(Number((ms * 1e3).toPrecision(6)))
 function scatter(found, open) {
   const options = found.options.filter((one) => one.timed && known(one.accuracy));
   if (!options.length) return null;
-  const across = span(options.flatMap((one) => [one.p50, one.p10 ?? one.p50, one.p90 ?? one.p50]), true);
+  const medians = options.map((one) => one.p50), [least, last] = [Math.min(...medians) / 1.2, Math.max(...medians) * 1.2];
+  const across = span(options.flatMap((one) => [one.p50, Math.max(least, one.p10 ?? one.p50), Math.min(last, one.p90 ?? one.p50)]), true);
   const up = upwards(found, options);
   const x = (ms) => percent(across.at(ms)), y = (one) => up.y(up.value(one));
   const most = Math.max(...options.map((one) => one.bytes ?? 0));
@@ -160,10 +161,10 @@ function optionsTable(found, base, link) {
   const timed = found.options.filter((one) => one.timed), others = found.options.filter((one) => !one.timed);
   const noise = (one) => known(one.p10, one.p90) &&
     h("small", { title: `p10 to p90${known(one.low, one.high) ? `; the 95 % interval of the median is ${digits(one.low)} to ${digits(one.high)} ms` : ""}` }, `${digits(one.p10)} – ${digits(one.p90)}`);
-  const why = (one) => !one.worthy && h("div", { class: "quiet small why" }, one.row.headline.slice(0, 300));
+  const why = (one) => !one.worthy && h("div", { class: "quiet small why", title: one.row.headline.slice(0, 2000) }, one.row.headline.slice(0, 160), one.row.headline.length > 160 && "…");
   const line = (one) => h("tr", { class: one.at === base.at ? "base" : !one.worthy && "lost" },
-    h("th", { scope: "row" }, pin(one, link), " ", star(one), one.winner && h("span", { class: "tag good" }, "winner"), one.at === base.at && h("span", { class: "tag" }, "base")),
-    h("td", {}, one.row.backend), h("td", {}, one.precision), chained && h("td", { class: "steps-of" }, one.chain.join(" → ")),
+    h("th", { scope: "row" }, pin(one, link), " ", star(one), one.winner && h("span", { class: "tag good", title: "of those about as good the most accurate, then the one with the fewest steps" }, "winner"), one.at === base.at && h("span", { class: "tag" }, "base")),
+    h("td", { class: "backend-of" }, one.row.backend), h("td", {}, one.precision), chained && h("td", { class: "steps-of" }, one.chain.join(" → ")),
     h("td", { class: "n", "data-label": found.metric }, number(one.accuracy)), h("td", { class: "n", "data-label": "change" }, one.at !== base.at && accuracyChange(found, one, base)),
     h("td", { class: "n", "data-label": "p50, ms" }, one.row.status.name === "inconclusive" && h("span", { class: "warn", title: "inconclusive: the evidence does not decide" }, "? "), digits(one.p50), noise(one)),
     h("td", { class: "n", "data-label": "speed-up" }, one.at !== base.at && speedUp(one, base)),
