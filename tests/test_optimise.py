@@ -18,8 +18,10 @@ from harness.commands.values import duration, share
 from harness.errors import UsageError
 from harness.optimise.search import MIXED, PLAIN, SINGLE, following
 from harness.optimise.trials import Trial, best, front
+from harness.records import ERROR_KINDS
 from harness.report.variants import table
 from harness.suites.derived import Build, derived
+from pages import index
 
 DIGITS = Path(__file__).parents[1] / "suites" / "digits"
 INT8 = Build("int8")
@@ -181,6 +183,11 @@ def test_a_small_variant_is_found_and_its_suite_passes(project, capsys):
     keys = [json.loads(line)["key"] for line in (project / "out" / "trials.jsonl").read_text().splitlines()]
     assert len({*keys}) == len(keys) > 1  # nothing is measured twice
     assert (project / "out" / "table.md").read_text() in told
+    drawn = index((project / "out" / "tradeoffs.html").read_text())
+    assert [row[0] for row in drawn["rows"]] == [
+        json.loads(line)["trial"]["name"] for line in (project / "out" / "trials.jsonl").read_text().splitlines()
+    ]
+    assert [row[drawn["fields"]["rows"].index("p50_ms")] is None for row in drawn["rows"]].count(False) > 3
     run = "run digits.optimised.yaml -o again --artefacts cache"
     assert main(run.split()) == 0
     assert "2 passed" in capsys.readouterr().out
@@ -219,6 +226,34 @@ def test_a_model_that_changed_is_measured_anew(project, capsys):
     assert "failed   fp32: 0.1" in told.out
     assert "/fp32/n-64: the plain model fails, so nothing can be won: " in told.err
     assert "fp16" not in told.out  # no other build is measured
+
+
+@pytest.mark.parametrize("kind", [*ERROR_KINDS, None])
+def test_a_build_is_tried_again_where_the_machine_failed_and_not_where_the_build_did(kind):
+    """A journal of before does not say of which kind an error was."""
+    assert replace(tried(status="error"), error=kind).may_pass == (kind not in ("build", "unsupported", "input"))
+    assert not replace(tried(status="failed"), error=None).may_pass
+
+
+def test_what_a_crash_left_unmeasured_is_measured_by_the_next_call(project, capsys):
+    assert main([*SEARCH.split(), "--budget", "0.001"]) == 1
+    journal = project / "out" / "trials.jsonl"
+    line = json.loads(journal.read_text())
+
+    def left(kind: str) -> None:
+        trial = {**line["trial"], "status": "error", "why": kind, "error": kind, "p50_ms": None, "window": None}
+        journal.write_text(json.dumps({**line, "trial": trial}) + "\n")
+
+    left("crash")
+    assert main([*SEARCH.split(), "--budget", "0.001"]) == 1
+    again = [json.loads(one) for one in journal.read_text().splitlines()]
+    assert [one["key"] for one in again] == [line["key"]] * 2
+    assert [one["trial"]["status"] for one in again] == ["error", "new"]
+
+    left("build")
+    assert main([*SEARCH.split(), "--budget", "0.001"]) == 2
+    assert "the plain model fails, so nothing can be won: build" in capsys.readouterr().err
+    assert len(journal.read_text().splitlines()) == 1
 
 
 def test_a_model_that_is_not_timed_is_refused_before_anything_is_measured(project, capsys):

@@ -17,6 +17,8 @@ from harness.report.tradeoffs import ERROR, ROOM, Option, Tradeoff
 
 TINY_MS = 1e-9
 """No time is smaller: others would be too many times as long."""
+MOST = 1e15
+"""Numbers up to here travel as whole ones."""
 STATUSES = [[one.name, one.glyph, one.tone, one.meaning, one.blocks] for one in STATUS.values()]
 RULES = {"same": SAME, "smallest": SMALLEST, "error": ERROR, "room": ROOM}
 """By which trade-offs are weighed, so that the page says the same of two numbers."""
@@ -59,7 +61,8 @@ def _option(found: Tradeoff, place: int, one: Option) -> list[Any]:
     )
     window = one.window
     times = window and not found.same_clock and [short(window.p50_ms, 7), *(short(ms, 5) for ms in window.ci95_ms)]
-    size = None if one.bytes is None else round(short(one.bytes) or 0)
+    size = short(one.bytes)
+    size = round(size) if size is not None and size < MOST else size
     values = [
         one.place,
         short(one.accuracy, 5),
@@ -76,12 +79,10 @@ def _option(found: Tradeoff, place: int, one: Option) -> list[Any]:
 
 def _around(window: Quantiles) -> list[int] | None:
     """p10 and p90 in thousandths of the median, from it."""
-    ends = window.p10_ms, window.p90_ms
-    return (
-        [round((ms / window.p50_ms - 1) * 1e3) for ms in ends if ms is not None and window.p50_ms > TINY_MS]
-        if None not in ends
-        else None
-    )
+    if window.p10_ms is None or window.p90_ms is None or window.p50_ms <= TINY_MS:
+        return None
+    ends = [(ms / window.p50_ms - 1) * 1e3 for ms in (window.p10_ms, window.p90_ms)]
+    return [round(end) for end in ends] if all(abs(end) < MOST for end in ends) else None
 
 
 def short(value: float | None, digits: int = 4) -> float | None:
