@@ -221,7 +221,7 @@ function stepsTable(found, link) {
     h("td", { class: "nowrap" }, pin(from, link), " ", from.row.precision, " → ", pin(to, link)),
     h("td", { class: "n", "data-label": found.metric }, accuracyChange(found, to, from)), h("td", { class: "n", "data-label": "speed-up" }, speedUp(to, from)), h("td", { class: "n", "data-label": "smaller" }, smaller(to, from)),
     h("td", {}, badge(to.row.status)));
-  const table = (rows) => region("Steps", h("table", { class: "stack" }, head("step", "backend", "from → to", [`${found.metric}, change`, true], ["speed-up", true], ["smaller", true], "verdict"), h("tbody", {}, rows.map(line))));
+  const table = (rows) => region("Steps", h("table", { class: "stack steps-table" }, head("step", "backend", "from → to", [`${found.metric}, change`, true], ["speed-up", true], ["smaller", true], "verdict"), h("tbody", {}, rows.map(line))));
   return [h("h3", {}, "What each step cost and won"), table(changed.slice(0, 12)),
     changed.length > 12 && h("details", { class: "more" }, h("summary", {}, `${changed.length - 12} more steps`), table(changed.slice(12)))];
 }
