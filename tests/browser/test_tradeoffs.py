@@ -143,6 +143,16 @@ def test_the_filter_offers_the_models_that_fit_it(opened: Open) -> None:
     assert shown.page.locator("#tradeoffs").is_hidden()
 
 
+def test_of_very_many_models_the_first_are_offered_and_the_filter_finds_the_others(opened: Open) -> None:
+    many = [timed("tensorrt", precision, model=f"m{n:03d}") for n in range(120) for precision in ("fp32", "int8")]
+    shown = opened(run(*many), "#of=m119 · n-1")
+    offered = shown.texts("#trade-of option")
+    assert (len(offered), offered[0], offered[-1]) == (101, "m119 · n-1", "20 more: the filter finds them")
+    assert shown.page.input_value("#trade-of") == "m119 · n-1"
+    shown.page.fill("#filter", "m:m11")
+    assert len(shown.texts("#trade-of option")) == 10
+
+
 def test_latencies_within_five_percent_are_said_to_be_the_same(opened: Open) -> None:
     near = replace(timed("tensorrt", "fp16"), latency=latency(0.98))
     shown = opened(run(timed("tensorrt", "fp32"), near))
@@ -163,6 +173,21 @@ def test_each_step_of_a_chain_has_its_cost_and_gain(opened: Open) -> None:
         ("prune-30", "0", "≈ 1.00x", "1.00x"),
         ("int8", "-0.1", "4.00x", "4.00x"),
     ]
+
+
+def test_of_many_builds_the_fastest_and_the_front_are_shown_and_the_rest_when_asked_for(opened: Open) -> None:
+    many = [replace(timed("tensorrt", "fp32", chain=(f"prune-{n}",)), latency=latency(1 + n / 10)) for n in range(70)]
+    slow = replace(timed("tensorrt", "int8"), latency=latency(99.0))
+    shown = opened(run(timed("tensorrt", "fp32"), *many, slow))
+    first = rows_of(shown, "options")
+    assert len(first) == 61
+    assert "★" in first[-1][0]
+    assert first[-1][1:3] == ["tensorrt", "int8"]
+    shown.page.click(f"{VIEW} summary:has-text('11 more, slower or failing')")
+    assert len(rows_of(shown, "options")) == 72
+    assert len(rows_of(shown, "steps-table")) == 12
+    shown.page.click(f"{VIEW} summary:has-text('more steps')")
+    assert len(rows_of(shown, "steps-table")) == 71
 
 
 def test_a_number_leads_to_the_page_of_its_case(opened: Open) -> None:

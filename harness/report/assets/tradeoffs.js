@@ -154,7 +154,16 @@ function scatter(found, open) {
       h("span", {}, "area: size · filled: on the Pareto front", line.length > 1 && " · line: what accuracy a latency buys", options.some((one) => known(one.p10, one.p90)) && " · bar: p10 to p90", options.some((one) => !one.worthy) && " · ✗ dashed: fails", options.some(up.beyond) && " · ↓ beyond the axis")));
 }
 
+// What is made when somebody opens it.
+function folded(title, make, open = false) {
+  const element = h("details", { class: "more", open, toggle: () => element.open && element.childElementCount === 1 && element.append(make()) }, h("summary", {}, title));
+  if (open) element.append(make());
+  return element;
+}
+
 // --- the tables ------------------------------------------------------------------------------------------------------
+
+const ROWS_SHOWN = 60, LINES_SHOWN = 8, STEPS_SHOWN = 12;
 
 function optionsTable(found, base, link) {
   const chained = found.options.some((one) => one.chain.length);
@@ -171,19 +180,19 @@ function optionsTable(found, base, link) {
     h("td", { class: "n", "data-label": "size" }, bytesText(one.bytes)), h("td", { class: "n", "data-label": "smaller" }, one.at !== base.at && smaller(one, base)),
     h("td", { class: "verdict-of" }, badge(one.row.status), why(one)));
   const untimed = (one) => h("tr", {}, h("th", { scope: "row" }, pin(one, link)), h("td", {}, one.row.backend), h("td", {}, one.row.precision), h("td", {}, badge(one.row.status)), h("td", { class: "reason whole" }, one.row.headline.slice(0, 600)));
+  const table = (label, list) => region(label, h("table", { class: "stack options" },
+    head("case", "backend", "precision", ...(chained ? ["steps"] : []), [found.metric, true, found.lower ? "lower is better" : "higher is better"], ["change", true, `beside ${named(base)}`], ["p50, ms", true, `median on the clock of the ${found.clock}; below it p10 to p90`], ["speed-up", true, `beside ${named(base)}`], ["size", true, "of the engine where the backend builds one, else of the model's file"], ["smaller", true, `beside ${named(base)}`], "verdict"),
+    h("tbody", {}, list.map(line))));
+  const [shown, more] = [true, false].map((wanted) => timed.filter((one, at) => (at < ROWS_SHOWN || one.front || one.at === base.at) === wanted));
   return [
-    region("Trade-offs", h("table", { class: "stack options" },
-      head("case", "backend", "precision", ...(chained ? ["steps"] : []), [found.metric, true, found.lower ? "lower is better" : "higher is better"], ["change", true, `beside ${named(base)}`], ["p50, ms", true, `median on the clock of the ${found.clock}; below it p10 to p90`], ["speed-up", true, `beside ${named(base)}`], ["size", true, "of the engine where the backend builds one, else of the model's file"], ["smaller", true, `beside ${named(base)}`], "verdict"),
-      h("tbody", {}, timed.map(line)))),
-    others.length > 0 && h("details", { class: "more", open: others.length < 4 }, h("summary", {}, `${others.length} ${others.length === 1 ? "case was" : "cases were"} not timed, and ${others.length === 1 ? "is" : "are"} never on the front`),
-      region("Not timed", h("table", { class: "stack" }, head("case", "backend", "precision", "verdict", "why"), h("tbody", {}, others.map(untimed))))),
+    table("Builds", shown), more.length > 0 && folded(`${more.length} more, slower or failing`, () => table("More builds", more)),
+    others.length > 0 && folded(`${others.length} ${others.length === 1 ? "case was" : "cases were"} not timed, and ${others.length === 1 ? "is" : "are"} never on the front`, () =>
+      region("Not timed", h("table", { class: "stack" }, head("case", "backend", "precision", "verdict", "why"), h("tbody", {}, others.map(untimed)))), others.length < 4),
   ];
 }
 
 const precisionPlace = (name) => PRECISIONS.indexOf(name.split("+")[0]) + 1 || 99;
 const byPrecision = (a, b) => a.split("+").length - b.split("+").length || precisionPlace(a) - precisionPlace(b) || collator.compare(a, b);
-
-const LINES_SHOWN = 8;
 
 // Precisions down, backends across: how many times as fast as the base.
 function speedUps(found, base, link) {
@@ -199,10 +208,10 @@ function speedUps(found, base, link) {
   };
   const most = Math.max(...timed.filter((one) => one.worthy).map((one) => base.p50 / one.p50));
   const of = new Map(found.options.map((one) => [`${one.row.backend}\n${one.row.precision}`, one]));
-  const table = (list) => region("Speed-ups", h("table", { class: "speed-ups" }, head("precision", ...backends.map((name) => [name, true])),
+  const table = (label, list) => region(label, h("table", { class: "speed-ups" }, head("precision", ...backends.map((name) => [name, true])),
     h("tbody", {}, list.map((build) => h("tr", {}, h("th", { scope: "row" }, build.replaceAll("+", " + ")), backends.map((backend) => cell(of.get(`${backend}\n${build}`))))))));
-  return [h("h3", {}, `Speed-up over ${named(base)}`), table(builds.slice(0, LINES_SHOWN)),
-    builds.length > LINES_SHOWN && h("details", { class: "more" }, h("summary", {}, `${builds.length - LINES_SHOWN} more builds`), table(builds.slice(LINES_SHOWN)))];
+  return [h("h3", {}, `Speed-up over ${named(base)}`), table("Speed-ups", builds.slice(0, LINES_SHOWN)),
+    builds.length > LINES_SHOWN && folded(`${builds.length - LINES_SHOWN} more builds`, () => table("More speed-ups", builds.slice(LINES_SHOWN)))];
 }
 
 // Which steps lead from one option to another: the precision is the last, unless the step before makes it.
@@ -221,9 +230,9 @@ function stepsTable(found, link) {
     h("td", { class: "nowrap" }, pin(from, link), " ", from.row.precision, " → ", pin(to, link)),
     h("td", { class: "n", "data-label": found.metric }, accuracyChange(found, to, from)), h("td", { class: "n", "data-label": "speed-up" }, speedUp(to, from)), h("td", { class: "n", "data-label": "smaller" }, smaller(to, from)),
     h("td", {}, badge(to.row.status)));
-  const table = (rows) => region("Steps", h("table", { class: "stack steps-table" }, head("step", "backend", "from → to", [`${found.metric}, change`, true], ["speed-up", true], ["smaller", true], "verdict"), h("tbody", {}, rows.map(line))));
-  return [h("h3", {}, "What each step cost and won"), table(changed.slice(0, 12)),
-    changed.length > 12 && h("details", { class: "more" }, h("summary", {}, `${changed.length - 12} more steps`), table(changed.slice(12)))];
+  const table = (label, rows) => region(label, h("table", { class: "stack steps-table" }, head("step", "backend", "from → to", [`${found.metric}, change`, true], ["speed-up", true], ["smaller", true], "verdict"), h("tbody", {}, rows.map(line))));
+  return [h("h3", {}, "What each step cost and won"), table("Steps", changed.slice(0, STEPS_SHOWN)),
+    changed.length > STEPS_SHOWN && folded(`${changed.length - STEPS_SHOWN} more steps`, () => table("More steps", changed.slice(STEPS_SHOWN)))];
 }
 
 // --- one model -------------------------------------------------------------------------------------------------------
@@ -250,9 +259,15 @@ function tradeoffView(found, base, link, open) {
     h("div", { class: "trade" }, scatter(found, open), h("div", { class: "trade-table" }, optionsTable(found, base, link))), stepsTable(found, link)].flat().filter(Boolean);
 }
 
-const choices = (select, list, chosen) => {
+const OFFERED = 100;
+const choices = (select, all, chosen) => {
+  const at = all.findIndex(([value]) => value === chosen);
+  const list = at < OFFERED ? all.slice(0, OFFERED) : [all[at], ...all.slice(0, OFFERED - 1)];
   const key = list.map(([value, text]) => `${value}\n${text}`).join("\n");
-  if (select.dataset.key !== key) select.replaceChildren(...list.map(([value, text]) => h("option", { value }, text)));
+  if (select.dataset.key !== key) {
+    select.replaceChildren(...list.map(([value, text]) => h("option", { value }, text)));
+    if (list.length < all.length) select.append(h("option", { disabled: true }, `${all.length - list.length} more: the filter finds them`));
+  }
   select.dataset.key = key;
   select.value = chosen;
 };
