@@ -19,7 +19,7 @@ from harness.report import html
 from harness.report.packing import FRONT, LINE, WINNER, WORTHY
 from harness.report.rows import rows
 from harness.report.search import Search, page
-from harness.report.tradeoffs import ROOM, Tradeoff, weigh
+from harness.report.tradeoffs import ROOM, UNSIZED, Tradeoff, weigh
 from harness.suites.derived import Build
 from pages import index
 
@@ -143,7 +143,6 @@ UNFIT = {
     "missing": {"status": "missing"},
     "not timed": {"latency": None},
     "not finite": {"accuracy": None},
-    "without a size": {"size": None},
 }
 
 
@@ -155,6 +154,16 @@ def test_what_cannot_ship_or_was_not_measured_is_shown_and_never_on_the_front(wh
     assert len(found.options) == 3
     assert found.options[-1].precision == "int8"
     assert 2 not in (*found.front, *found.line, *found.picks)
+
+
+def test_where_a_size_is_not_known_size_does_not_count_and_the_page_says_so():
+    """The small one is on the front for its size alone; what fails has no say in it."""
+    small, fast = build(p50_ms=2.0, size=1.0), build(precision="fp16")
+    assert len(weighed(small, fast).front) == 2
+    unknown = {"precision": "int8", "p50_ms": 9.0, "accuracy": 0.1, "size": None}
+    found = weighed(small, fast, build(**unknown))
+    assert (names(found, found.front), found.picks[1], found.notes) == (["tensorrt fp16"], None, (UNSIZED,))
+    assert len(weighed(small, fast, build(**unknown, status="failed")).front) == 2
 
 
 @pytest.mark.parametrize("status", ["regressed", "inconclusive", "new", "improved"])

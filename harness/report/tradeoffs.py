@@ -19,6 +19,7 @@ ROOM = DriftPlan.max_factor
 """Errors that are no further apart count as the same: other builds of one file differ by as much."""
 ERROR = "rmse_rel"
 """Accuracy of a model without a task: the error beside the reference, of the output that is worst."""
+UNSIZED = "size is not known of every build that holds: weighed by accuracy and latency alone"
 EAGER = ("pytorch-cuda", "pytorch-cpu")
 """What others are compared with where it is there, as their users come from it."""
 
@@ -48,7 +49,7 @@ class Option:
     @property
     def complete(self) -> bool:
         """Whether it can be weighed against others."""
-        return self.worthy and None not in (self.accuracy, self.p50_ms, self.bytes)
+        return self.worthy and None not in (self.accuracy, self.p50_ms)
 
     @property
     def plain(self) -> bool:
@@ -82,8 +83,8 @@ class Tradeoff:
     front: tuple[int, ...]
     line: tuple[int, ...]
     """Of the front, what would be on it if size did not count: these can be joined by a line."""
-    picks: tuple[int, ...]
-    """Of the front the fastest, the smallest and the most accurate; empty where nothing is on it."""
+    picks: tuple[int | None, ...]
+    """Of the front, if any: the fastest, the smallest (None where size does not count), the most accurate."""
     base: int
     winner: int | None = None
     """What a search chose."""
@@ -117,13 +118,15 @@ def tradeoff(
     lower = metric == ERROR or metric in LOWER_TASKS
     options = tuple(sorted(found, key=lambda one: (not one.complete, one.p50_ms is None, one.p50_ms or 0.0)))
     good = [place for place, one in enumerate(options) if one.complete]
-    points = {place: _point(options[place], metric, lower=lower) for place in good}
+    sized = all(options[place].bytes is not None for place in good)
+    points = {place: _point(options[place], metric, lower=lower, sized=sized) for place in good}
+    told = (*notes, *([] if sized else [UNSIZED]))
     room = math.log(ROOM) if metric == ERROR else 0.0
     best = [good[at] for at in front([points[place] for place in good], room)]
     flat = front([replace(points[place], bytes=0.0) for place in best], room)
     return Tradeoff(
-        *names, metric, lower, clock, same_clock, tuple(notes), options, _previous(options),
-        tuple(best), tuple(best[at] for at in flat), _picks(best, points, room), _base(options),
+        *names, metric, lower, clock, same_clock, told, options, _previous(options),
+        tuple(best), tuple(best[at] for at in flat), _picks(best, points, room, sized=sized), _base(options),
         next((place for place, one in enumerate(options) if one.place == winner), None),
     )  # fmt: skip
 
@@ -154,19 +157,24 @@ def _option(place: int, record: Record, metric: str, output: str | None, clock: 
         is_reference=record.reference == f"{case.backend} {case.precision}" and not case.chain,
         accuracy=max(known) if known and len(known) == len(values) else None,
         window=on_clock(record.latency, clock),
-        bytes=record.measures.get("engine_bytes") or record.measures.get("model_bytes"),
+        bytes=measured_bytes(record),
     )
 
 
-def _point(one: Option, metric: str, *, lower: bool) -> Point:
+def measured_bytes(record: Record) -> float | None:
+    """What is shipped: the engine where the backend builds one, else the model's file."""
+    return record.measures.get("engine_bytes") or record.measures.get("model_bytes")
+
+
+def _point(one: Option, metric: str, *, lower: bool, sized: bool) -> Point:
     """Errors count by their ratios; those that orders of summation bring about are the same."""
     value = one.accuracy or 0.0
     if metric == ERROR:
         value = math.log(max(value, SMALLEST))
-    return Point(-value if lower else value, one.p50_ms or 0.0, one.bytes or 0.0)
+    return Point(-value if lower else value, one.p50_ms or 0.0, (one.bytes or 0.0) * sized)
 
 
-def _picks(best: Sequence[int], points: Mapping[int, Point], room: float) -> tuple[int, ...]:
+def _picks(best: Sequence[int], points: Mapping[int, Point], room: float, *, sized: bool) -> tuple[int | None, ...]:
     if not best:
         return ()
     least, most = min(points[place].p50_ms for place in best), max(points[place].merit for place in best)
@@ -174,7 +182,7 @@ def _picks(best: Sequence[int], points: Mapping[int, Point], room: float) -> tup
     accurate = [place for place in best if points[place].merit >= most - room]
     return (
         max(near, key=lambda place: (points[place].merit, -points[place].p50_ms)),
-        min(best, key=lambda place: (points[place].bytes, points[place].p50_ms)),
+        min(best, key=lambda place: (points[place].bytes, points[place].p50_ms)) if sized else None,
         min(accurate, key=lambda place: (points[place].p50_ms, -points[place].merit)),
     )
 
@@ -218,7 +226,7 @@ def _notes(timed: Sequence[Record], machines: Mapping[str, Environment]) -> list
     elif len(places) > 1:
         notes.append(f"several environments of one machine: {', '.join(places)}")
     notes += _settings([latency for _, latency in windows])
-    if 0 < sum("engine_bytes" in one.measures for one in timed) < len(timed):
+    if len({"engine_bytes" in one.measures for one in timed if measured_bytes(one)}) > 1:
         notes.append("size: of the engine where a backend builds one, else of the model's file")
     return notes
 

@@ -184,9 +184,11 @@ def test_of_many_builds_the_fastest_and_the_front_are_shown_and_the_rest_when_as
     assert "★" in first[-1][0]
     assert first[-1][1:3] == ["tensorrt", "int8"]
     shown.page.click(f"{VIEW} summary:has-text('11 more, slower or failing')")
+    shown.page.locator(f"{VIEW} table.options tbody tr").nth(71).wait_for()
     assert len(rows_of(shown, "options")) == 72
     assert len(rows_of(shown, "steps-table")) == 12
     shown.page.click(f"{VIEW} summary:has-text('more steps')")
+    shown.page.locator(f"{VIEW} table.steps-table tbody tr").nth(70).wait_for()
     assert len(rows_of(shown, "steps-table")) == 71
 
 

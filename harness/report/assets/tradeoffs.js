@@ -55,7 +55,7 @@ const pin = (one, link) => {
   const kind = `pin ${one.front ? "front" : one.worthy ? "" : one.row.status.tone === "idle" ? "idle" : "bad"}`;
   return link ? h("a", { class: kind, href: link(one.row), title: one.row.id, "aria-label": `${one.number}: ${one.row.id}` }, one.number) : h("span", { class: kind }, one.number);
 };
-const star = (one) => one.front && h("span", { class: "star", title: "on the Pareto front: nothing is as good in accuracy, latency and size, and better in one" }, "★", h("span", { class: "hidden" }, " on the Pareto front"));
+const star = (one) => one.front && h("span", { class: "star", title: "on the Pareto front: nothing is as good in accuracy, latency and size (where it is known of all), and better in one" }, "★", h("span", { class: "hidden" }, " on the Pareto front"));
 
 // --- the picture -----------------------------------------------------------------------------------------------------
 
@@ -240,12 +240,14 @@ function stepsTable(found, link) {
 // What to ship, by what counts most.
 function answer(found, base, link) {
   const front = found.options.filter((one) => one.front).length;
-  if (!front) return h("p", { class: "told" }, "Nothing here can ship: no case that was timed has an accuracy that holds, and a size.");
+  if (!front) return h("p", { class: "told" }, "Nothing here can ship: no case that was timed has an accuracy that holds.");
   const said = (one) => [pin(one, link), " ", named(one)];
-  const won = (one) => one.at === base.at ? "the base" : [speedUp(one, base), " as fast, ", accuracyChange(found, one, base) ?? NONE, ` ${found.metric}, `, smaller(one, base) || NONE, " smaller"];
+  const size = (one) => known(one.bytes, base.bytes) && (one.bytes <= base.bytes ? [smaller(one, base), " smaller"] : [h("span", { class: "bad" }, times(one.bytes / base.bytes)), " larger"]);
+  const accuracy = (one) => known(one.accuracy, base.accuracy) && [`${found.metric} `, accuracyChange(found, one, base)];
+  const won = (one) => one.at === base.at ? "the base" : [[speedUp(one, base), " as fast"], accuracy(one), size(one)].filter(Boolean).flatMap((part, at) => [at > 0 && " · ", part]);
   const tile = (name, one) => h("div", { class: "tile" }, h("dt", {}, name), h("dd", {}, said(one)), h("dd", { class: "won" }, won(one)));
   const kinds = ["fastest", "smallest", "most accurate"];
-  const picked = [...new Set(found.picks)].map((at) => [kinds.filter((_, place) => found.picks[place] === at).join(", "), found.options[at]]);
+  const picked = [...new Set(found.picks.filter((at) => at !== null))].map((at) => [kinds.filter((_, place) => found.picks[place] === at).join(", "), found.options[at]]);
   const timed = found.options.filter((one) => one.timed).length;
   return [h("p", {}, `${front} of the ${timed} builds that were timed ${front === 1 ? "is" : "are"} on the Pareto front; compared with `, h("b", {}, named(base)), ":"),
     h("dl", { class: "tiles" }, picked.map(([name, one]) => tile(name[0].toUpperCase() + name.slice(1), one)))];
