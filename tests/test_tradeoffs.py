@@ -14,12 +14,13 @@ from builders import case, check, environment, latency, quantiles, record, run
 from harness.optimise.trials import Trial, front
 from harness.pareto import SAME, Point
 from harness.pareto import front as pareto
-from harness.records import Acknowledgement, KnownFailure, Latency, Measurement, Record, Run
+from harness.records import Acknowledgement, KnownFailure, Latency, LatencyPlan, Measurement, Record, Run
 from harness.report import html
 from harness.report.packing import FRONT, LINE, WINNER, WORTHY
 from harness.report.rows import rows
 from harness.report.search import Search, page
-from harness.report.tradeoffs import ROOM, UNSIZED, Tradeoff, weigh
+from harness.report.tradeoffs import NAMED, ROOM, UNSIZED, Tradeoff, weigh
+from harness.runner.windows import host_bound
 from harness.suites.derived import Build
 from pages import index
 
@@ -36,7 +37,7 @@ def build(
     one = replace(made, case=replace(made.case, precision=precision, chain=chain), reference="onnxruntime-cpu fp32")
     if made.latency is None:
         return replace(one, **changes)
-    found = (Measurement("logits", metric, accuracy), Measurement("other", "top1", 0.1))
+    found = (Measurement("logits", metric, accuracy), Measurement("other", "top1", 0.99))
     measured = {
         "checks": ()
         if metric == "rmse_rel"
@@ -292,6 +293,16 @@ def differing(what: str) -> tuple[Record, Record, dict]:
 def test_conditions_that_differ_are_told(what, told):
     one, other, changes = differing(what)
     assert weighed(one, other, **changes).notes == (told,)
+
+
+def test_builds_whose_time_is_that_of_the_enqueueing_are_named():
+    """As the runner says it of a case."""
+    asked, gpu = LatencyPlan(), latency(1.0)
+    (note,) = host_bound(gpu, {"enqueue_ms": 1.0}, asked)
+    many = [build(precision="fp16", chain=(f"prune-{n}%",), notes=(note,)) for n in range(NAMED + 1)]
+    (told,) = weighed(build(), *many).notes
+    assert told.startswith("the GPU waits for the host in tensorrt fp16+prune-0, ")
+    assert told.endswith(" and 1 more: their times are those of the enqueueing")
 
 
 def test_windows_that_are_not_as_long_are_no_other_conditions():

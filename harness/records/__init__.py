@@ -10,6 +10,7 @@ from harness.records.flip import FlipPlan
 from harness.records.fusion import Fused, Fusion, Unnamed
 from harness.records.outcomes import (
     PERCENTILES,
+    WAITING,
     Deviations,
     Digests,
     Element,
@@ -72,6 +73,7 @@ __all__ = [
     "PRECISIONS",
     "SCHEMA",
     "STATUSES",
+    "WAITING",
     "Acknowledgement",
     "Admission",
     "Arm",

@@ -68,6 +68,9 @@ class Deviations:
         )
 
 
+WAITING = "the GPU waits for the host"
+"""Begins the note on a case whose time is that of the enqueueing."""
+
 PERCENTILES: Mapping[str, float] = {"p90_ms": 0.90, "p99_ms": 0.99}
 """Quantities of a latency whose limits need many samples."""
 

@@ -10,7 +10,7 @@ from harness.judge.drift import SMALLEST
 from harness.judge.latency import HOW_LONG
 from harness.metrics import LOWER_TASKS
 from harness.pareto import SAME, Point, front
-from harness.records import DriftPlan, Environment, Latency, Quantiles, Record, Run
+from harness.records import WAITING, DriftPlan, Environment, Latency, Quantiles, Record, Run
 from harness.report.rows import Row, on_clock
 
 WORTHY = frozenset({"regressed", "inconclusive", "new", "improved", "passed"})
@@ -20,6 +20,8 @@ ROOM = DriftPlan.max_factor
 ERROR = "rmse_rel"
 """Accuracy of a model without a task: the error beside the reference, of the output that is worst."""
 UNSIZED = "size is not known of every build that holds: weighed by accuracy and latency alone"
+NAMED = 6
+"""Builds that a note names."""
 EAGER = ("pytorch-cuda", "pytorch-cpu")
 """What others are compared with where it is there, as their users come from it."""
 
@@ -226,6 +228,14 @@ def _notes(timed: Sequence[Record], machines: Mapping[str, Environment]) -> list
     elif len(places) > 1:
         notes.append(f"several environments of one machine: {', '.join(places)}")
     notes += _settings([latency for _, latency in windows])
+    waiting = [
+        f"{one.case.runs_on} {one.case.built_as}"
+        for one in timed
+        if any(note.startswith(WAITING) for note in one.notes)
+    ]
+    if waiting:
+        others = f" and {len(waiting) - NAMED} more" if len(waiting) > NAMED else ""
+        notes.append(f"{WAITING} in {', '.join(waiting[:NAMED])}{others}: their times are those of the enqueueing")
     if len({"engine_bytes" in one.measures for one in timed if measured_bytes(one)}) > 1:
         notes.append("size: of the engine where a backend builds one, else of the model's file")
     return notes

@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.backends.base import PLAIN, Feeds, Mode, Session, Step
 from harness.errors import CaseError
-from harness.records import Latency, LatencyPlan
+from harness.records import WAITING, Latency, LatencyPlan
 from harness.timing.canary import canary
 from harness.timing.flush import flushed
 from harness.timing.loop import window
@@ -96,7 +96,7 @@ def host_bound(latency: Latency, measures: Mapping[str, float | None], plan: Lat
         return
     cure = "a larger batch tells" if plan.cuda_graph else "a larger batch or `latency: {cuda_graph: true}` tells"
     took = f"enqueueing takes {enqueue_ms:.3g} of {latency.gpu.p50_ms:.3g} ms"
-    yield f"the GPU waits for the host: {took}; {cure} what the GPU alone takes"
+    yield f"{WAITING}: {took}; {cure} what the GPU alone takes"
 
 
 def _entered(held: ExitStack, canary: AbstractContextManager[Step]) -> tuple[Step | None, tuple[str, ...]]:
