@@ -103,6 +103,19 @@ def test_faster_is_left_and_more_accurate_is_up(opened: Open) -> None:
     assert places["tensorrt fp32"]["y"] < places["tensorrt int8"]["y"]
 
 
+@pytest.mark.parametrize(("second", "beyond"), [(0.89, True), (0.9, False)])
+def test_a_failure_far_below_what_holds_stands_at_the_edge_where_it_would_flatten_the_rest(opened, second, beyond):
+    values = {"fp32": 0.9, "fp16": second, "int8": 0.1}
+    builds = [timed("tensorrt", name, status="failed" if name == "int8" else "passed") for name in values]
+    measured = [
+        replace(one, measurements=(Measurement("logits", "top1", values[one.case.precision]),)) for one in builds
+    ]
+    titles = opened(run(*measured)).texts(f"{VIEW} g.dot title")
+    assert [title for title in titles if "beyond the axis" in title] == [
+        one for one in titles if "int8" in one
+    ] * beyond
+
+
 def test_speed_ups_stand_by_precision_and_backend_over_pytorch_as_it_is(opened: Open) -> None:
     shown = opened(three_backends(), SHOWN)
     assert "Speed-up over pytorch-cuda fp32" in shown.texts(f"{VIEW} h3")

@@ -105,7 +105,7 @@ function upwards(found, options) {
   const error = found.metric === INDEX.rules.error;
   const value = (one) => (error ? Math.max(one.accuracy, INDEX.rules.smallest) : one.accuracy);
   const good = options.filter((one) => one.worthy).map(value);
-  const reach = good.length ? (Math.max(...good) - Math.min(...good)) || Math.abs(good[0]) * 0.02 : Infinity;
+  const reach = 2 * (Math.max(...good) - Math.min(...good)) || Infinity; // nothing is flattened where all that holds is one line
   const inside = options.map(value).filter((one) => error || !good.length || (one >= Math.min(...good) - reach && one <= Math.max(...good) + reach));
   const scale = span(inside, error);
   const turned = (percent) => (found.lower ? percent : 100 - percent);
