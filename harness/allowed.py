@@ -48,7 +48,7 @@ def names() -> frozenset[str]:
 
 
 def permits_name(name: str) -> bool:
-    """Whether a factory may run; its name begins with `torch:`, so that no metric passes for one."""
+    """Whether a factory may run; its name begins with `torch:` or `tensorflow:`, so that no metric passes for one."""
     return name in allowed()
 
 

@@ -14,8 +14,9 @@ from harness import suites
 from harness.allowed import VARIABLE, allowing
 from harness.backends import BACKENDS, OF_MODULES
 from harness.judge.export import PREFIX, judge_export
-from harness.records import Measurement
+from harness.records import Measurement, Source
 from harness.runner.digests import _source
+from harness.sources import FRAMEWORKS
 from harness.store import read_run
 from plans import plan
 from toy import harness, small_model
@@ -108,34 +109,41 @@ def run(folder: Path, *arguments: object, pythonpath: Path) -> subprocess.Comple
     )
 
 
-def traced_torch(folder: Path) -> Path:
-    """A torch that cannot be imported, and tells which process tried."""
-    place = folder / "elsewhere" / "torch"
-    place.mkdir(parents=True)
-    words = f"import os\nopen({str(folder / 'pids')!r}, 'a').write(f'{{os.getpid()}} {{os.getppid()}}\\n')\n"
-    (place / "__init__.py").write_text(f"{words}raise ImportError('no torch in this test')\n")
-    return place.parent
+def traced(folder: Path, *packages: str) -> Path:
+    """Packages that cannot be imported, and tell which process tried."""
+    for package in packages:
+        place = folder / "elsewhere" / package
+        place.mkdir(parents=True)
+        words = f"import os\nopen({str(folder / 'pids')!r}, 'a').write(f'{{os.getpid()}} {{os.getppid()}}\\n')\n"
+        (place / "__init__.py").write_text(f"{words}raise ImportError('no {package} in this test')\n")
+    return folder / "elsewhere"
 
 
-def test_pytorch_is_imported_in_a_worker_and_never_in_the_process_that_was_started(folder):
-    elsewhere = traced_torch(folder)
+@pytest.mark.parametrize(
+    ("package", "framework", "extra"),
+    [("torch", "PyTorch", "torch"), ("tensorflow", "TensorFlow or tf2onnx", "tensorflow")],
+)
+def test_a_framework_is_imported_in_a_worker_and_never_in_the_process_that_was_started(
+    folder, package, framework, extra
+):
+    elsewhere, name = traced(folder, package), f"{package}:nets:net"
+    path = suite(folder, name)
 
-    process = run(
-        folder, "run", suite(folder), "-o", "out", "--artefacts", "cache", "--allow-code", NAME, pythonpath=elsewhere
-    )
+    process = run(folder, "run", path, "-o", "out", "--artefacts", "cache", "--allow-code", name, pythonpath=elsewhere)
 
     tried = [line.split() for line in (folder / "pids").read_text().splitlines()]
     assert process.returncode == 1, process.stderr
     assert {own for own, _ in tried}.isdisjoint({parent for _, parent in tried})
     (record,) = read_run(folder / "out").records
     assert record.status == "skipped"
-    assert "the model cannot be exported: PyTorch cannot be imported (no torch in this test)" in record.headline
-    assert "pip install 'trt-harness[torch]'" in record.headline
+    words = f"the model cannot be exported: {framework} cannot be imported (no {package} in this test)"
+    assert words in record.headline
+    assert f"pip install 'trt-harness[{extra}]'" in record.headline
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["check"], ["run"]])
-def test_nothing_imports_pytorch_where_no_case_asks_for_it(folder, arguments):
-    elsewhere = traced_torch(folder)
+def test_nothing_imports_a_framework_where_no_case_asks_for_it(folder, arguments):
+    elsewhere = traced(folder, "torch", "tensorflow", "tf2onnx", "keras")
     small_model(folder / "m.onnx")
     keys = "backends: [onnxruntime-cpu]\n    shapes: [{n: 2}]"
     more = [] if arguments == ["--help"] else [suite(folder, "m.onnx", keys)]
@@ -159,14 +167,15 @@ def measured(ratio: float) -> list[Measurement]:
     return [replace(one, metric=PREFIX + one.metric) for one in found]
 
 
-def test_an_export_that_is_not_what_pytorch_computes_fails_whatever_the_limits_of_the_case_are():
-    lenient = replace(plan(), limits={"max_abs": 1e9})
+@pytest.mark.parametrize(("kind", "framework"), FRAMEWORKS.items())
+def test_an_export_that_is_not_what_its_framework_computes_fails_whatever_the_limits_of_the_case_are(kind, framework):
+    lenient = replace(plan(), source=Source(kind, "net"), limits={"max_abs": 1e9})
 
     checks = judge_export(lenient, measured(7.0))
 
     assert checks
     assert all(not check.ok and check.name.startswith("export/y/") for check in checks)
-    assert all("the export is not what PyTorch computes" in check.reason for check in checks)
+    assert all(f"the export is not what {framework} computes" in check.reason for check in checks)
 
 
 def test_an_export_that_holds_is_one_check_and_a_file_has_none():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from harness.registry import Registry
 
 if TYPE_CHECKING:
-    from harness.backends.base import Backend
+    from harness.backends.base import Backend, Exporter
 
 BACKENDS = Registry(
     "backend",
@@ -34,8 +34,14 @@ SCRIPTED = frozenset({"fake"})
 """Backends that compute nothing: their outputs have no precision twin."""
 OF_MODULES = frozenset({"pytorch-cpu", "pytorch-cuda", "pytorch-compiled-cpu", "pytorch-compiled-cuda"})
 """Backends that run a PyTorch model and no ONNX file; of its code and weights only a digest is kept."""
-EXPORTER = "pytorch-cpu"
-"""What computes the outputs that an export is compared with."""
+EXPORTERS = Registry(
+    "framework",
+    {
+        "PyTorch": "harness.backends.pytorch:PyTorchExporter",
+        "TensorFlow": "harness.backends.tensorflow_export:TensorFlowExporter",
+    },
+)
+"""What models are exported from, by the names that `harness.sources.FRAMEWORKS` gives."""
 TWIN_BACKEND = "onnxruntime-cpu"
 """What runs the precision twin."""
 
@@ -62,6 +68,12 @@ BUILT_AT_LOAD = frozenset({"onnxruntime-tensorrt"})
 def backend_named(name: str) -> Backend:
     """A backend by its name."""
     made: Backend = BACKENDS.load(name)()
+    return made
+
+
+def exporter_named(name: str) -> Exporter:
+    """A framework by its name."""
+    made: Exporter = EXPORTERS.load(name)()
     return made
 
 

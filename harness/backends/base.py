@@ -47,7 +47,7 @@ class BuildSpec:
     attest: bool = True
     """Whether the session tells what ran; of a reference or a twin nobody asks."""
     source: Source | None = None
-    """Of a PyTorch model, which PyTorch runs instead of the file."""
+    """Of a model that was exported, which its framework runs instead of the file."""
     weights: str | None = None
     """The digest of the weights that were exported."""
     mode: Mode = PLAIN
@@ -152,3 +152,43 @@ class Parser(Backend, Protocol):
 
     def parse(self, model: Path) -> Parsed:
         """What it says of a file, and of each node that it does not take."""
+
+
+class Exported(Protocol):
+    """A model as its framework has it."""
+
+    @property
+    def digest(self) -> str:
+        """Of code and weights: the same one gives the same export."""
+
+    @property
+    def weights(self) -> str:
+        """Of the weights, or of all of it."""
+
+
+class Exporter(Protocol):
+    """A framework that ONNX files are exported from, and which their outputs are compared with."""
+
+    recipe: int
+    """Grows when the file that is written for the same model changes."""
+
+    def why_not(self) -> str | None:
+        """Why it cannot be used here, in its own words; None if it can."""
+
+    def why_not_run(self) -> str | None:
+        """None: what exports also runs."""
+
+    def versions(self) -> dict[str, str]:
+        """Versions for the record of the environment."""
+
+    def packages(self) -> dict[str, str]:
+        """Versions of what takes part in an export."""
+
+    def load(self, source: Source) -> Any:
+        """The model (`Exported`) of a source that the command line allows; InputError where there is none."""
+
+    def write(self, model: Any, source: Source, folder: Path) -> None:
+        """The model as an ONNX file in a folder; raises BuildError, Unsupported or InputError."""
+
+    def open(self, spec: BuildSpec) -> Session:
+        """A session on the model itself, on the CPU in fp32; InputError where it is not the one that was exported."""

@@ -12,17 +12,25 @@ from typing import Any
 from harness.backends import cuda_health
 from harness.backends.base import Artefact, BuildSpec, Session
 from harness.backends.cuda import why_no_gpu
+from harness.backends.exported_file import versions
+from harness.backends.factories import SAME
 from harness.backends.torch_cuda import CudaSession
-from harness.backends.torch_module import load, why_no_torch
-from harness.backends.torch_session import HostSession, translate
+from harness.backends.torch_export import PACKAGES, write
+from harness.backends.torch_module import EXTRA, Model, load, why_no_torch
+from harness.backends.torch_session import HostSession, translate, translated
 from harness.errors import InputError, Unsupported
+from harness.records import Source
+from harness.sources import FRAMEWORKS
 from harness.sources.digest import file_digest
 
 DTYPES = {"fp16": "float16", "bf16": "bfloat16"}
 """Precisions for which the whole module is converted (`Module.to`)."""
 AS_IT_IS = ("fp32", "tf32", "as-is")
 NAME = "module.json"
-SAME = "a factory must make the same weights whenever it is called"
+NO_FILES = (
+    "PyTorch runs no ONNX files: the model's source must be torch:package.module:factory or a .pt2 file, "
+    "and the case neither a variant of it nor of a file of its own"
+)
 
 
 class PyTorchCpu:
@@ -52,14 +60,7 @@ class PyTorchCpu:
     def build(self, spec: BuildSpec, folder: Path) -> Artefact:
         """A note of which code and weights the model is made of; the model itself is made wherever it is opened."""
         self._refuse(spec)
-        if spec.source is None:
-            raise Unsupported(
-                "PyTorch runs no ONNX files: the model's source must be torch:package.module:factory or a .pt2 file, "
-                "and the case neither a variant of it nor of a file of its own"
-            )
-        model, path = load(spec.source), folder / NAME
-        if model.weights != spec.weights:
-            raise InputError(f"{spec.source.path}: made other weights than those that were exported: {SAME}")
+        model, path = _as_exported(spec), folder / NAME
         path.write_text(json.dumps({"module": model.digest}), "utf-8")
         return Artefact(path, file_digest(path))
 
@@ -67,7 +68,7 @@ class PyTorchCpu:
         """A session on the model; InputError where its code or weights are not those of the artefact."""
         self._refuse(spec)
         if spec.source is None:
-            raise Unsupported("PyTorch runs no ONNX files")
+            raise Unsupported(NO_FILES)
         model = load(spec.source)
         if json.loads(artefact.path.read_text("utf-8"))["module"] != model.digest:
             raise InputError(f"{spec.source.path}: its code or weights are not those that were to be opened: {SAME}")
@@ -129,6 +130,51 @@ class PyTorchCompiledCuda(PyTorchCuda):
     """torch.compile on the GPU."""
 
     compiled = True
+
+
+class PyTorchExporter:
+    """PyTorch, as what ONNX files are exported from and compared with; on the CPU."""
+
+    recipe = 1
+
+    def why_not(self) -> str | None:
+        """Why it cannot be used here: PyTorch is not installed."""
+        return why_no_torch()
+
+    def why_not_run(self) -> str | None:
+        """What exports it also runs."""
+        return None
+
+    def versions(self) -> dict[str, str]:
+        """PyTorch's version."""
+        return PyTorchCpu().versions()
+
+    def packages(self) -> dict[str, str]:
+        """Versions of what takes part in an export."""
+        return versions(PACKAGES, EXTRA)
+
+    def load(self, source: Source) -> Model:
+        """The model of a source that the command line allows."""
+        return load(source)
+
+    def write(self, model: Model, source: Source, folder: Path) -> None:
+        """The model as an ONNX file in a folder."""
+        write(model, source, folder)
+
+    def open(self, spec: BuildSpec) -> Session:
+        """A session on the model that was exported, in fp32."""
+        with translated():
+            return HostSession(_as_exported(spec), spec, None, compiled=False)
+
+
+def _as_exported(spec: BuildSpec) -> Model:
+    """The model of a case; InputError where it has other weights than its export."""
+    if spec.source is None or FRAMEWORKS[spec.source.kind] != "PyTorch":
+        raise Unsupported(NO_FILES)
+    model = load(spec.source)
+    if model.weights != spec.weights:
+        raise InputError(f"{spec.source.path}: made other weights than those that were exported: {SAME}")
+    return model
 
 
 def _why_no_cuda() -> str | None:

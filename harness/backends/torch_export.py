@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 
-from harness.artefacts import ONNX_NAME
+from harness.backends.exported_file import check_names, check_opset, plain, save
 from harness.backends.torch_module import EXTRA, Model
-from harness.errors import BuildError, InputError, Unsupported
+from harness.errors import BuildError, InputError
 from harness.records import Export, Source
-from harness.sources.walk import nodes
 
-RECIPE = 1
-"""Grows when the file that is written for the same model changes."""
 PACKAGES = ("torch", "onnxscript", "onnx", "onnx-ir")
-INSIDE = 1 << 30
-"""Weights of more bytes lie in a file beside the model."""
-
-
-def versions() -> dict[str, str]:
-    """Versions of what takes part in an export; InputError where something is missing."""
-    try:
-        return {name: version(name) for name in PACKAGES}
-    except PackageNotFoundError as error:
-        raise InputError(f"{error.name} is not installed, which exports PyTorch models: {EXTRA}") from error
+"""What takes part in an export."""
 
 
 def write(model: Model, source: Source, folder: Path) -> None:
@@ -40,16 +26,10 @@ def write(model: Model, source: Source, folder: Path) -> None:
     told = model.program is not None and spec.outputs  # a program refuses other sizes before its dims can be checked
     outputs = list(spec.outputs) if told else _output_names(model, spec, feeds)
     made = _exported(model, spec, feeds, outputs)
-    _check_opset(made, spec.opset)
+    check_opset(made, spec.opset, "torch.onnx")
     _check_dims(made, source, spec)
-    _check_names(outputs, len(made.graph.output), feeds)
-    _plain(made)
-    onnx.save(
-        made,
-        str(folder / ONNX_NAME),
-        save_as_external_data=made.ByteSize() > INSIDE,
-        location=f"{ONNX_NAME}.data",
-    )
+    check_names(outputs, len(made.graph.output), feeds)
+    save(plain(made), folder)
 
 
 def examples(spec: Export) -> dict[str, Any]:
@@ -81,18 +61,8 @@ def _output_names(model: Model, spec: Export, feeds: Mapping[str, Any]) -> list[
     if not found:
         raise InputError(f"the model returns no tensor but {type(result).__name__}: nothing could be compared")
     names = list(spec.outputs) or _own_names(result, len(found))
-    _check_names(names, len(found), feeds)
+    check_names(names, len(found), feeds)
     return names
-
-
-def _check_names(names: Sequence[str], count: int, feeds: Mapping[str, Any]) -> None:
-    """InputError where the outputs have other names than there are tensors, or those of inputs."""
-    if len(names) != count:
-        raise InputError(f"`export: {{outputs}}` has {len(names)} names, and the model returns {count} tensors")
-    if both := sorted(set(names) & set(feeds)):
-        raise InputError(
-            f"'{both[0]}' is an input and an output: name the outputs otherwise under `export: {{outputs}}`"
-        )
 
 
 def _returned(model: Model, feeds: Mapping[str, Any]) -> Any:
@@ -162,15 +132,6 @@ def _cause(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _check_opset(made: Any, wanted: int) -> None:
-    found = {entry.domain: entry.version for entry in made.opset_import}
-    if found.get("") != wanted:
-        raise Unsupported(
-            f"torch.onnx writes opset {found.get('')} and cannot bring the model to {wanted}: "
-            "choose another `export: {opset: …}`"
-        )
-
-
 def _check_dims(made: Any, source: Source, spec: Export) -> None:
     """InputError where an axis that the suite names is fixed in the model, or the reverse."""
     inputs = {value.name: value.type.tensor_type.shape.dim for value in made.graph.input}
@@ -183,27 +144,3 @@ def _check_dims(made: Any, source: Source, spec: Export) -> None:
                     f"{source.path}: axis {axis} of '{name}' is {dim} in the suite and "
                     f"{found.dim_param or found.dim_value} in what was exported"
                 )
-
-
-def _plain(made: Any) -> None:
-    """Leave out what tells of the machine that exported, and what older readers do not take."""
-    for part in (made, made.graph, *made.graph.input, *made.graph.output, *made.graph.value_info, *nodes(made)):
-        del part.metadata_props[:]
-    made.ir_version = onnx.helper.find_min_ir_version_for(made.opset_import)
-    _whole_shapes(made.graph)
-
-
-def _whole_shapes(graph: Any) -> None:
-    """Replace Shape(start, end) by a whole Shape and a Gather: TensorRT 8.6's parser overlooks the two attributes."""
-    before = list(graph.node)
-    del graph.node[:]
-    for node in before:
-        bounds = {attribute.name: attribute.i for attribute in node.attribute}
-        if node.op_type != "Shape" or "end" not in bounds:
-            graph.node.append(node)
-            continue
-        whole, wanted = f"{node.output[0]}_whole", f"{node.output[0]}_wanted"
-        axes = np.arange(bounds.get("start", 0), bounds["end"], dtype=np.int64)
-        graph.initializer.append(onnx.numpy_helper.from_array(axes, wanted))
-        graph.node.append(onnx.helper.make_node("Shape", node.input, [whole], name=whole))
-        graph.node.append(onnx.helper.make_node("Gather", [whole, wanted], node.output, name=node.name, axis=0))

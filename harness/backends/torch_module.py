@@ -4,30 +4,20 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import random
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import import_module, invalidate_caches
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from harness.allowed import permits, permits_name
+from harness.backends.factories import SEED, called, named, refuse, seeded
 from harness.errors import InputError
 from harness.records import Source
 from harness.sources.digest import file_digest
 
 EXTRA = "pip install 'trt-harness[torch]'"
-SEED = 0
-"""Factories that draw their weights draw the same ones in every process."""
-
-_BESIDE: set[Path] = set()
-"""The folder of the suite whose factory was called last, where it is on the path for it."""
 
 
 def why_no_torch() -> str | None:
@@ -63,17 +53,11 @@ class Model:
 
 def load(source: Source) -> Model:
     """The model of a source that the command line allows; InputError where there is none."""
-    _refuse(source)
+    refuse(source)
     if source.kind == "pt2":
         return _program(source)
     module, digest, weights = _made(source.path, source.beside)
     return Model(copy.deepcopy(module), digest, weights)  # what is done to it is done to a copy
-
-
-def _refuse(source: Source) -> None:
-    """The suite was checked where it was read; what is run is asked for once more where it runs."""
-    if not (permits_name(source.path) if source.kind == "torch" else permits(source.path)):
-        raise InputError(f"{source.path}: is code, which --allow-code does not name")
 
 
 def _program(source: Source) -> Model:
@@ -95,12 +79,9 @@ def _made(path: str, beside: str | None) -> tuple[Any, str, str]:
     """The module of a factory, and its digests; a worker calls the factory once for all cases of a model."""
     import torch
 
-    factory = _named(path, beside)
-    try:
-        with _repeatable():
-            module = factory()
-    except (Exception, SystemExit) as error:
-        raise InputError(f"{path}: the factory failed: {type(error).__name__}: {error}") from error
+    factory = named(path, beside)
+    with _repeatable():
+        module = called(factory, path)
     if not isinstance(module, torch.nn.Module):
         raise InputError(f"{path}: gives a {type(module).__name__}, and must give a torch.nn.Module")
     _check_weights(module, path)
@@ -132,46 +113,6 @@ def _plain_tensors(part: Any) -> list[tuple[str, Any]]:
     return [(label, value) for label, value in vars(part).items() if isinstance(value, torch.Tensor)]
 
 
-def _named(path: str, beside: str | None) -> Any:
-    """What a source names; a module that is not installed is looked for in the suite's folder."""
-    name, _, attribute = path.removeprefix("torch:").partition(":")
-    top = name.partition(".")[0]
-    folder = None if beside is None else Path(beside).parent
-    _forget_others(folder)
-    if folder is not None and top not in sys.modules and find_spec(top) is None:
-        sys.path.append(str(folder))  # last: nothing there stands for what is installed
-        _BESIDE.add(folder)
-    try:
-        found = import_module(name)
-    except ImportError as error:
-        where = "is neither installed nor beside the suite" if find_spec(top) is None else "cannot be imported"
-        raise InputError(f"{path}: {name} {where} ({error}), with {sys.executable}") from error
-    except (Exception, SystemExit) as error:
-        words = f"{type(error).__name__}: {error}"
-        raise InputError(f"{path}: {name} cannot be imported: {words}, with {sys.executable}") from error
-    for part in attribute.split("."):
-        if not hasattr(found, part):
-            raise InputError(f"{path}: {name} has no '{part}'")
-        found = getattr(found, part)
-    return found
-
-
-def _forget_others(folder: Path | None) -> None:
-    """Forget modules beside other suites: those of the same names beside this one are others."""
-    for other in _BESIDE - {folder}:
-        sys.path.remove(str(other))
-        tops = {label for label, one in list(sys.modules.items()) if "." not in label and _lies_in(one, other)}
-        for label in [label for label in sys.modules if label.partition(".")[0] in tops]:
-            del sys.modules[label]
-        _BESIDE.remove(other)
-    invalidate_caches()
-
-
-def _lies_in(module: Any, folder: Path) -> bool:
-    places = (*(getattr(module, "__path__", None) or ()), getattr(module, "__file__", None))
-    return any(Path(place).parent == folder for place in places if place)
-
-
 @contextmanager
 def _repeatable() -> Iterator[None]:
     """The same random numbers and sums whenever this begins; what others draw is as if nothing had been."""
@@ -179,17 +120,12 @@ def _repeatable() -> Iterator[None]:
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sums of several threads depend on their number
-    state, legacy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
+    with seeded(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        random.seed(SEED)
-        np.random.seed(SEED)
         try:
             yield
         finally:
             torch.set_num_threads(threads)
-            random.setstate(state)
-            np.random.set_state(legacy)
 
 
 def weights_digest(module: Any) -> str:

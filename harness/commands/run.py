@@ -160,7 +160,8 @@ def loaded(asked: argparse.Namespace) -> list[Plan]:
     """The plans of the suites on the command line; UsageError names an environment that none of them has."""
     given = pythons(asked.environments)
     plans = suites.load(asked.suites, asked.root, given)
-    known = {one.name for plan in plans for one in (plan.interpreter, plan.against) if one and not one.own}
+    asked_for = [one for plan in plans for one in (plan.interpreter, plan.against, plan.exporter)]
+    known = {one.name for one in asked_for if one and not one.own}
     for name in given.keys() - known:
         raise UsageError(f"--environment {name}: no case runs in it{did_you_mean(name, known)}")
     return plans

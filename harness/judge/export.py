@@ -1,4 +1,4 @@
-"""Is the ONNX file that was exported from a PyTorch model what PyTorch computes?"""
+"""Is the ONNX file that was exported from a model what its framework computes?"""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from harness.judge.fidelity import judge_fidelity
 from harness.metrics import bound
 from harness.metrics.defaults import default_limits
 from harness.records import Check, FidelityPlan, Measurement, Plan
+from harness.sources import FRAMEWORKS
 
 PREFIX = "export_"
-"""Before the metrics of PyTorch's own fp32 outputs against those of ONNX Runtime on the export."""
+"""Before the metrics of the framework's own fp32 outputs against those of ONNX Runtime on the export."""
 RATIOS = {"tolerance_ratio", "mismatch_share", "mismatches", "conditioning_rms"}
 
 
@@ -41,8 +42,9 @@ def judge_export(plan: Plan, measurements: Sequence[Measurement]) -> list[Check]
     plain = replace(plan, case=case, changed=False, limits={}, output_limits={}, task=None, fidelity=FidelityPlan())
     checks = [*judge_outputs(plain, found), *judge_fidelity(plain, found)]
     failed = [replace(one, name=f"export/{one.name}", question="fidelity") for one in checks if not one.ok]
+    framework = FRAMEWORKS.get(plan.source.kind, "its framework")
     if failed:
-        return [replace(one, reason=f"the export is not what PyTorch computes: {one.reason}") for one in failed]
+        return [replace(one, reason=f"the export is not what {framework} computes: {one.reason}") for one in failed]
     worst = max((one.value or 0.0 for one in found if one.metric == "tolerance_ratio"), default=None)
-    words = f"what PyTorch computes: {len(checks)} checks of the export against PyTorch in fp32 hold"
+    words = f"what {framework} computes: {len(checks)} checks of the export against {framework} in fp32 hold"
     return [Check("export", "fidelity", None, "export", worst, 1.0, None, True, words)]

@@ -102,12 +102,12 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Export:
-    """How a PyTorch model becomes an ONNX file."""
+    """How a model of PyTorch or TensorFlow becomes an ONNX file."""
 
     inputs: Mapping[str, TensorSpec]
-    """By the names of the parameters of its `forward`."""
+    """By the names of the parameters of its `forward`; of TensorFlow's models what the suite says of some."""
     outputs: tuple[str, ...]
-    """Empty: as the model's own mapping names them, or output_0 and so on."""
+    """Empty: as the model names them, or output_0 and so on."""
     opset: int
     sizes: Mapping[str, int]
     """Of the symbolic dimensions while it is traced."""
@@ -115,17 +115,17 @@ class Export:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a model comes from: an ONNX file, a folder in the ONNX test layout, an https address, or PyTorch."""
+    """Where a model comes from: an ONNX file, a folder in the ONNX test layout, an https address, or a framework."""
 
     kind: str
-    """"file", "folder", "url", "torch" (a factory) or "pt2" (an exported program)."""
+    """A name among `harness.sources.SOURCES`: "file", "folder", "url", "torch" (a factory), "saved-model"."""
     path: str
-    """Absolute path, the address, or "torch:package.module:factory"."""
+    """Absolute path, the address, or "framework:package.module:factory"."""
     sha256: str | None = None
     beside: str | None = None
     """The module or package of a factory that lies in the suite's folder, where there is one of its name."""
     export: Export | None = None
-    """Of PyTorch's alone."""
+    """Of a framework's alone."""
     made: str | None = None
     """The digest of what was exported, from when it is."""
 
@@ -322,7 +322,7 @@ class Plan:
     """Libraries of operators for ONNX Runtime's CPU provider, where it computes reference and precision twin."""
     interpreter: Interpreter = Interpreter()
     exporter: Interpreter = Interpreter()
-    """Where a PyTorch model is exported."""
+    """Where a framework's model is exported."""
     against: Interpreter | None = None
     """Where the same case is the one that this one's speed is compared with."""
     variant: ModelFile | None = None

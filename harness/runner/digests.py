@@ -62,7 +62,7 @@ def _without_none(record: Any, later: Collection[str] = LATER) -> dict[str, Any]
 
 
 def _source(plan: Plan) -> dict[str, Any]:
-    """Where the model comes from; what only PyTorch's models have is left out of all others."""
+    """Where the model comes from; what only models of frameworks have is left out of all others."""
     return _without_none(replace(plan.source, sha256=None), ("beside", "export", "made"))
 
 

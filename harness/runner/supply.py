@@ -7,7 +7,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TypeVar
 
-from harness.backends import EXPORTER, TWIN_BACKEND
+from harness.backends import TWIN_BACKEND
 from harness.codec import encode
 from harness.judge import first_line
 from harness.records import Failure, Measurement, ModelFile, Plan, Reference
@@ -16,6 +16,7 @@ from harness.runner.client import WorkerFailed
 from harness.runner.shared import Shared, export_key, in_fp32, reference_key, twin_key
 from harness.runner.start import OWN
 from harness.runner.workers import Workers
+from harness.sources import FRAMEWORKS
 
 LOST = frozenset({"crash", "device", "harness"})
 """What becomes of a worker by no fault of what it was asked for, as far as one can tell the first time."""
@@ -49,11 +50,12 @@ class Supply:
         return found
 
     def why_not_exported(self, plan: Plan) -> str | None:
-        """Why a PyTorch model cannot become a file here; None where it can, and for models that are files."""
-        return None if plan.source.export is None else self._workers.why_not(plan.exporter, EXPORTER)
+        """Why a framework's model cannot become a file here; None where it can, and for models that are files."""
+        framework = FRAMEWORKS.get(plan.source.kind)
+        return None if framework is None else self._workers.why_not(plan.exporter, framework)
 
     def exported(self, plan: Plan) -> Plan:
-        """The plan with a PyTorch model exported, once for all of its cases."""
+        """The plan with a framework's model exported, once for all of its cases."""
         if plan.source.export is None:
             return plan
         made = _raised(self._shared.exports.get(export_key(plan), lambda: self._make_export(plan)))
@@ -70,7 +72,7 @@ class Supply:
         return made
 
     def export_checks(self, plan: Plan) -> tuple[Measurement, ...]:
-        """How far the export of a PyTorch model is from the model, on the case's inputs."""
+        """How far the export of a framework's model is from the model, on the case's inputs."""
         if plan.source.export is None:
             return ()
         plain = in_fp32(plan)

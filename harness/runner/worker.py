@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from harness.backends import ATTEMPT, backend_named
+from harness.backends import ATTEMPT, EXPORTERS, backend_named, exporter_named
 from harness.codec import compact, decode, encode
 from harness.errors import CaseError
 from harness.records import Contestant, Injection, Plan
@@ -151,8 +151,8 @@ class Worker:
         return encode(getattr(support, step)(decode(Plan, plan)))
 
     def _backend(self, name: str) -> Any:
-        """Why a backend is not available here, and its versions if it is."""
-        backend = backend_named(name)
+        """Why a backend, or a framework that exports, is not available here, and its versions if it is."""
+        backend = exporter_named(name) if name in EXPORTERS else backend_named(name)
         reason = backend.why_not()
         return {
             "why_not": reason,
@@ -177,11 +177,11 @@ class Worker:
         return encode(self._steps.variant(decode(Plan, plan)))
 
     def _export(self, plan: Any) -> Any:
-        """Export a PyTorch model; gives the digest of the export, and warnings."""
+        """Export a framework's model; gives the digest of the export, and warnings."""
         return encode(self._exports().export(decode(Plan, plan)))
 
     def _framework(self, plan: Any, folder: str) -> None:
-        """What PyTorch computes of a model that was exported."""
+        """What its framework computes of a model that was exported."""
         self._exports().framework(decode(Plan, plan), Path(folder))
 
     def _exports(self) -> Any:
@@ -190,7 +190,7 @@ class Worker:
         return Exports(self._cache, self._scratch, self._announce)
 
     def _exported(self, plan: Any, framework: str, reference: str, twin: str) -> Any:
-        """How far an export is from what PyTorch computes."""
+        """How far an export is from what its framework computes."""
         from harness.runner.exports import compared
 
         self._announce("compare")

@@ -68,7 +68,7 @@ class Workshop:
                 profile=profile(plan, info, fed.batches),
                 dtypes={tensor.name: tensor.dtype for tensor in (*info.inputs, *info.outputs)},
                 options=plan.options,
-                source=_of_pytorch(plan),
+                source=_of_framework(plan),
                 weights=fetched.weights,
             )
         return Prepared(fetched, info, variant, fed, spec, cache, plan.builds, plan.trusted)
@@ -97,7 +97,7 @@ class Workshop:
             return backend.open(artefact, prepared.spec), artefact
 
 
-def _of_pytorch(plan: Plan) -> Source | None:
-    """The model that PyTorch runs; None where the case is of another file than what was exported from it."""
+def _of_framework(plan: Plan) -> Source | None:
+    """The model that its framework runs; None where the case is of another file than what was exported from it."""
     other = plan.case.chain or plan.case.precision in plan.files
     return None if other or plan.source.export is None else plan.source

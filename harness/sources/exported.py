@@ -1,4 +1,4 @@
-"""PyTorch models, by the ONNX files that were exported from them; nothing is exported or run here."""
+"""Models of PyTorch and TensorFlow, by the ONNX files that were exported from them; nothing is exported or run here."""
 
 from __future__ import annotations
 

@@ -18,9 +18,11 @@ from harness.records import (
     Task,
     TensorSpec,
 )
+from harness.sources import FRAMEWORKS
 from harness.suites import prepared
 from harness.suites.entries import (
     AttestationEntry,
+    ExportEntry,
     FidelityEntry,
     InputEntry,
     LatencyEntry,
@@ -29,8 +31,6 @@ from harness.suites.entries import (
 )
 from harness.suites.places import Found
 
-OF_PYTORCH = ("torch", "pt2")
-"""Kinds of sources that are exported."""
 Dimensions = Mapping[str, int]
 Profile = Mapping[str, tuple[int, int, int]]
 
@@ -52,13 +52,19 @@ def profile(entry: ModelEntry, shapes: tuple[Dimensions, ...]) -> Profile | None
 
 
 def export(entry: ModelEntry, found: Found) -> Export | None:
-    """How a PyTorch model is exported; dimensions are traced at their largest size, of which 0 and 1 are special."""
-    if found.kind not in OF_PYTORCH or entry.export is None:
+    """How a framework's model is exported; None for ONNX files.
+
+    PyTorch traces dimensions at their largest size, of which 0 and 1 are special; TensorFlow leaves them free.
+    """
+    if found.kind not in FRAMEWORKS:
         return None
-    inputs = {name: TensorSpec(one.dtype, tuple(one.dims)) for name, one in entry.export.inputs.items()}
+    given = entry.export or ExportEntry()
+    inputs = {name: TensorSpec(one.dtype, tuple(one.dims)) for name, one in given.inputs.items()}
+    if FRAMEWORKS[found.kind] != "PyTorch":
+        return Export(inputs, tuple(given.outputs), given.opset, {})
     names = dict.fromkeys(dim for one in inputs.values() for dim in one.dims if isinstance(dim, str))
     sizes = {name: max(2, *(shape.get(name, 1) for shape in entry.shapes or [{}])) for name in names}
-    return Export(inputs, tuple(entry.export.outputs), entry.export.opset, sizes)
+    return Export(inputs, tuple(given.outputs), given.opset, sizes)
 
 
 def input_specs(inputs: Mapping[str, InputEntry]) -> dict[str, InputSpec]:

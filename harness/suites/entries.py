@@ -111,7 +111,7 @@ class ReferenceEntry(Choice):
 
 
 class ExportInput(Strict):
-    """An input of a PyTorch model."""
+    """An input of a model that is exported."""
 
     dtype: Literal["float32", "float16", "float64", "int64", "int32", "int8", "uint8", "bool"] = Field(
         "float32", description="Its type."
@@ -120,16 +120,18 @@ class ExportInput(Strict):
 
 
 class ExportEntry(Strict):
-    """How a PyTorch model becomes an ONNX file."""
+    """How a model of PyTorch or TensorFlow becomes an ONNX file."""
 
     inputs: dict[Text, ExportInput] = Field(
-        {}, description="Its inputs in order, by the names of the parameters of `forward`."
+        {},
+        description="Its inputs in order, by the names of the parameters of `forward`; of TensorFlow's models, names "
+        "and sizes for free axes.",
     )
     outputs: Annotated[list[Text], AfterValidator(unique)] = Field(
-        [], description="Names of the outputs; default: those of the mapping that it returns, or output_0 and so on."
+        [], description="Names of the outputs; default: the model's own, or output_0 and so on."
     )
     opset: Annotated[int, Field(ge=13, le=30)] = Field(18, description="Version of ONNX's standard operators.")
-    environment: IdPart = Field(DEFAULT_ENVIRONMENT, description="Environment that has PyTorch, where it is exported.")
+    environment: IdPart = Field(DEFAULT_ENVIRONMENT, description="Environment that has the framework and exports.")
 
 
 class CalibrationEntry(Choice):
@@ -274,7 +276,7 @@ class Settings(Strict):
         None, description="TensorRT [min, opt, max] by dimension; default: smallest, last and largest of shapes."
     )
     inputs: dict[Text, InputEntry] = Field({}, description="By input tensor; the others are seeded random.")
-    export: ExportEntry | None = Field(None, description="How a PyTorch model becomes an ONNX file.")
+    export: ExportEntry | None = Field(None, description="How a model of PyTorch or TensorFlow becomes an ONNX file.")
     int8: Int8Entry | None = Field(None, description="How the int8 variant is made.")
     reference: ReferenceEntry | None = Field(None, description="Default: onnxruntime-cpu at fp32.")
     backends: Annotated[list[BackendIn], Field(min_length=1), AfterValidator(unique)] = Field(
@@ -309,8 +311,9 @@ class ModelEntry(Settings):
 
     name: IdPart = Field(description="Second part of the case ids.")
     source: Sources = Field(
-        description="ONNX file, folder in the ONNX test layout, glob of either, an https:// address with sha256, or "
-        "a PyTorch model: torch:package.module:factory or a .pt2 file."
+        description="ONNX file, folder in the ONNX test layout, glob of either, an https:// address with sha256, "
+        "a PyTorch model (torch:package.module:factory or a .pt2 file), or one of TensorFlow "
+        "(tensorflow:package.module:factory, a SavedModel's folder, a .keras or .h5 file)."
     )
     sha256: Sha256 | None = Field(None, validate_default=True, description="Required for what is downloaded.")
 
@@ -320,8 +323,10 @@ class ModelEntry(Settings):
         found: Any = info.data.get("source", ())
         if value is None and any(item.kind == "url" for item in found):
             raise ValueError("is required for a source that is downloaded")
-        if value is not None and any(item.kind == "torch" for item in found):
+        if value is not None and any(item.kind in ("torch", "tensorflow") for item in found):
             raise ValueError("cannot hold for what a factory makes")
+        if value is not None and any(item.kind == "saved-model" for item in found):
+            raise ValueError("cannot hold for a SavedModel, which is several files")
         if value is not None and any(item.match for item in found):
             raise ValueError("cannot hold for a glob: name the files one by one")
         return value

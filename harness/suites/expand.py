@@ -10,6 +10,7 @@ from typing import Any
 
 from harness.errors import Problem, did_you_mean
 from harness.records import DEFAULT_ENVIRONMENT, Case, Interpreter, Limits, Location, Plan, Source
+from harness.sources import FRAMEWORKS
 from harness.suites import convert, environments, fuzz, invariance, prepared
 from harness.suites.check import Checked
 from harness.suites.convert import Dimensions
@@ -125,8 +126,8 @@ def _nowhere(model: _Model, known: frozenset[str]) -> Iterator[Problem]:
 def _not_exported(model: _Model) -> Iterator[Problem]:
     """PyTorch models whose inputs are not told, and sizes of dimensions that no input has."""
     entry = model.entry
-    if not any(found.kind in convert.OF_PYTORCH for found in entry.source):
-        return
+    if not any(FRAMEWORKS.get(found.kind) == "PyTorch" for found in entry.source):
+        return  # others tell their inputs themselves, or it shows where they are loaded
     if entry.export is None or not entry.export.inputs:
         words = "a PyTorch model does not tell its inputs: name them under `export: {inputs: {image: {dims: [n, 3]}}}`"
         yield model.problem("source", words)

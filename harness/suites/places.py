@@ -11,12 +11,15 @@ from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
 from harness.allowed import OPTION, option, permits, permits_name
+from harness.suites.formats import why_other
 from harness.suites.globs import MAGIC, matches, split
 
 LONGEST_NAME = 100
 NAME = re.compile(r"[A-Za-z0-9._+-]+")
-FACTORY = re.compile(r"torch:([A-Za-z_]\w*)(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
-"""A name of a module and, after a colon, of what is in it."""
+FACTORY = re.compile(r"(torch|tensorflow):([A-Za-z_]\w*)(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
+"""The framework, a name of a module and, after a colon, of what is in it."""
+PROGRAMS = {".pt2": "pt2", ".keras": "keras", ".h5": "keras", ".hdf5": "keras"}
+"""Endings of files that are code, and what kind of source they are."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ def sources(places: Places, text: str) -> tuple[Found, ...]:
     """The models that a source names; ValueError says why there are none."""
     if "://" in text:
         return (_address(text),)
-    if text.startswith("torch:"):
+    if text.startswith(("torch:", "tensorflow:")):
         return (_factory(places, text),)
     if MAGIC.search(text):
         return _globbed(places, text)
@@ -100,32 +103,36 @@ def _address(text: str) -> Found:
 
 
 def _factory(places: Places, text: str) -> Found:
-    """A PyTorch factory by its name; whether there is one shows only where PyTorch is."""
+    """A factory by its name; whether there is one shows only where its framework is."""
     named = FACTORY.fullmatch(text)
     if named is None:
-        raise ValueError(f"'{text}' must be torch:package.module:factory")
+        raise ValueError(f"'{text}' must be {text.partition(':')[0]}:package.module:factory")
     if not permits_name(text):
         raise ValueError(f"'{text}' is code, which runs only where the command line allows it: {OPTION} {text}")
-    candidates = (places.inside(named[1]), places.inside(f"{named[1]}.py"))
+    candidates = (places.inside(named[2]), places.inside(f"{named[2]}.py"))
     beside = next((str(path) for path in candidates if _is_file(path) or path.is_dir()), None)
-    return Found("torch", text, beside=beside)
+    return Found(named[1], text, beside=beside)
 
 
-def _program(places: Places, text: str) -> Found:
-    """An exported program: to load one runs what is pickled in it."""
-    path = places.file(text, (".pt2",))
+def _program(kind: str, path: str, text: str) -> Found:
+    """A model that is code: to load one runs what is in it."""
     if not permits(path):
         raise ValueError(f"'{text}' is code, which runs only where the command line allows it: {option(path)}")
-    return Found("pt2", path)
+    return Found(kind, path)
 
 
 def _local(places: Places, text: str, match: str = "") -> Found:
-    if text.endswith(".pt2"):
-        return _program(places, text)
+    if words := why_other(text):
+        raise ValueError(words)
+    for ending, kind in PROGRAMS.items():
+        if text.endswith(ending):
+            return _program(kind, places.file(text, (ending,)), text)
     path = places.inside(text)
     if path.is_dir():
+        if _is_file(path / "saved_model.pb"):
+            return _program("saved-model", str(path), text)
         if not _is_file(places.inside(f"{text}/model.onnx")):
-            raise ValueError(f"the folder '{text}' holds no model.onnx")
+            raise ValueError(f"the folder '{text}' holds no model.onnx (nor the saved_model.pb of a SavedModel)")
         return Found("folder", str(path), match, _stores(places, path, text))
     return Found("file", places.file(text, (".onnx",)), match)
 

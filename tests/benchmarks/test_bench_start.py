@@ -10,7 +10,7 @@ from pathlib import Path
 from bench import CONSOLE, Tell, ten_thousand
 from pytest_benchmark.fixture import BenchmarkFixture
 
-HEAVY = {"numpy", "onnx", "onnxruntime", "tensorrt", "torch", "pydantic", "pandas", "jinja2"}
+HEAVY = {"numpy", "onnx", "onnxruntime", "tensorrt", "torch", "tensorflow", "pydantic", "pandas", "jinja2"}
 
 
 def test_help_imports_nothing_heavy() -> None:
