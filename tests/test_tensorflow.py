@@ -395,6 +395,20 @@ def test_a_model_has_the_same_digest_whatever_the_process_traced_before(folder):
     assert told[0] == told[1]
 
 
+def test_the_suite_that_ships_passes_with_its_exports_compared(tmp_path):
+    shutil.copytree(Path(__file__).parents[1] / "suites/tensorflow", tmp_path / "own")
+    (tmp_path / "pyproject.toml").touch()
+    names = [f"tensorflow:factories:{name}" for name in ("separable_cnn", "encoder", "smoother")]
+    options = [word for name in names for word in ("--allow-code", name)]
+    options += ["--environment", f"tensorflow={sys.executable}", "-k", "onnxruntime-cpu and n-1"]
+
+    assert harness(tmp_path, "run", tmp_path / "own", "-o", tmp_path / "out", *options) == 0
+
+    records = [record for record in read_run(tmp_path / "out").records if not record.not_run]
+    assert len(records) == 6
+    assert all(check(record).ok for record in records)
+
+
 def test_an_environment_with_tensorflow_exports_for_one_without(folder, monkeypatch):
     hidden = folder / "elsewhere" / "tensorflow"
     hidden.mkdir(parents=True)

@@ -230,6 +230,14 @@ def test_an_export_is_written_once_and_compared_in_every_run(folder, stand_in):
     assert status == 1
 
 
+def test_the_suite_that_ships_is_sound_where_its_factories_are_allowed(capsys):
+    path = Path(__file__).parents[1] / "suites/tensorflow"
+    names = [f"tensorflow:factories:{name}" for name in ("separable_cnn", "encoder", "smoother")]
+
+    assert harness(path, "check", path, *(word for name in names for word in ("--allow-code", name))) == 0
+    assert "36 cases" in capsys.readouterr().out
+
+
 def test_an_environment_that_only_exports_may_be_named(folder):
     path = suite(folder, keys="export: {environment: other}")
     path.write_text("environments: {other: {}}\n" + path.read_text())
