@@ -15,7 +15,6 @@ from harness import __version__
 from harness.allowed import allowing
 from harness.commands.options import (
     Commands,
-    add_allow_code,
     add_artefacts,
     add_baselines,
     add_environments,
@@ -197,12 +196,12 @@ def _add_debug(commands: Commands) -> None:
         "-o", dest="output", type=Path, metavar="DIR", help="where to write (default reports/debug-<case>)"
     )
     add_artefacts(debug)
+    add_environments(debug)
     add_timeout(debug)
     debug.add_argument("--builds", type=positive, default=24, metavar="N", help="builds to make at most (default 24)")
     debug.add_argument(
         "--time", type=seconds, default=3600.0, metavar="S", help="begin no build after so long (default 3600)"
     )
-    add_allow_code(debug)
     add_root(debug)
     debug.set_defaults(command=called("debug"))
 

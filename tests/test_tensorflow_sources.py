@@ -244,3 +244,14 @@ def test_an_environment_that_only_exports_may_be_named(folder):
 
     options = ["--environment", f"other={sys.executable}", "--allow-code", NAME]
     assert harness(folder, "run", path, "-o", folder / "out", *options) != 2
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_debug_is_told_the_environment_that_exports(folder, capsys, given):
+    path = suite(folder, keys="export: {environment: other}")
+    path.write_text("environments: {other: {}}\n" + path.read_text())
+    options = ["--environment", f"other={sys.executable}"] if given else []
+    case = ["debug", "s/net/onnxruntime-cpu/fp32/static", "--suites", path, "--artefacts", folder / "cache"]
+
+    assert harness(folder, *case, "--allow-code", NAME, *options) != 0
+    assert ("has no interpreter on this machine" in capsys.readouterr().err) is not given

@@ -8,7 +8,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from harness import suites
 from harness.allowed import VARIABLE, allowing
@@ -19,7 +22,7 @@ from harness.runner.digests import _source
 from harness.sources import FRAMEWORKS
 from harness.store import read_run
 from plans import plan
-from toy import harness, small_model
+from toy import harness
 
 SUITE = """
 suite: s
@@ -144,8 +147,8 @@ def test_a_framework_is_imported_in_a_worker_and_never_in_the_process_that_was_s
 @pytest.mark.parametrize("arguments", [["--help"], ["check"], ["run"]])
 def test_nothing_imports_a_framework_where_no_case_asks_for_it(folder, arguments):
     elsewhere = traced(folder, "torch", "tensorflow", "tf2onnx", "keras")
-    small_model(folder / "m.onnx")
-    keys = "backends: [onnxruntime-cpu]\n    shapes: [{n: 2}]"
+    product(folder / "m.onnx")
+    keys = "backends: [onnxruntime-cpu]\n    precisions: [fp32, fp16, int8]\n    shapes: [{n: 2}]"
     more = [] if arguments == ["--help"] else [suite(folder, "m.onnx", keys)]
     place = ["-o", "out", "--artefacts", "cache"] if arguments == ["run"] else []
 
@@ -153,6 +156,16 @@ def test_nothing_imports_a_framework_where_no_case_asks_for_it(folder, arguments
 
     assert process.returncode == 0, process.stderr
     assert not (folder / "pids").exists()
+
+
+def product(path: Path) -> None:
+    """A matrix product, x [n, 4] to y [n, 3], which every precision has."""
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", size]) for name, size in (("x", 4), ("y", 3))
+    ]
+    weights = numpy_helper.from_array(np.random.default_rng(0).standard_normal((4, 3), np.float32), "w")
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", values[:1], values[1:], [weights])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
 
 
 def measured(ratio: float) -> list[Measurement]:

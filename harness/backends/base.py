@@ -89,8 +89,18 @@ class Step:
     """Is done before every iteration and not timed; when it returns, the stream is idle."""
 
 
-class Session(Protocol):
-    """A loaded model."""
+class Evaluator(Protocol):
+    """A model that gives outputs."""
+
+    def infer(self, feeds: Feeds) -> dict[str, Tensor]:
+        """Outputs by name, on the host, in the dtypes of the ONNX model."""
+
+    def close(self) -> None:
+        """Free what it holds."""
+
+
+class Session(Evaluator, Protocol):
+    """A loaded model that can be timed."""
 
     loads_again: bool
     """Whether `profile` loads the model a second time."""
@@ -100,9 +110,6 @@ class Session(Protocol):
     @property
     def attested(self) -> Mapping[str, Any]:
         """What was allowed and what ran, for the record; read before `close`, after the session was fed."""
-
-    def infer(self, feeds: Feeds) -> dict[str, Tensor]:
-        """Outputs by name, on the host, in the dtypes of the ONNX model."""
 
     def bind(self, feeds: Feeds) -> Step:
         """A step over these feeds, copied to the device once."""
@@ -115,9 +122,6 @@ class Session(Protocol):
 
     def profile(self, feeds: Feeds, iterations: int) -> tuple[LayerTime, ...]:
         """The time of each layer over so many inferences; never while timing. Unsupported where it is not told."""
-
-    def close(self) -> None:
-        """Free what the session holds."""
 
 
 class Backend(Protocol):
@@ -190,5 +194,5 @@ class Exporter(Protocol):
     def write(self, model: Any, source: Source, folder: Path) -> None:
         """The model as an ONNX file in a folder; raises BuildError, Unsupported or InputError."""
 
-    def open(self, spec: BuildSpec) -> Session:
-        """A session on the model itself, on the CPU in fp32; InputError where it is not the one that was exported."""
+    def open(self, spec: BuildSpec) -> Evaluator:
+        """The model itself, on the CPU in fp32; InputError where it is not the one that was exported."""

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 
-from harness.backends.base import BuildSpec, Feeds, Step, Tensor
+from harness.backends.base import BuildSpec, Feeds, Tensor
 from harness.backends.exported_file import check_opset, plain, save, versions
 from harness.backends.factories import SAME
 from harness.backends.tensorflow_model import EXTRA, Model, load, tensorflow, why_no_tensorflow
 from harness.errors import BuildError, InputError, Unsupported
-from harness.records import LayerTime, Source
+from harness.records import Source
 from harness.sources.walk import nodes
 
 PACKAGES = ("tensorflow", "keras", "tf2onnx", "onnx")
 """What takes part in an export."""
-NO_CLOCK = "TensorFlow computes what an export is compared with, and is not timed"
 
 
 class TensorFlowExporter:
@@ -56,22 +55,18 @@ class TensorFlowExporter:
         _name(made, model)
         save(plain(made), folder)
 
-    def open(self, spec: BuildSpec) -> _Session:
-        """A session on the model that was exported."""
+    def open(self, spec: BuildSpec) -> _Eager:
+        """The model that was exported, run eagerly."""
         if spec.source is None:
             raise Unsupported("TensorFlow runs no ONNX files")
         model = load(spec.source)
         if model.weights != spec.weights:
             raise InputError(f"{spec.source.path}: made other weights than those that were exported: {SAME}")
-        return _Session(model)
+        return _Eager(model)
 
 
-class _Session:
-    """Runs the model as it is, without the graph that was converted."""
-
-    loads_again = False
-    overhead_s = 0.0
-    attested: Mapping[str, Any] = {}
+class _Eager:
+    """Runs the model as it is, not the graph that was converted."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -84,18 +79,6 @@ class _Session:
             return {name: np.array(value.numpy()) for name, value in self._model.run(*given).items()}
         except tf.errors.OpError as error:
             raise BuildError(f"{type(error).__name__}: {error}") from error
-
-    def bind(self, feeds: Feeds) -> Step:  # noqa: ARG002
-        """Always Unsupported."""
-        raise Unsupported(NO_CLOCK)
-
-    def why_no_profile(self) -> str | None:
-        """It is not timed."""
-        return NO_CLOCK
-
-    def profile(self, feeds: Feeds, iterations: int) -> tuple[LayerTime, ...]:  # noqa: ARG002
-        """Always Unsupported."""
-        raise Unsupported(NO_CLOCK)
 
     def close(self) -> None:
         """Nothing is held."""

@@ -67,6 +67,7 @@ def why_no_tensorflow() -> str | None:
 def tensorflow() -> Any:
     """The package, kept off GPUs: it would take all of their memory."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever Keras would take by its own settings
     import tensorflow as package
 
     package.config.set_visible_devices([], "GPU")
@@ -139,7 +140,7 @@ def _saved_model(path: str) -> Called:
     if not found or (name != SIGNATURE and len(found) > 1):
         raise InputError(
             f"{path}: has no signature {SIGNATURE} (but {', '.join(found) or 'none'}): save it with one, or name "
-            "tensorflow:package.module:factory that loads it and gives what is to run"
+            "tensorflow:package.module:factory of a tf.Module that loads it and calls what is to run"
         )
     return replace(_function(found[name]), kept=loaded)
 

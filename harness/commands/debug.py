@@ -16,7 +16,7 @@ from typing import Any
 from harness import store, suites
 from harness.backends import OF_MODULES, SCRIPTED
 from harness.codec import encode
-from harness.commands.places import cache_folder
+from harness.commands.places import cache_folder, pythons
 from harness.errors import HarnessError, UsageError, did_you_mean
 from harness.foreign import plain
 from harness.judge import judge
@@ -69,7 +69,7 @@ def _plan(asked: argparse.Namespace) -> Plan:
         if asked.case not in records:
             raise UsageError(f"{asked.run}: holds no case '{asked.case}'{did_you_mean(asked.case, records)}")
         paths = [Path(records[asked.case].case.location.file)]
-    plans = {plan.case.id: plan for plan in suites.load(paths, asked.root)}
+    plans = {plan.case.id: plan for plan in suites.load(paths, asked.root, pythons(asked.environments))}
     if asked.case not in plans:
         where = ", ".join(map(str, paths))
         raise UsageError(f"{where}: make no case '{asked.case}'{did_you_mean(asked.case, plans)}")

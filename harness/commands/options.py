@@ -45,7 +45,7 @@ def add_allow_code(command: argparse.ArgumentParser) -> None:
     """Add the code that may run."""
     command.add_argument(
         "--allow-code", action="append", default=[], metavar="NAME",
-        help="let this code run: an installed metric by name, an interpreter or library that a suite names by path",
+        help="let this code run: a metric or a factory by its name, an interpreter, library or model by its path",
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.backends.base import Feeds, Session, Tensor
+from harness.backends.base import Evaluator, Feeds, Session, Tensor
 from harness.errors import CaseError
 from harness.judge.stability import AGAIN, ELEMENTS, REPEAT
 from harness.metrics.compare import compare
@@ -30,7 +30,7 @@ Outputs = Mapping[str, Tensor]
 _NONE = np.empty(0)
 
 
-def infer_all(session: Session, batches: Batches, before: Batches = ()) -> list[dict[str, Tensor]]:
+def infer_all(session: Evaluator, batches: Batches, before: Batches = ()) -> list[dict[str, Tensor]]:
     """The outputs of each batch; CaseError when a session answers in memory that holds an earlier batch's outputs.
 
     Such outputs change after they were given, and whatever is compared with them may be compared with itself.
