@@ -261,17 +261,20 @@ def test_the_same_weights_in_two_files_are_the_same_numbers(forms):
     assert len(set(errors.values())) == 1
 
 
-def test_axes_that_are_free_are_named_by_the_suite_or_after_their_input(folder):
+def test_axes_that_are_free_are_named_or_fixed_by_the_suite_or_named_after_their_input(folder):
     inputs = "export: {inputs: {steps: {dims: [batch, time, 4]}, more: {dims: [batch, 3]}}}"
+    fixed = "export: {inputs: {steps: {dims: [n, 7, 4]}}}"
     models = f"""
   - {{name: named, source: tensorflow:nets:recurrent, shapes: [{{batch: 2, time: 7}}], {inputs}}}
   - {{name: plain, source: tensorflow:nets:recurrent, shapes: [{{n: 2, steps_1: 7}}]}}
+  - {{name: fixed, source: tensorflow:nets:recurrent, shapes: [{{n: 2}}], {fixed}}}
 """
+    steps = {"named": "time", "plain": "steps_1", "fixed": 7}
     for record in run(folder, models).values():
         assert record.status == "new", record.headline
         info = exported(folder, record)
         batch = "batch" if record.case.model == "named" else "n"
-        assert {value.name for value in info.inputs} == {"steps", "more"}
+        assert {value.name: value.dims for value in info.inputs}["steps"] == (batch, steps[record.case.model], 4)
         assert [(value.name, value.dims) for value in info.outputs] == [("zz", (batch, 2)), ("bb", (batch, 2))]
 
 
@@ -298,40 +301,50 @@ def test_a_named_file_may_hold_lambda_layers(folder):
     assert one(folder, "lambda.keras", status=0).status == "new"
 
 
-@pytest.mark.parametrize(
-    ("source", "keys", "kind", "words"),
-    [
-        ("tensorflow:nets:subclassed", "tags: [a]", "input", "does not tell its inputs: name them under `export"),
-        ("tensorflow:nets:cnn", X, "input", "the model has no input 'x'; known: image"),
-        (
-            "net.keras",
-            "export: {inputs: {image: {dims: [n, 3, 8, 8]}}}",
-            "input",
-            "axis 1 of 'image' is 3 in the suite",
-        ),
-        ("net.keras", "export: {inputs: {image: {dims: [n, 8, 8]}}}", "input", "has 3 axes in the suite and 4 in the"),
-        (
-            "net.keras",
-            "export: {inputs: {image: {dtype: int32, dims: [n, 8, 8, 3]}}}",
-            "input",
-            "'image' is int32 in the suite and float32 in the model",
-        ),
-        ("net.keras", "export: {outputs: [a, b]}", "input", "has 2 names, and the model returns 1 tensors"),
-        ("net.keras", "export: {outputs: [image]}", "input", "'image' is an input and an output"),
-        ("net.keras", "export: {opset: 21}", "unsupported", "choose another `export: {opset: …}`"),
-        ("net.keras", f"sha256: {'a' * 64}", "input", f"the suite says {'a' * 64}"),
-        ("empty.keras", "tags: [a]", "input", "is no model that this Keras loads"),
-        ("unsigned", "tags: [a]", "input", "has no signature serving_default (but none)"),
-        ("tensorflow:nets:text", "tags: [a]", "input", "gives a str, and must give a Keras model"),
-        ("tensorflow:nets:broken", "tags: [a]", "input", "the factory failed: RuntimeError: no weights here"),
-        ("tensorflow:nets:absent", "tags: [a]", "input", "nets has no 'absent'"),
-        ("tensorflow:nets:number", X, "input", "returns int beside or instead of tensors"),
-        ("tensorflow:nets:unknown", X, "unsupported", "does not convert these operators of TensorFlow: BesselI0e"),
-        ("tensorflow:nets:unsteady", X, "input", "made other weights than those that were exported"),
-    ],
+WRONG = (
+    ("tensorflow:nets:subclassed", "tags: [a]", "input", "does not tell its inputs: name them under `export"),
+    ("tensorflow:nets:cnn", X, "input", "the model has no input 'x'; known: image"),
+    (
+        "net.keras",
+        "export: {inputs: {image: {dims: [n, 3, 8, 8]}}}",
+        "input",
+        "axis 1 of 'image' is 3 in the suite",
+    ),
+    ("net.keras", "export: {inputs: {image: {dims: [n, 8, 8]}}}", "input", "has 3 axes in the suite and 4 in the"),
+    (
+        "net.keras",
+        "export: {inputs: {image: {dtype: int32, dims: [n, 8, 8, 3]}}}",
+        "input",
+        "'image' is int32 in the suite and float32 in the model",
+    ),
+    ("net.keras", "export: {outputs: [a, b]}", "input", "has 2 names, and the model returns 1 tensors"),
+    ("net.keras", "export: {outputs: [image]}", "input", "'image' is an input and an output"),
+    ("net.keras", "export: {opset: 21}", "unsupported", "choose another `export: {opset: …}`"),
+    ("net.keras", f"sha256: {'a' * 64}", "input", f"the suite says {'a' * 64}"),
+    ("empty.keras", "tags: [a]", "input", "is no model that this Keras loads"),
+    ("unsigned", "tags: [a]", "input", "has no signature serving_default (but none)"),
+    ("tensorflow:nets:text", "tags: [a]", "input", "gives a str, and must give a Keras model"),
+    ("tensorflow:nets:broken", "tags: [a]", "input", "the factory failed: RuntimeError: no weights here"),
+    ("tensorflow:nets:absent", "tags: [a]", "input", "nets has no 'absent'"),
+    ("tensorflow:nets:number", X, "input", "returns int beside or instead of tensors"),
+    ("tensorflow:nets:unknown", X, "unsupported", "does not convert these operators of TensorFlow: BesselI0e"),
+    ("tensorflow:nets:unsteady", X, "input", "made other weights than those that were exported"),
 )
-def test_what_cannot_be_exported_or_judged_is_an_error_in_words(folder, source, keys, kind, words):
-    record = one(folder, source, keys)
+
+
+@pytest.fixture(scope="module")
+def wrong(saved, tmp_path_factory):
+    """One run of models that cannot be exported or judged."""
+    folder = tmp_path_factory.mktemp("wrong") / "own"
+    shutil.copytree(saved, folder)
+    lines = (f"  - {{name: m{at}, source: '{one[0]}', {one[1]}}}\n" for at, one in enumerate(WRONG))
+    return run(folder, "".join(lines), status=1)
+
+
+@pytest.mark.parametrize("at", range(len(WRONG)), ids=[f"{source}, {words}" for source, _, _, words in WRONG])
+def test_what_cannot_be_exported_or_judged_is_an_error_in_words(wrong, at):
+    _, _, kind, words = WRONG[at]
+    record = wrong[f"m{at}/onnxruntime-cpu/fp32/n-4"]
 
     assert record.status == "error"
     assert record.error.kind == kind

@@ -152,7 +152,7 @@ def _library(text: str, info: ValidationInfo) -> str:
 
 def _sources(value: Any, info: ValidationInfo) -> tuple[Found, ...]:
     if not isinstance(value, str) or not value:
-        raise ValueError("must be text: an ONNX file, a folder, a glob, an https:// address or a PyTorch model")
+        raise ValueError("must be text: an ONNX file, a folder, a glob, an https:// address or a model of a framework")
     return sources(places(info), value)
 
 

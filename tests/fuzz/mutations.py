@@ -14,7 +14,8 @@ HOSTILE_TEXT = (
     *("..", "../../etc/passwd", "/etc/passwd", "/dev/zero", ".", "...", "~", "a/b", "-rf", "--help", "%s%n", "{{7*7}}"),
     *("=1+1", "+1", "-1", "@SUM(A1)", "::error::x", "##vso[task.setvariable]x", "<script>alert(1)</script>"),
     *("|", "`x`", "[x](https://x)", "$(id)", "`id`", "; id", "nan", "inf", "1e999", "null", "true", "https://a/b"),
-    *("file:///etc/passwd", "torch:os:system", "http://a/b.onnx", "**/*", "[", "*" * 50, "?" * 300),
+    *("torch:os:system", "tensorflow:os:system", "a.keras", "a.tflite"),
+    *("file:///etc/passwd", "http://a/b.onnx", "**/*", "[", "*" * 50, "?" * 300),
 )
 HOSTILE_NUMBERS = (
     *(0, -1, 1, 2, 7, 2**31 - 1, 2**31, 2**32, 2**63 - 1, 2**63, -(2**63), 2**64, 10**30, 10**400, -(10**400)),
