@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -79,13 +80,38 @@ def test_several_lanes_wait_as_long_as_one_queue_with_so_many_servers(servers, u
 
 
 def test_arrivals_are_poisson_at_their_rate_and_the_same_ones_at_every_rate():
-    slow, fast = (np.array(arrivals_s(rate, 100_000, seed=0)) for rate in (10.0, 40.0))
+    slow, fast = (np.array(list(arrivals_s(rate, 100_000, seed=0))) for rate in (10.0, 40.0))
     counts = np.bincount(np.floor(slow).astype(int))[: int(slow[-1])]
 
     assert np.allclose(slow, 4 * fast)
     assert counts.mean() == pytest.approx(10, rel=0.02)
     assert counts.var() == pytest.approx(10, rel=0.05)
-    assert arrivals_s(10.0, 5, seed=0) != arrivals_s(10.0, 5, seed=1)
+    assert list(arrivals_s(10.0, 5, seed=0)) != list(arrivals_s(10.0, 5, seed=1))
+
+
+def test_arrivals_are_drawn_as_one_process_however_few_at_a_time():
+    whole = np.cumsum(np.random.default_rng(3).exponential(size=5000)) / 7.0
+
+    np.testing.assert_array_equal(list(arrivals_s(7.0, 5000, seed=3)), whole)
+
+
+def test_a_trial_takes_no_memory_for_arrivals_that_are_not_due_yet():
+    tracemalloc.start()
+    open_loop(constant(), arrivals_s(1e6, 10**9, seed=0), bound_s=1e-9, may_exceed=1000)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak < 1 << 20  # all of them: 8 GB
+
+
+def test_a_latency_takes_the_memory_of_a_number():
+    tracemalloc.start()
+    found = open_loop(constant(), arrivals_s(500.0, 100_000, seed=0), bound_s=1e9)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert len(found) == 100_000
+    assert held < 1.3 * 8 * 100_000
 
 
 def test_a_stall_is_paid_by_every_query_that_it_kept_waiting():

@@ -41,12 +41,12 @@ def test_a_suite_asks_for_scenarios_and_defaults_merge_key_by_key(tmp_path):
     suite = served(
         tmp_path,
         "serving: {sessions: 2, single_stream: {}, server: {p99_ms: 15, seed: 4}}",
-        "serving: {max_time_s: 9, multi_stream: {samples: 4}, server: {p99_ms: 20, min_per_s: 5}, offline: {depth: 2}}",
+        "serving: {max_time_s: 150, multi_stream: {samples: 4}, server: {p99_ms: 9, min_per_s: 5}, offline: {depth: 2}}",
     )
     (found,) = load([suite])
 
     assert found.serving == ServingPlan(
-        2, 9, SingleStream(), MultiStream(4), Server(p99_ms=15, min_per_s=5, seed=4), Offline(depth=2)
+        2, 150, SingleStream(), MultiStream(4), Server(p99_ms=15, min_per_s=5, seed=4), Offline(depth=2)
     )
     assert found.case.id == "toy/small/fake/fp32/n-1"
 
@@ -133,12 +133,36 @@ def test_a_highest_rate_below_its_least_fails_the_case(tmp_path, least, status):
     )
 
 
-def test_a_rate_that_cannot_be_tried_in_time_fails_the_case(tmp_path):
-    record, _ = ran(tmp_path, "serving: {max_time_s: 10, server: {p99_ms: 5, rate_per_s: 2}}", 1)
+@pytest.mark.parametrize(
+    ("serving", "message"),
+    [
+        (
+            "{max_time_s: 10, server: {p99_ms: 5, rate_per_s: 2}}",
+            "rate_per_s: a trial at 2/s has 662 queries and takes 331 s, and max_time_s is 10",
+        ),
+        ("{server: {p90_ms: 5, min_per_s: 0.5}}", "min_per_s: a trial at 0.5/s has 64 queries and takes 128 s"),
+        (
+            "{max_time_s: 3, server: {p90_ms: 5, min_per_s: 500}}, latency: {min_time_s: 4}",
+            "min_per_s: a trial at 500/s has 2000 queries and takes 4 s, and max_time_s is 3",
+        ),
+    ],
+)
+def test_a_rate_that_cannot_be_tried_in_time_is_told_when_the_suite_is_read(tmp_path, serving, message):
+    (found,) = told_of(tmp_path, f"serving: {serving}")
 
-    assert "server p99 was not measured, so the limit of 5 ms cannot be checked: the notes say why" in record.headline
-    assert record.measures["server_p99_ms"] is None
-    assert "serving: server: the queries that a trial at 2/s needs take longer than 10 s (max_time_s)" in record.notes
+    assert found.startswith(f"models[0].serving.server.{message}")
+
+
+@pytest.mark.parametrize("limit", ["min_per_s: 7", "rate_per_s: 7"])
+def test_a_rate_whose_trial_just_fits_is_read(tmp_path, limit):
+    assert len(load([served(tmp_path, f"serving: {{max_time_s: 95, server: {{p99_ms: 5, {limit}}}}}")])) == 1
+
+
+def test_a_scenario_that_was_not_measured_does_not_pass():
+    (check,) = judge_serving(plan(serving=ServingPlan(server=Server(p99_ms=5, rate_per_s=2))), Outcome())
+
+    assert check.reason == "server p99 was not measured, so the limit of 5 ms cannot be checked: the notes say why"
+    assert check.ok is False
 
 
 @pytest.mark.parametrize(

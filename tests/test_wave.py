@@ -94,6 +94,10 @@ HOSTILE = {
     "a rate of 4 GHz": (lambda at: damaged(at, 24, b"\xff\xff\xff\xef"), "samples a second|cannot be decoded"),
     "a WAV file that is cut": (lambda at: cut(at, "a.wav"), "is cut, or its header is wrong: chunk 'data'"),
     "a FLAC file that is cut": (lambda at: cut(at, "a.flac"), "is cut|cannot be decoded"),
+    "a FLAC file that was streamed": (
+        lambda at: damaged(at, 22, b"\0\0\0\0", name="a.flac"),
+        "does not say how many samples it has, .* such as by `ffmpeg -i",
+    ),
     "a FLAC file of 2^36 samples": (
         lambda at: damaged(at, 21, b"\xff\xff\xff\xff\xff", name="a.flac"),
         "is cut|cannot be decoded",

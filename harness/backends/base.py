@@ -81,6 +81,8 @@ class Step:
     """CUDA stream handle; None: the work is done when `run` returns."""
     scripted_ms: Callable[[], float] | None = None
     """A clock that tells scripted durations instead of measuring."""
+    scripted_load_ms: Callable[[], float] | None = None
+    """The same clock while the case is under load."""
     canary_ms: float | None = None
     """What the canary takes where durations are scripted."""
     parts: tuple[Part, ...] = ()

@@ -8,7 +8,7 @@ The script is a YAML file named in `options.fake.script`; the first entry whose 
         latency_ms: 1.25                         # or a list that repeats, or {mean: 1.25, sd: 0.02, seed: 1}
         canary_ms: 1.0                           # what fixed work takes on this machine, the default
         takes_s: 0.5                             # for building, at most 60
-        crash: {stage: infer, kind: segfault}    # at build, load, infer or time; fake_crashes.py has the kinds
+        crash: {stage: infer, kind: segfault}    # at build, load, infer, time or serve; fake_crashes.py has the kinds
         unsupported: "no kernel for Conv"
 
 Without a script, outputs are random numbers that depend on the inputs alone, so every fake case agrees with a fake
@@ -26,6 +26,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,12 +116,13 @@ class FakeSession:
             durations = _durations(_measured(self._entry.get("latency_ms", 1.0)))
             canary_ms = _positive(float(_measured(self._entry.get("canary_ms", 1.0))))
 
-        def lap() -> float:
-            crash(self._entry, "time")
+        def lap(stage: str) -> float:
+            crash(self._entry, stage)
             with _readable():
                 return _positive(next(durations))
 
-        return Step(lambda count: None, scripted_ms=lap, canary_ms=canary_ms)  # noqa: ARG005 - nothing to do
+        timed, served = partial(lap, "time"), partial(lap, "serve")
+        return Step(lambda count: None, scripted_ms=timed, scripted_load_ms=served, canary_ms=canary_ms)  # noqa: ARG005
 
     def fusion(self) -> None:
         """It has no layers."""

@@ -36,7 +36,7 @@ import numpy as np
 from harness.backends import ATTEMPT
 from harness.errors import BuildError, DeviceError, DeviceMemory, InputError, did_you_mean
 
-STAGES = ("build", "load", "infer", "time")
+STAGES = ("build", "load", "infer", "time", "serve")
 SETTINGS = {"stage", "kind", "attempts", "probes", "once", "mib", "pid_file", "detached", "until"}
 Wanted = Mapping[str, Any]
 MOST_MIB = 4096

@@ -63,6 +63,7 @@ def _check_container(stream: BinaryIO, size: int) -> None:
     """InputError unless it begins as WAV or FLAC and, for WAV, every chunk is as long as it says."""
     start = stream.read(12)
     if start[:4] == b"fLaC":
+        _check_count(start + stream.read(26 - 12))
         return
     if start[:4] != b"RIFF" or start[8:] != b"WAVE":
         raise InputError("is neither a WAV nor a FLAC file")
@@ -77,6 +78,15 @@ def _check_container(stream: BinaryIO, size: int) -> None:
             )
         place += length + length % 2
         stream.seek(place)
+
+
+def _check_count(start: bytes) -> None:
+    """InputError where STREAMINFO (RFC 9639, section 8.2), the first block, leaves the number of samples open."""
+    if len(start) == 26 and not int.from_bytes(start[21:26]) & (1 << 36) - 1:
+        raise InputError(
+            "does not say how many samples it has, as FLAC that was streamed: nobody could tell that it is cut. "
+            "Write it to a file anew, such as by `ffmpeg -i streamed.flac whole.flac`"
+        )
 
 
 def _check_header(sound: Any) -> None:

@@ -22,7 +22,7 @@ from harness.suites.find import label
 from harness.suites.limits import limits_at, output_limits_at
 from harness.suites.merge import with_defaults
 from harness.suites.places import Found, Places
-from harness.suites.serving import SCENARIOS, asks_for_nothing, serving
+from harness.suites.serving import SCENARIOS, asks_for_nothing, serving, too_slow
 from harness.variants.chains import PLAIN, Chain
 
 MAX_CASES = 100_000
@@ -165,6 +165,8 @@ def _too_long(model: _Model) -> Iterator[Problem]:
 def _unloaded(model: _Model) -> Iterator[Problem]:
     if asks_for_nothing(model.entry.serving):
         yield model.problem("serving", f"names no scenario: {', '.join(SCENARIOS[:-1])} or {SCENARIOS[-1]}")
+    if found := too_slow(serving(model.entry.serving), convert.latency(model.entry.latency)):
+        yield model.problem("serving", found[1], "server", found[0])
 
 
 def _unmirrored(model: _Model) -> Iterator[Problem]:

@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from harness.records import MultiStream, Offline, Server, ServingPlan, SingleStream
+from harness.records import LatencyPlan, MultiStream, Offline, Server, ServingPlan, SingleStream
 from harness.suites.fields import Choice, Strict, one_key
 from harness.timing.search import MOST_PER_S
 
@@ -80,6 +80,21 @@ def serving(entry: ServingEntry | None) -> ServingPlan | None:
     given = entry.model_dump(exclude_unset=True, exclude_none=True)
     kinds = zip(SCENARIOS, (SingleStream, MultiStream, Server, Offline), strict=True)
     return ServingPlan(**{**given, **{name: kind(**given[name]) for name, kind in kinds if name in given}})
+
+
+def too_slow(plan: ServingPlan | None, timing: LatencyPlan) -> tuple[str, str] | None:
+    """The key of a rate at which one trial takes longer than a scenario may, and what is wrong with it."""
+    if plan is None or plan.server is None or (rate_per_s := plan.server.rate_per_s or plan.server.min_per_s) is None:
+        return None
+    from harness.timing.server import queries  # imports numpy, which only suites with a server wait for
+
+    count = queries(plan.server, rate_per_s, timing)
+    lasts_s = count / rate_per_s
+    if lasts_s <= plan.max_time_s:
+        return None
+    key = "rate_per_s" if plan.server.rate_per_s is not None else "min_per_s"
+    told = f"a trial at {rate_per_s:g}/s has {count} queries and takes {lasts_s:.4g} s, and max_time_s is"
+    return key, f"{told} {plan.max_time_s:g}: give it more, or ask for less"
 
 
 def asks_for_nothing(entry: ServingEntry | None) -> bool:

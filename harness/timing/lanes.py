@@ -8,7 +8,8 @@ which its query was due, whether a lane was free then or not, so a stall is paid
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -85,8 +86,8 @@ def lanes(steps: Sequence[Step]) -> Iterator[list[Lane]]:
     with ExitStack() as held, uncollected():
         made: list[Lane] = []
         for step in steps:
-            if step.scripted_ms is not None:
-                made.append(ScriptedLane(step.scripted_ms))
+            if scripted_ms := step.scripted_load_ms or step.scripted_ms:
+                made.append(ScriptedLane(scripted_ms))
                 continue
             events = None if step.stream is None else held.enter_context(Events(step.stream, 1))
             made.append(LocalLane(step, events))
@@ -96,10 +97,10 @@ def lanes(steps: Sequence[Step]) -> Iterator[list[Lane]]:
 class _Queue:
     """Queries in the order in which they are due; it closes once too many answers were late."""
 
-    def __init__(self, due_s: Sequence[float], bound_s: float, may_exceed: int) -> None:
-        self._due, self._bound_s, self._left = iter(due_s), bound_s, may_exceed
+    def __init__(self, due_s: Iterator[float], bound_s: float, may_exceed: int) -> None:
+        self._due, self._bound_s, self._left = due_s, bound_s, may_exceed
         self._lock = Lock()
-        self.latencies_s: list[float] = []
+        self.latencies_s = array("d")
 
     def take(self) -> float | None:
         """When the next query is due; None when there is none."""
@@ -119,14 +120,14 @@ class _Queue:
 
 
 def open_loop(
-    lanes: Sequence[Lane], arrivals_s: Sequence[float], bound_s: float = float("inf"), may_exceed: int = 0
-) -> list[float]:
+    lanes: Sequence[Lane], arrivals_s: Iterable[float], bound_s: float = float("inf"), may_exceed: int = 0
+) -> Sequence[float]:
     """Latencies in seconds of queries that arrive at these times from the start, whether the last is answered or not.
 
     Ends early once more than `may_exceed` are above the bound.
     """
     begin = max(lane.now() for lane in lanes) + LEAD_S
-    queue = _Queue([begin + arrival for arrival in arrivals_s], bound_s, may_exceed)
+    queue = _Queue((begin + arrival for arrival in arrivals_s), bound_s, may_exceed)
     if lanes[0].scripted:
         while (due_s := queue.take()) is not None:
             free = min(lanes, key=lambda lane: lane.now())

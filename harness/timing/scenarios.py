@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 from harness import stats
 from harness.records import PERCENTILES, LatencyPlan, MultiStream, Trial
@@ -76,7 +77,7 @@ def offline(lanes: Sequence[Lane], each_s: float, timing: LatencyPlan, most_s: f
     Lanes that share a processor take longer together than one alone told, so the time is looked at meanwhile.
     """
     wanted = max(PROBES, timing.min_count, math.ceil(timing.min_time_s * len(lanes) / each_s))
-    done_s = open_loop(lanes, [0.0] * wanted, bound_s=most_s)
+    done_s = open_loop(lanes, repeat(0.0, wanted), bound_s=most_s)
     if len(done_s) < PROBES:
         few = f"{len(done_s)} samples in {most_s:g} s are too few for a rate, and a longer max_time_s gives more"
         return Shown({"offline_per_s": None}, (), (f"serving: offline: {few}",))

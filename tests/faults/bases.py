@@ -24,7 +24,7 @@ suite: toy
 defaults: {reference: {backend: fake, precision: fp32}, backends: [fake], precisions: [fp32],
   latency: {min_count: 20}, options: {fake: {script: script.yaml}}}
 models:
-  - {name: small, source: small.onnx, shapes: [{n: 1}, {n: 2}, {n: 3}, {n: 4}]}
+  - {name: small, source: small.onnx, shapes: [{n: 1}, {n: 2}, {n: 3}, {n: 4}], serving: {offline: {}}}
 """
 TWO = TOY.replace("{n: 1}, {n: 2}, {n: 3}, {n: 4}", "{n: 1}, {n: 2}")
 NET = f"""{TWO}

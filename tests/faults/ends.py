@@ -71,7 +71,7 @@ def dies(name: str, script: str, words: str, kind: str = "crash", exit_: int = 3
 
 
 WAITS = "kind: wait, until: go, once: reached"
-STAGES = ("build", "load", "infer", "time")
+STAGES = ("build", "load", "infer", "time", "serve")
 KILLED = -signal.SIGKILL
 JOURNAL = "*/journal.jsonl"
 
@@ -82,6 +82,7 @@ SCRIPTED = (
     dies("hang in build", "kind: hang, stage: build", "build took longer", "timeout"),
     dies("hang in infer", "kind: hang, stage: infer", "infer took longer", "timeout"),
     dies("hang in time", "kind: hang, stage: time", "time took longer", "timeout"),
+    dies("hang in serve", "kind: hang, stage: serve", "serve took longer", "timeout"),
     Fault("hang in exit", "script: kind: exit-hang", 0, script="kind: exit-hang, stage: infer"),
     dies("closed channel", "kind: closed-channel, stage: infer", "protocol: the worker closed its channel", "harness"),
     dies("garbage on the channel", "kind: garbage, stage: infer", "protocol: the worker's answer is not", "harness"),
