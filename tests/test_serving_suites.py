@@ -41,7 +41,8 @@ def test_a_suite_asks_for_scenarios_and_defaults_merge_key_by_key(tmp_path):
     suite = served(
         tmp_path,
         "serving: {sessions: 2, single_stream: {}, server: {p99_ms: 15, seed: 4}}",
-        "serving: {max_time_s: 150, multi_stream: {samples: 4}, server: {p99_ms: 9, min_per_s: 5}, offline: {depth: 2}}",
+        "serving: {max_time_s: 150, multi_stream: {samples: 4}, server: {p99_ms: 9, min_per_s: 5}, offline: "
+        "{depth: 2}}",
     )
     (found,) = load([suite])
 

@@ -27,5 +27,6 @@ PREPARATIONS = Registry(
         "audio": "harness.inputs.audio:make",
         "images": "harness.inputs.images:make",
         "text": "harness.inputs.text:make",
+        "video": "harness.inputs.video:make",
     },
 )

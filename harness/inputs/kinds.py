@@ -30,6 +30,8 @@ class Kind:
     """Labels are whole numbers; else they are text."""
     lines: bool = False
     """Where the source is a file, each of its lines is a sample."""
+    parts: bool = False
+    """A file holds several samples; which, and what they are called, shows when it is decoded."""
 
 
 KINDS: Mapping[str, Kind] = {
@@ -38,6 +40,9 @@ KINDS: Mapping[str, Kind] = {
         ("image",), frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".webp"}), ("pillow",), "images"
     ),
     "text": Kind(("ids", "mask", "types"), frozenset({".txt"}), ("tokenizers",), "text", lines=True),
+    "video": Kind(
+        ("frames",), frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"}), ("av", "pillow"), "video", parts=True
+    ),
 }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,6 +37,10 @@ class Made:
     arrays: Mapping[str, Array]
     rows: Sequence[int] | None = None
     """Which samples they hold, where those are not all."""
+    names: Sequence[str] | None = None
+    """What the rows are called, of a kind whose files hold several samples."""
+    others: Collection[str] = ()
+    """Samples that are there and were not taken; they may have labels too."""
 
 
 def each(found: Sequence[Sample], read: Callable[[Path], T]) -> list[T]:
@@ -94,7 +98,7 @@ def _arrays(preparation: Preparation, plan: Plan, cache: Cache | None) -> Mappin
     made: Made = make(found, {**settings, **preparation.beside})
     arrays = dict(made.arrays)
     if LABELS in preparation.beside:
-        arrays[LABELS] = _labels(Path(preparation.beside[LABELS]), found, kind, made.rows)
+        arrays[LABELS] = _labels(Path(preparation.beside[LABELS]), found, kind, made)
     return arrays if cache is None else _kept(cache, key, arrays)
 
 
@@ -157,8 +161,9 @@ def _check_packages(preparation: Preparation, kind: Kind) -> None:
             raise InputError(f"{name} is {here[name]} here and {wanted} where the run began: install the same")
 
 
-def _labels(table: Path, found: Sequence[Sample], kind: Kind, rows: Sequence[int] | None) -> Array:
-    labels, names = read_labels(table), [one.name for one in found]
+def _labels(table: Path, found: Sequence[Sample], kind: Kind, made: Made) -> Array:
+    labels = [one for one in read_labels(table) if one.name not in made.others]
+    rows, names = made.rows, made.names or [one.name for one in found]
     if wrong := mislabelled(labels, names, classes=kind.classes):
         line, words = wrong[0]
         raise InputError(f"{table}:{line}:1: {words}")

@@ -129,23 +129,24 @@ def _label(table: Path, line: int, row: Sequence[str]) -> Label:
     return Label(row[0].strip(), row[1].strip(), line)
 
 
-def mislabelled(labels: Sequence[Label], names: Sequence[str], *, classes: bool) -> list[tuple[int, str]]:
+def mislabelled(labels: Sequence[Label], names: Sequence[str] | None, *, classes: bool) -> list[tuple[int, str]]:
     """What is wrong with a table for these samples, with its line: names that are unknown, stand there twice or lack.
 
-    `classes`: every label must be a whole number from 0 on.
+    `names` is None where nobody knows yet which samples there are. `classes`: every label must be a whole number from
+    0 on.
     """
-    known, lines, wrong = set(names), dict[str, int](), []
+    known, lines, wrong = None if names is None else set(names), dict[str, int](), []
     for one in labels:
         first = lines.setdefault(one.name, one.line)
-        if one.name not in known:
-            wrong.append((one.line, f"there is no file '{one.name}'{_near(one.name, names)}"))
+        if known is not None and one.name not in known:
+            wrong.append((one.line, f"there is no file '{one.name}'{_near(one.name, names or ())}"))
         elif first != one.line:
             wrong.append((one.line, f"'{one.name}' is labelled twice, first in line {first}"))
         elif classes and not (one.value.isascii() and one.value.isdigit()):
             wrong.append((one.line, f"'{one.value}' is no class: whole numbers from 0 on are"))
-    if lacking := [name for name in names if name not in lines]:
+    if lacking := [name for name in names or () if name not in lines]:
         more = f" (and {len(lacking) - 1} more)" if len(lacking) > 1 else ""
-        told = f"{len(labels)} labels for {len(names)} files: '{lacking[0]}'{more} has none"
+        told = f"{len(labels)} labels for {len(names or ())} files: '{lacking[0]}'{more} has none"
         wrong.append((labels[-1].line if labels else 1, told))
     return wrong
 

@@ -37,7 +37,7 @@ from harness.suites.fields import (
 from harness.suites.invariance import InvarianceEntry
 from harness.suites.limits import Accuracy
 from harness.suites.options import Options
-from harness.suites.prepared import AudioKeys, ImagesKeys, PreparedKeys, TextKeys
+from harness.suites.prepared import AudioKeys, ImagesKeys, PreparedKeys, TextKeys, VideoKeys
 from harness.suites.serving import ServingEntry
 
 INPUT_KINDS = ("file", *prepared.KEYS, "normal", "uniform", "integers", "ones", "zeros")
@@ -52,8 +52,8 @@ Shape = Annotated[dict[IdPart, Size], Field(min_length=1, max_length=64)]
 Positive = Annotated[float, Field(gt=0)]
 
 
-class InputEntry(TextKeys, AudioKeys, ImagesKeys, PreparedKeys, Choice):
-    """How an input is made: exactly one of file, audio, images, text, normal, uniform, integers, ones and zeros."""
+class InputEntry(VideoKeys, TextKeys, AudioKeys, ImagesKeys, PreparedKeys, Choice):
+    """How an input is made: exactly one of file, audio, images, text, video, normal, uniform, integers, ones, zeros."""
 
     file: TensorFile | None = Field(None, description="Rows from a .npz, .npy or .pb file.")
     key: Text | None = Field(None, description="Array of an .npz file.")

@@ -54,12 +54,9 @@ class PreparedKeys(Strict):
     )
 
 
-class ImagesKeys(Strict):
-    """Images, decoded and normalised by Pillow."""
+class PixelKeys(Strict):
+    """What images and frames of video have in common."""
 
-    images: Data | None = Field(
-        None, description="Folder of PNG, JPEG, BMP, WebP and PPM files, in the order of their names."
-    )
     size: Annotated[list[int], PlainValidator(_size, json_schema_input_type=int | list[int])] | None = Field(
         None, description="One side, or [height, width], in pixels."
     )
@@ -90,6 +87,25 @@ class ImagesKeys(Strict):
             raise ValueError("resize is the shorter side before a crop: at least as long as `size`")
         if stray := sorted(self.model_fields_set & {"mean", "std", "scale"}) if self.dtype == "uint8" else []:
             raise ValueError(f"'{stray[0]}' means nothing beside 'dtype: uint8'")
+
+
+class ImagesKeys(PixelKeys):
+    """Images, decoded and normalised by Pillow."""
+
+    images: Data | None = Field(
+        None, description="Folder of PNG, JPEG, BMP, WebP and PPM files, in the order of their names."
+    )
+
+
+class VideoKeys(PixelKeys):
+    """Frames of video, decoded by PyAV and normalised by Pillow."""
+
+    video: Data | None = Field(
+        None, description="MP4, MOV, MKV, WebM or AVI file, or a folder of them, in the order of their names."
+    )
+    every: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        1, description="5: every fifth frame of a file, from its first one on."
+    )
 
 
 class TextKeys(Strict):
@@ -160,7 +176,12 @@ class AudioKeys(Strict):
             raise ValueError(str(error)) from None
 
 
-KEYS: Mapping[str, type[Strict]] = {"audio": AudioKeys, "images": ImagesKeys, "text": TextKeys}
+KEYS: Mapping[str, type[Strict]] = {
+    "audio": AudioKeys,
+    "images": ImagesKeys,
+    "text": TextKeys,
+    "video": VideoKeys,
+}
 """Kind of preparation to its keys."""
 FILES: Mapping[str, tuple[str, ...]] = {"text": ("tokenizer",)}
 """Keys of a kind that name other files that it reads."""
@@ -211,11 +232,12 @@ def wrong(
     for name in empty(found)[:MAX_WRONG]:
         yield (kind,), None, f"'{name}' is empty (0 bytes) or cannot be read"
     if entry.labels is not None:
-        yield from _wrong_labels(Path(entry.labels), [one.name for one in found], classes=facts.classes)
+        names = None if facts.parts else [one.name for one in found]
+        yield from _wrong_labels(Path(entry.labels), names, classes=facts.classes)
 
 
 def _wrong_labels(
-    table: Path, names: Sequence[str], *, classes: bool
+    table: Path, names: Sequence[str] | None, *, classes: bool
 ) -> Iterator[tuple[tuple[str, ...], int | None, str]]:
     try:
         labels = read_labels(table)

@@ -1,0 +1,137 @@
+"""Clips: the frames of a video file, one after the other, as PyAV (FFmpeg) decodes them.
+
+The first stream of moving pictures counts, all others are left alone. Frames come in the order in which they are
+shown, each with the time at which it is; decoding is on one thread and stops at the first damage that the decoder
+notices. Containers and codecs that are not named here are never started.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import InputError
+from harness.inputs.pixels import MAX_PIXELS
+
+CONTAINERS = ("avi", "matroska", "mov", "mp4", "webm")
+CODECS = ("av1", "ffv1", "h264", "hevc", "libaom-av1", "libdav1d", "mjpeg", "mpeg2video", "mpeg4", "vp8", "vp9")
+MOST_FRAMES = 1_000_000
+"""Of one file: nine hours at 30 frames a second."""
+ROOM = 2.0
+"""By how many frames the last one may end before the file says that it does."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A decoded frame."""
+
+    number: int
+    """From 0."""
+    time_s: float | None
+    """When it is shown, from the first one on; None where the file does not tell."""
+    lasts_s: float | None
+    """Until the next one, where the file tells."""
+    picture: Any
+    """PyAV's own."""
+
+
+def frames(file: Path) -> Iterator[Frame]:
+    """Every frame of a file; InputError says what is wrong with it, at the frame where that shows."""
+    import av
+
+    options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file"}
+    count = 0
+    try:
+        with av.open(str(file.resolve()), options=options) as container:
+            for frame in _shown(container):
+                count += 1
+                yield frame
+    except InputError:
+        raise
+    except (av.FFmpegError, OSError, ValueError, EOFError) as error:
+        where = f" from frame {count} on" if count else ""
+        raise InputError(f"cannot be decoded{where}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _shown(container: Any) -> Iterator[Frame]:
+    stream = _stream(container)
+    codec = stream.codec_context
+    codec.thread_count = 1
+    codec.options = {"err_detect": "explode", "max_pixels": str(MAX_PIXELS)}
+    first_s = last = None
+    number = 0
+    for packet in container.demux(stream):
+        for picture in packet.decode():
+            if picture.is_corrupt or packet.is_corrupt:
+                raise InputError(f"frame {number} is damaged")
+            if number == MOST_FRAMES:
+                raise InputError(f"has more than {MOST_FRAMES:,} frames; cut it")
+            first_s = picture.time if first_s is None else first_s
+            last = Frame(number, _since(first_s, picture.time), _lasts_s(picture), picture)
+            number += 1
+            yield last
+    if last is None:
+        raise InputError("holds no frames")
+    _check_end(container, stream, last)
+
+
+def _stream(container: Any) -> Any:
+    from av.stream import Disposition
+
+    moving = [one for one in container.streams.video if not one.disposition & Disposition.attached_pic]
+    if not moving:
+        raise InputError("holds no video stream")
+    stream = moving[0]
+    codec = stream.codec_context
+    if codec is None or codec.name not in CODECS:
+        named = codec.name if codec is not None else "an unknown codec"
+        raise InputError(f"is encoded as {named}, which is not read: {', '.join(CODECS)} are")
+    if codec.width * codec.height > MAX_PIXELS:
+        raise InputError(f"has {codec.width} x {codec.height} pixels: {MAX_PIXELS:,} are the most")
+    return stream
+
+
+def _since(first_s: float | None, time_s: float | None) -> float | None:
+    return None if first_s is None or time_s is None else time_s - first_s
+
+
+def _lasts_s(picture: Any) -> float | None:
+    return float(picture.duration * picture.time_base) if picture.duration and picture.time_base else None
+
+
+def _check_end(container: Any, stream: Any, last: Frame) -> None:
+    """InputError where the frames end earlier than the file says, which is how one that was cut shows."""
+    told = _says_s(container, stream)
+    if told is None or last.time_s is None:
+        return
+    each_s = last.time_s / last.number if last.number else 0.0
+    ends_s = last.time_s + (last.lasts_s or each_s)
+    if told - ends_s > ROOM * max(each_s, last.lasts_s or 0.0):
+        raise InputError(
+            f"is cut, or its header is wrong: it says that it lasts {told:.3f} s, and its {last.number + 1} frames "
+            f"end at {ends_s:.3f} s"
+        )
+
+
+def _says_s(container: Any, stream: Any) -> float | None:
+    """How long the pictures last by the header: the shorter of what stream and file say, for sound may be longer."""
+    own = None if stream.duration is None else float(stream.duration * stream.time_base)
+    if own is None:
+        own = _tagged_s(stream.metadata.get("DURATION", ""))
+    if own is None and len(container.streams) > 1:
+        return None
+    whole = None if container.duration is None else container.duration / 1e6
+    told = [value for value in (own, whole) if value is not None]
+    return min(told, default=None)
+
+
+def _tagged_s(text: str) -> float | None:
+    """Matroska's tag, such as 00:00:02.400000000."""
+    parts = text.split(":")
+    try:
+        hours, minutes, seconds = map(float, parts)
+    except ValueError:
+        return None
+    return 3600 * hours + 60 * minutes + seconds
