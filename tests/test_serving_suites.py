@@ -65,8 +65,8 @@ def test_a_server_of_another_kind_replaces_that_of_the_defaults(tmp_path):
     ("serving", "message"),
     [
         ("{servr: {p99_ms: 1}}", "serving.servr: unknown key 'servr', did you mean 'server'?"),
-        ("{}", "serving: names no scenario: single_stream, multi_stream, server or offline"),
-        ("{sessions: 2}", "serving: names no scenario: single_stream, multi_stream, server or offline"),
+        ("{}", "serving: names no scenario: single_stream, multi_stream, server, offline or video"),
+        ("{sessions: 2}", "serving: names no scenario: single_stream, multi_stream, server, offline or video"),
         ("{server: {}}", "serving.server: needs exactly one of p90_ms, p99_ms"),
         (
             "{server: {p90_ms: 1, p99_ms: 2}}",
@@ -95,7 +95,7 @@ def test_a_mistake_in_the_defaults_is_told_at_its_place(tmp_path):
     text = "suite: s\ndefaults:\n  serving:\n    sessions: 3\nmodels:\n  - {name: m, source: m.onnx}\n"
 
     assert told(tmp_path, text) == [
-        "4:5: defaults.serving: names no scenario: single_stream, multi_stream, server or offline (in model 'm')"
+        "4:5: defaults.serving: names no scenario: single_stream, multi_stream, server, offline or video (in model 'm')"
     ]
 
 

@@ -38,21 +38,38 @@ class Frame:
 
 
 def frames(file: Path) -> Iterator[Frame]:
-    """Every frame of a file; InputError says what is wrong with it, at the frame where that shows."""
+    """Every frame of a file, decoded when it is asked for; the file is opened at once.
+
+    InputError says what is wrong with it, at the frame where that shows.
+    """
     import av
 
     options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file"}
+    try:
+        container = av.open(str(file.resolve()), options=options)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise _refused(error, 0) from None
+    return _guarded(container)
+
+
+def _guarded(container: Any) -> Iterator[Frame]:
+    import av
+
     count = 0
     try:
-        with av.open(str(file.resolve()), options=options) as container:
+        with container:
             for frame in _shown(container):
                 count += 1
                 yield frame
     except InputError:
         raise
-    except (av.FFmpegError, OSError, ValueError, EOFError) as error:
-        where = f" from frame {count} on" if count else ""
-        raise InputError(f"cannot be decoded{where}: {getattr(error, 'strerror', None) or error}") from None
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise _refused(error, count) from None
+
+
+def _refused(error: Exception, count: int) -> InputError:
+    where = f" from frame {count} on" if count else ""
+    return InputError(f"cannot be decoded{where}: {getattr(error, 'strerror', None) or error}")
 
 
 def _shown(container: Any) -> Iterator[Frame]:

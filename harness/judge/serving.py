@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.records import Check, Outcome, Plan, ServingPlan
+from harness.records import Check, Outcome, Plan, ServingPlan, VideoStream
 
-UNITS = {"_ms": " ms", "_per_s": "/s"}
+UNITS = {"_ms": (" ms", 1), "_per_s": ("/s", 1), "_fps": (" fps", 1), "_share": (" %", 100)}
+"""How names of measures end, to the unit and how many of it make one of the measure's."""
+AT_MOST = ("_ms", "_share")
 
 
 def judge_serving(plan: Plan, outcome: Outcome) -> Iterator[Check]:
@@ -29,17 +31,30 @@ def limits(plan: ServingPlan) -> Iterator[tuple[str, float]]:
         yield "server_per_s", plan.server.min_per_s
     if plan.offline is not None and plan.offline.min_per_s is not None:
         yield "offline_per_s", plan.offline.min_per_s
+    if plan.video is not None:
+        yield from _of_video(plan.video)
+
+
+def _of_video(plan: VideoStream) -> Iterator[tuple[str, float]]:
+    limits = {
+        "video_fps": plan.fps_min,
+        "video_drop_share": plan.most_drops,
+        "video_p90_ms": plan.p90_ms,
+        "video_p99_ms": plan.p99_ms,
+        "video_unpaced_fps": plan.unpaced_fps_min,
+    }
+    yield from ((measure, limit) for measure, limit in limits.items() if limit is not None)
 
 
 def _check(measure: str, limit: float, value: float | None) -> Check:
     ending = next(end for end in UNITS if measure.endswith(end))
-    told, unit = measure.removesuffix(ending).replace("_", " "), UNITS[ending]
-    name = f"resource/{measure}"
+    told, (unit, scale) = measure.removesuffix(ending).replace("_", " "), UNITS[ending]
+    name, most = f"resource/{measure}", f"{limit * scale:g}{unit}"
     if value is None:
-        reason = f"{told} was not measured, so the limit of {limit:g}{unit} cannot be checked: the notes say why"
+        reason = f"{told} was not measured, so the limit of {most} cannot be checked: the notes say why"
         return Check(name, "resource", None, measure, None, limit, None, ok=False, reason=reason)
-    at_most = ending == "_ms"
+    at_most = ending in AT_MOST
     ok = value <= limit if at_most else value >= limit
     sign = ("<=" if ok else ">") if at_most else (">=" if ok else "<")
-    reason = f"{told} {value:.4g}{unit} {sign} {limit:g}{unit}"
+    reason = f"{told} {value * scale:.4g}{unit} {sign} {most}"
     return Check(name, "resource", None, measure, value, limit, None, ok, reason)

@@ -60,7 +60,7 @@ from harness.records.runs import (
 )
 from harness.records.screens import Screened, Screening
 from harness.records.selftest import Arm, Injection, SelfTest
-from harness.records.serving import MultiStream, Offline, Server, ServingPlan, SingleStream, Trial
+from harness.records.serving import MultiStream, Offline, Server, ServingPlan, SingleStream, Trial, VideoStream
 
 __all__ = [
     "ACKNOWLEDGED_FILE",
@@ -133,4 +133,5 @@ __all__ = [
     "Trial",
     "Unnamed",
     "Verdict",
+    "VideoStream",
 ]

@@ -1,4 +1,4 @@
-"""Load on a case as users make it: the scenarios of MLPerf LoadGen, and the trials that were made."""
+"""Load on a case as users make it: the scenarios of MLPerf LoadGen, video streams, and the trials that were made."""
 
 from __future__ import annotations
 
@@ -49,6 +49,33 @@ class Offline:
 
 
 @dataclass(frozen=True)
+class VideoStream:
+    """Frames that are streamed from the file of an input, decoded, prepared and inferred."""
+
+    fps: float | None = None
+    """Frames a second of each stream; None: when the file says."""
+    streams: int = 1
+    queue: int | None = None
+    """Frames of a stream that may wait; None: a few, or a batch."""
+    fps_min: float | None = None
+    drops_max: float | None = None
+    """Share of the frames that arrived. None: no limit, or 0 where a percentile has one."""
+    p90_ms: float | None = None
+    p99_ms: float | None = None
+    unpaced_fps_min: float | None = None
+
+    @property
+    def most_drops(self) -> float | None:
+        """A percentile is of frames that were answered, and says nothing where others may be dropped."""
+        bounded = self.p90_ms is not None or self.p99_ms is not None
+        return 0.0 if self.drops_max is None and bounded else self.drops_max
+
+    def unlimited(self) -> VideoStream:
+        """What is measured."""
+        return VideoStream(self.fps, self.streams, self.queue)
+
+
+@dataclass(frozen=True)
 class ServingPlan:
     """The scenarios that a case is put under."""
 
@@ -60,6 +87,7 @@ class ServingPlan:
     multi_stream: MultiStream | None = None
     server: Server | None = None
     offline: Offline | None = None
+    video: VideoStream | None = None
 
     def unlimited(self) -> ServingPlan:
         """What is measured, without what it is judged by alone; trials end by the server's bound, so that stays."""
@@ -69,6 +97,7 @@ class ServingPlan:
             multi_stream=self.multi_stream and replace(self.multi_stream, p99_ms=None),
             server=self.server and replace(self.server, min_per_s=None),
             offline=self.offline and replace(self.offline, min_per_s=None),
+            video=self.video and self.video.unlimited(),
         )
 
 
@@ -77,9 +106,9 @@ class Trial:
     """Queries of one scenario, at one rate where they arrive by themselves."""
 
     scenario: str
-    """"single_stream", "multi_stream", "server" or "offline"."""
+    """"single_stream", "multi_stream", "server", "offline", "video" or "video_unpaced"."""
     rate_per_s: float | None
-    """Of arrivals; of "offline" the rate of answers."""
+    """Of arrivals; of "offline" and "video_unpaced" the rate of answers."""
     queries: int
     """That were answered; a trial that can keep its bound no more ends there."""
     p50_ms: float | None

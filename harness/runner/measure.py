@@ -14,7 +14,7 @@ from harness.backends.base import Artefact, Backend, BuildSpec, Mode, Session
 from harness.codec import encode
 from harness.metrics import deviations
 from harness.records import Digests, Outcome, Plan
-from harness.runner import builds, footprint, layer_times, serving, windows
+from harness.runner import builds, films, footprint, layer_times, serving, windows
 from harness.runner.candidate import Answers, Folders, answers, moved_rows, repeats, together
 from harness.runner.expected import unused
 from harness.runner.flip import flipped
@@ -105,12 +105,13 @@ def timed(case: Opened, stages: Stages) -> windows.Timed:
 
 
 def _served(case: Opened, stages: Stages) -> Shown:
-    plan = case.plan
+    plan, first = case.plan, case.prepared.feeds.batches[0]
     if plan.serving is None:
         return Shown({})
+    load = plan.serving.video
+    stream = None if load is None else (lambda timing, sessions: films.stream(plan, load, timing, sessions, first))
     with stages("serve", alone=True):
-        first = case.prepared.feeds.batches[0]
-        return serving.serve(plan.serving, plan.latency, case.backend.device, case.session, case.another, first)
+        return serving.serve(plan.serving, plan.latency, case.backend.device, case.session, case.another, first, stream)
 
 
 def _unkept(case: Opened) -> tuple[str, ...]:

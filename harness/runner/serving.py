@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from itertools import chain
 
@@ -15,6 +15,8 @@ from harness.timing.scenarios import Shown, multi_stream, offline, offline_at, s
 from harness.timing.server import server
 from harness.timing.throughput import throughput
 
+Stream = Callable[[LatencyPlan, Sequence[Session]], Shown]
+
 
 def serve(
     plan: ServingPlan,
@@ -23,21 +25,35 @@ def serve(
     session: Session,
     another: Callable[[Mode], Session],
     feeds: Feeds,
+    stream: Stream | None = None,
 ) -> Shown:
-    """Every scenario of the plan; the measures are called after their scenario."""
+    """Every scenario of the plan; the measures are called after their scenario. `stream` plays the case's video."""
     timing, _ = windows.applied(timing, device)
     mode = windows.mode(timing)
-    with ExitStack() as held:
-        fresh = plan.sessions - (mode == PLAIN)
-        more = [held.enter_context(closing(another(mode))) for _ in range(fresh)]
-        sessions = [session, *more] if mode == PLAIN else more
-        steps = [one.bind(feeds) for one in sessions]
-        shown = list(_scenarios(plan, timing, steps, held.enter_context(lanes(steps))))
+    shown: list[Shown] = []
+    if replace(plan, video=None) != ServingPlan(plan.sessions, plan.max_time_s):
+        with _sessions(plan.sessions, mode, session, another) as sessions:
+            steps = [one.bind(feeds) for one in sessions]
+            with lanes(steps) as ready:
+                shown += _scenarios(plan, timing, steps, ready)
+    if stream is not None:  # its frames are copied in and results out whatever the mode
+        with _sessions(plan.sessions, PLAIN, session, another) as sessions:
+            shown.append(stream(timing, sessions))
     return Shown(
         {name: value for one in shown for name, value in one.measures.items()},
         tuple(chain.from_iterable(one.trials for one in shown)),
         tuple(chain.from_iterable(one.notes for one in shown)),
     )
+
+
+@contextmanager
+def _sessions(
+    count: int, mode: Mode, session: Session, another: Callable[[Mode], Session]
+) -> Iterator[Sequence[Session]]:
+    """So many in a mode; the one that is there is a plain one."""
+    with ExitStack() as held:
+        more = [held.enter_context(closing(another(mode))) for _ in range(count - (mode == PLAIN))]
+        yield [session, *more] if mode == PLAIN else more
 
 
 def _scenarios(plan: ServingPlan, timing: LatencyPlan, steps: Sequence[Step], ready: Sequence[Lane]) -> Iterator[Shown]:

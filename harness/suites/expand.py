@@ -22,7 +22,7 @@ from harness.suites.find import label
 from harness.suites.limits import limits_at, output_limits_at
 from harness.suites.merge import with_defaults
 from harness.suites.places import Found, Places
-from harness.suites.serving import SCENARIOS, asks_for_nothing, serving, too_slow
+from harness.suites.serving import SCENARIOS, asks_for_nothing, serving, too_few_frames, too_slow
 from harness.variants.chains import PLAIN, Chain
 
 MAX_CASES = 100_000
@@ -167,6 +167,13 @@ def _unloaded(model: _Model) -> Iterator[Problem]:
         yield model.problem("serving", f"names no scenario: {', '.join(SCENARIOS[:-1])} or {SCENARIOS[-1]}")
     if found := too_slow(serving(model.entry.serving), convert.latency(model.entry.latency)):
         yield model.problem("serving", found[1], "server", found[0])
+    if model.entry.serving is not None and model.entry.serving.video is not None:
+        films = {name: one for name, one in model.entry.inputs.items() if one.kind() == "video"}
+        if len(films) != 1:
+            told = f"those of {' and '.join(films)} could be meant" if films else "and no input is made from video"
+            yield model.problem("serving", f"streams the frames of one input, {told}", "video")
+        elif short := too_few_frames(serving(model.entry.serving), next(iter(films.values())).every):
+            yield model.problem("serving", short[1], "video", short[0])
 
 
 def _unmirrored(model: _Model) -> Iterator[Problem]:

@@ -123,6 +123,13 @@ def _percent(value: Any) -> float:
     return number
 
 
+def _share(value: Any) -> float:
+    number = _fraction(value)
+    if number is None or not 0 <= number < 1:
+        raise ValueError(f"must be 0, or a share below 1 such as 2% or 0.02, not {value!r}")
+    return number
+
+
 def _fraction(value: Any) -> float | None:
     if isinstance(value, str):
         match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?%", value)
@@ -221,6 +228,8 @@ VariantFile = Annotated[str, _file(".onnx", *ENGINE_SUFFIXES)]
 LibraryFile = Annotated[str, AfterValidator(_library)]
 ScriptFile = Annotated[str, _file(".yaml", ".yml")]
 Percent = Annotated[float, PlainValidator(_percent, json_schema_input_type=float | str)]
+Share = Annotated[float, PlainValidator(_share, json_schema_input_type=float | str)]
+"""As `Percent`, or nothing at all."""
 Sources = Annotated[tuple[Found, ...], PlainValidator(_sources, json_schema_input_type=str)]
 Sha256 = Annotated[str, AfterValidator(_sha256), WithJsonSchema({"type": "string", "pattern": "^[0-9a-fA-F]{64}$"})]
 Slice = Annotated[

@@ -6,11 +6,21 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from harness.records import LatencyPlan, MultiStream, Offline, Server, ServingPlan, SingleStream
-from harness.suites.fields import Choice, Strict, one_key
+from harness.records import (
+    PERCENTILES,
+    LatencyPlan,
+    MultiStream,
+    Offline,
+    Server,
+    ServingPlan,
+    SingleStream,
+    VideoStream,
+)
+from harness.stats import samples_for
+from harness.suites.fields import Choice, Share, Strict, one_key
 from harness.timing.search import MOST_PER_S
 
-SCENARIOS = ("single_stream", "multi_stream", "server", "offline")
+SCENARIOS = ("single_stream", "multi_stream", "server", "offline", "video")
 Milliseconds = Annotated[float, Field(gt=0, le=60_000)]
 Rate = Annotated[float, Field(gt=0, le=MOST_PER_S)]
 
@@ -60,6 +70,27 @@ class OfflineEntry(Strict):
     )
 
 
+class VideoEntry(Strict):
+    """Frames streamed from the file of an input, at their rate and then as fast as they are answered."""
+
+    fps: Rate | None = Field(None, description="Frames a second of each stream; default: when the file says.")
+    streams: Annotated[int, Field(ge=1, le=64)] = Field(VideoStream.streams, description="Streams side by side.")
+    queue: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        None,
+        description="Frames of a stream that wait; one that arrives while so many do is dropped. Default: 4, or the "
+        "case's batch where that is more.",
+    )
+    fps_min: Rate | None = Field(None, description="Frames answered a second, over all streams, at least.")
+    drops_max: Share | None = Field(
+        None, description="Share of frames dropped, at most, such as 1%; default: none where a percentile is bounded."
+    )
+    p90_ms: Milliseconds | None = Field(None, description="90th percentile from arrival to result, at most.")
+    p99_ms: Milliseconds | None = Field(None, description="99th percentile from arrival to result, at most.")
+    unpaced_fps_min: Rate | None = Field(
+        None, description="Frames answered a second where none waits until it is due, at least."
+    )
+
+
 class ServingEntry(Strict):
     """Load that a case is put under, and what it must do then."""
 
@@ -71,6 +102,7 @@ class ServingEntry(Strict):
     multi_stream: MultiStreamEntry | None = Field(None, description="Queries of several samples.")
     server: ServerEntry | None = Field(None, description="Random arrivals.")
     offline: OfflineEntry | None = Field(None, description="All at once.")
+    video: VideoEntry | None = Field(None, description="Frames of the input that is made from video, as they arrive.")
 
 
 def serving(entry: ServingEntry | None) -> ServingPlan | None:
@@ -78,7 +110,7 @@ def serving(entry: ServingEntry | None) -> ServingPlan | None:
     if entry is None:
         return None
     given = entry.model_dump(exclude_unset=True, exclude_none=True)
-    kinds = zip(SCENARIOS, (SingleStream, MultiStream, Server, Offline), strict=True)
+    kinds = zip(SCENARIOS, (SingleStream, MultiStream, Server, Offline, VideoStream), strict=True)
     return ServingPlan(**{**given, **{name: kind(**given[name]) for name, kind in kinds if name in given}})
 
 
@@ -95,6 +127,19 @@ def too_slow(plan: ServingPlan | None, timing: LatencyPlan) -> tuple[str, str] |
     key = "rate_per_s" if plan.server.rate_per_s is not None else "min_per_s"
     told = f"a trial at {rate_per_s:g}/s has {count} queries and takes {lasts_s:.4g} s, and max_time_s is"
     return key, f"{told} {plan.max_time_s:g}: give it more, or ask for less"
+
+
+def too_few_frames(plan: ServingPlan | None, every: int) -> tuple[str, str] | None:
+    """The percentile that needs more frames than arrive while a scenario may last, and what is wrong with it."""
+    if plan is None or plan.video is None or plan.video.fps is None:
+        return None
+    per_s = plan.video.fps * plan.video.streams / every
+    for name in ("p99_ms", "p90_ms"):
+        least = samples_for(PERCENTILES[name])
+        if getattr(plan.video, name) is not None and least / per_s > plan.max_time_s:
+            told = f"needs {least} frames, which arrive in {least / per_s:.4g} s, and max_time_s is"
+            return name, f"{told} {plan.max_time_s:g}: give it more, or ask for less"
+    return None
 
 
 def asks_for_nothing(entry: ServingEntry | None) -> bool:

@@ -26,6 +26,12 @@ LEAD_S = 2e-3
 """From the start to the first arrival, so that every thread is there."""
 
 
+def until(due_s: float) -> None:
+    """Wait for a moment of the host's clock."""
+    while (left_s := due_s - time.perf_counter()) > 0:
+        time.sleep(left_s - SPIN_S if left_s > SPIN_S else 0)  # 0 lets other lanes run
+
+
 class Lane(Protocol):
     """What answers one query after the other."""
 
@@ -71,8 +77,7 @@ class LocalLane:
 
     def serve(self, due_s: float, samples: int = 1) -> float:
         """Wait, infer, and wait for the answer."""
-        while (left_s := due_s - time.perf_counter()) > 0:
-            time.sleep(left_s - SPIN_S if left_s > SPIN_S else 0)  # 0 lets other lanes run
+        until(due_s)
         self._run(samples)
         if self._events is not None:
             self._events.mark(0)

@@ -1,0 +1,206 @@
+"""Cameras and what answers them: frames are decoded when they are due, wait for a session, are prepared and inferred.
+
+A latency counts from the moment at which a frame was due until its result is on the host, so it holds decoding, the
+time in the queue, preparing, the copies and the inference. Decoding of a frame never begins before it is due.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from harness.errors import InputError
+from harness.timing.belt import Belt, Shot
+from harness.timing.lanes import LEAD_S, ScriptedLane, until
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A file as a camera plays it, over and over."""
+
+    times_s: Sequence[float]
+    """When each frame arrives, from the first one on."""
+    lasts_s: float
+    """After that it begins anew."""
+    every: int
+    """Each so manieth frame is inferred, the others are only decoded."""
+    open: Callable[[], Iterator[Any]]
+    """Its frames, decoded one by one as they are asked for."""
+
+    def dues_s(self) -> Iterator[tuple[float, bool]]:
+        """When each frame arrives without end, and whether it is inferred."""
+        begin_s = 0.0
+        while True:
+            for place, at_s in enumerate(self.times_s):
+                yield begin_s + at_s, place % self.every == 0
+            begin_s += self.lasts_s
+
+    def pictures(self) -> Iterator[Any]:
+        """Its frames without end; it is opened now, and anew each time before its first frame is due again."""
+        return self._pictures(self.open())
+
+    def _pictures(self, opened: Iterator[Any]) -> Iterator[Any]:
+        wanted = len(self.times_s)
+        while True:
+            count = 0
+            for picture in islice(opened, wanted):
+                count += 1
+                if count == wanted:
+                    opened = self.open()
+                yield picture
+            if count < wanted:
+                raise InputError(f"serving.video: {count} frames are there now, {wanted} were before: leave it alone")
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A session: makes feeds of so many frames, and infers them."""
+
+    batch: int
+    prepare: Callable[[Sequence[Any]], Any]
+    infer: Callable[[Any], Any]
+    scripted_ms: Callable[[], float] | None = None
+
+
+@dataclass(frozen=True)
+class Span:
+    """For how long streams are played: so long, and so many frames to infer of each; never longer than `most_s`."""
+
+    least_s: float
+    count: int
+    most_s: float
+
+
+@dataclass(frozen=True)
+class Played:
+    """What became of the frames of all streams."""
+
+    latencies_s: Sequence[float]
+    dropped: int
+    window_s: float
+    """In which the frames arrived; 0 where they came as fast as they were answered."""
+    lasted_s: float
+    """That, or until the last frame was answered where that is longer."""
+    busy_s: Mapping[str, float]
+    """Seconds of work by stage, over all threads."""
+
+    @property
+    def arrived(self) -> int:
+        """Frames that were to be inferred."""
+        return len(self.latencies_s) + self.dropped
+
+
+def play(cameras: Sequence[Clip], workers: Sequence[Worker], room: int, span: Span, *, paced: bool) -> Played:
+    """Play a clip for each stream, at its rate or as fast as it is answered; of each stream `room` frames may wait."""
+    if workers[0].scripted_ms is not None:
+        return _scripted(cameras, workers, room, span, paced=paced)
+    belt = Belt(len(cameras), room, paced=paced, now=time.perf_counter)
+    shoot, reels = _paced if paced else _unpaced, [clip.pictures() for clip in cameras]
+    begin = time.perf_counter() + LEAD_S
+    with ThreadPoolExecutor(len(cameras) + len(workers)) as threads:
+        work = [threads.submit(_answer, worker, belt) for worker in workers]
+        for stream, (clip, pictures) in enumerate(zip(cameras, reels, strict=True)):
+            work.append(threads.submit(shoot, stream, clip, pictures, belt, begin, span))
+    for one in work:
+        one.result()
+    window_s = _window_s(cameras, span) if paced else 0.0
+    busy = {"decode": belt.decode_s, "prepare": belt.prepare_s, "infer": belt.infer_s}
+    return Played(belt.latencies_s, belt.dropped, window_s, max(window_s, belt.done_s - begin), busy)
+
+
+def _length(clip: Clip, span: Span) -> tuple[int, float]:
+    """How many frames of a clip are played, and when the next one would be due."""
+    dues, number, taken = clip.dues_s(), 0, 0
+    while True:
+        due_s, wanted = next(dues)
+        if (due_s >= span.least_s and taken >= span.count) or due_s >= span.most_s:
+            return number, due_s
+        number, taken = number + 1, taken + wanted
+
+
+def _window_s(cameras: Sequence[Clip], span: Span) -> float:
+    return max(_length(clip, span)[1] for clip in cameras)
+
+
+def _paced(stream: int, clip: Clip, pictures: Iterator[Any], belt: Belt, begin: float, span: Span) -> None:
+    """Decode every frame when it is due."""
+    count, _ = _length(clip, span)
+    with belt.shooting():
+        for number, (due_s, wanted) in enumerate(islice(clip.dues_s(), count)):
+            until(begin + due_s)
+            if time.perf_counter() - begin > span.most_s:  # decoding is slower than that
+                belt.lost(sum(wants for _, wants in islice(clip.dues_s(), number, count)))
+                return
+            if not _arrives(stream, belt, pictures, begin + due_s, wanted=wanted):
+                return
+
+
+def _unpaced(stream: int, clip: Clip, pictures: Iterator[Any], belt: Belt, begin: float, span: Span) -> None:
+    """Decode the next frame as soon as there is room for it."""
+    taken = 0
+    with belt.shooting():
+        for _, wanted in clip.dues_s():
+            gone_s = time.perf_counter() - begin
+            if (gone_s >= span.least_s and taken >= span.count) or gone_s >= span.most_s:
+                return
+            if not _arrives(stream, belt, pictures, begin + gone_s, wanted=wanted):
+                return
+            taken += wanted
+
+
+def _arrives(stream: int, belt: Belt, pictures: Iterator[Any], due_s: float, *, wanted: bool) -> bool:
+    """Decode a frame and hand it on; False where no more is wanted."""
+    start = time.perf_counter()
+    picture = next(pictures)
+    belt.decoded(time.perf_counter() - start)
+    return belt.arrive(Shot(stream, due_s, picture)) if wanted else True
+
+
+def _answer(worker: Worker, belt: Belt) -> None:
+    with belt.answering():
+        while shots := belt.take(worker.batch):
+            start = time.perf_counter()
+            feeds = worker.prepare([shot.picture for shot in shots])
+            ready = time.perf_counter()
+            worker.infer(feeds)
+            done = time.perf_counter()
+            belt.answered(shots, ready - start, done - ready, done)
+
+
+def _scripted(cameras: Sequence[Clip], workers: Sequence[Worker], room: int, span: Span, *, paced: bool) -> Played:
+    """The same on scripted clocks, in no time at all: only inference takes any."""
+    lanes = [ScriptedLane(one.scripted_ms) for one in workers if one.scripted_ms is not None]
+    moment = 0.0
+    belt = Belt(len(cameras), room, paced=paced, now=lambda: moment)
+
+    def serve(before_s: float, batch: int) -> None:
+        """Take what is taken before a moment."""
+        nonlocal moment
+        while (due_s := belt.ready(batch)) is not None:
+            lane = min(lanes, key=lambda one: one.now())
+            moment = max(due_s, lane.now())
+            if moment > before_s:
+                return
+            shots, start = belt.take(batch), moment
+            done = lane.serve(start)
+            belt.answered(shots, 0.0, done - start, done)
+
+    arrivals = sorted(
+        (due_s, stream)
+        for stream, clip in enumerate(cameras)
+        for due_s, wanted in islice(clip.dues_s(), _length(clip, span)[0])
+        if wanted
+    )
+    for due_s, stream in arrivals:
+        serve(due_s if paced else math.inf, workers[0].batch)
+        belt.arrive(Shot(stream, due_s if paced else 0.0, None))
+    serve(math.inf, workers[0].batch)
+    serve(math.inf, 1)  # what fills no batch any more
+    window_s = _window_s(cameras, span) if paced else 0.0
+    busy = {"decode": 0.0, "prepare": 0.0, "infer": belt.infer_s}
+    return Played(belt.latencies_s, belt.dropped, window_s, max(window_s, belt.done_s), busy)
