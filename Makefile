@@ -60,6 +60,6 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.test: $(BIN)/python pyproject.toml constraints.txt
-	$(INSTALL) '.[cpu,images,text,speech,detection,rtx,history,ray,store,test,dev]'
+	$(INSTALL) '.[cpu,images,text,speech,video,detection,rtx,history,ray,store,test,dev]'
 	$(INSTALL) '.[browser]' || echo "playwright cannot be had here: tests in a browser are skipped"
 	touch $@ $(VENV)/.demo
