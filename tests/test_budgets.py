@@ -6,16 +6,22 @@ import sys
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 
 from builders import latency, quantiles
+from harness.backends.base import Artefact, BuildSpec
 from harness.judge import judge
 from harness.judge.latency import Accepted, judge_latency
 from harness.judge.resources import MEASURES, judge_resources
 from harness.records import LatencyPlan, Measurement, Outcome
 from harness.runner import footprint
+from harness.runner.fresh import fresh
+from harness.store import read_run
 from harness.suites.entries import ResourcesEntry
+from models import conv_net
 from plans import plan
+from toy import harness
 
 
 def checks(samples, **budget):
@@ -116,3 +122,71 @@ def test_a_gpu_s_memory_is_that_of_the_process_or_else_all_that_grew(monkeypatch
     monkeypatch.setitem(sys.modules, "pynvml", None)
 
     assert footprint.taken(footprint.before("GPU-1"))["device_mib"] == 300.0
+
+
+@pytest.mark.parametrize("name", ["cold_start_ms", "cold_load_ms", "process_mib", "model_mib"])
+def test_what_every_case_has_does_not_pass_where_a_run_did_not_measure_it(name):
+    (check,) = taken({}, **{name: 10.0})
+
+    assert not check.ok
+    assert "was not measured, so the limit of 10 " in check.reason
+    assert [check.ok for check in taken({MEASURES[name][0]: 9.0}, **{name: 10.0})] == [True]
+
+
+COLD = """
+suite: cold
+models:
+  - name: net
+    source: net.onnx
+    backends: [onnxruntime-cpu]
+    shapes: [{n: 2}]
+    latency: {enabled: false}
+    resources: {LIMITS}
+"""
+
+
+def cold(folder, limits):
+    onnx.save(conv_net(), folder / "net.onnx")
+    (folder / "pyproject.toml").touch()
+    (folder / "s.yaml").write_text(COLD.replace("LIMITS", limits))
+    status = harness(folder, "run", folder / "s.yaml", "-o", folder / "out", "-q")
+    (record,) = read_run(folder / "out").records
+    return status, record
+
+
+def test_a_cold_start_is_that_of_a_whole_process(tmp_path):
+    status, record = cold(tmp_path, "cold_start_ms: 60000, cold_load_ms: 60000, process_mib: 4000, model_mib: 1")
+    measures = record.measures
+
+    assert status == 0, record.headline
+    assert {check.name for check in record.checks if check.question == "resource"} == {
+        f"resource/{name}" for name in ("cold_start_ms", "cold_load_ms", "process_mib", "model_mib")
+    }
+    # Python itself takes some 10 ms and 10 MiB; the runtime is loaded anew, which in the worker it was before
+    assert measures["cold_start_ms"] > measures["cold_load_ms"] + 10
+    assert measures["cold_load_ms"] > 10 * measures["first_infer_ms"]
+    assert measures["process_mib"] > 30 + measures["host_mib"]
+
+
+def test_a_cold_start_above_its_limit_fails_the_case(tmp_path):
+    status, record = cold(tmp_path, "cold_start_ms: 5")
+
+    assert (status, record.status) == (1, "failed")
+    assert record.headline.startswith("resource/cold_start_ms: cold start ")
+
+
+def test_no_process_is_started_where_no_limit_asks_for_it(tmp_path):
+    _, record = cold(tmp_path, "host_mib: 4000")
+
+    assert "cold_start_ms" not in record.measures
+    assert "cold_start_s" not in record.stages
+
+
+def test_a_process_that_ends_before_its_first_answer_fails_the_limit_and_says_why(tmp_path):
+    spec = BuildSpec("c", tmp_path / "gone.onnx", "fp32", {}, {}, {})
+    found = fresh("onnxruntime-cpu", Artefact(tmp_path / "gone.onnx"), spec, {"x": np.zeros(1, np.float32)}, tmp_path)
+
+    assert set(found.measures) == {"cold_start_ms", "cold_load_ms", "process_mib"}
+    assert set(found.measures.values()) == {None}
+    assert "does not get to its first inference: " in found.notes[0]
+    assert "gone.onnx" in found.notes[0]

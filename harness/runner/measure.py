@@ -18,6 +18,7 @@ from harness.runner import builds, films, footprint, layer_times, serving, windo
 from harness.runner.candidate import Answers, Folders, answers, moved_rows, repeats, together
 from harness.runner.expected import unused
 from harness.runner.flip import flipped
+from harness.runner.fresh import MEASURES, Fresh, fresh
 from harness.runner.prepared import Prepared
 from harness.runner.repeats import unrepeatable
 from harness.runner.stages import Stages
@@ -54,18 +55,19 @@ def measure(
     with closing(session):
         first = answers(plan, session, prepared, stages, folders, partial(footprint.taken, since))
         shown = _shown(Opened(plan, backend, prepared, artefact, session), stages, folders, first)
+    alone = _alone(shop, plan, artefact, prepared, stages)  # not earlier: a GPU may not hold the model twice
     every = [first, *_rebuilt(shop, plan, backend, prepared, stages, folders, first)]
     variation, notes = together(plan, stages, folders, every)
     return replace(
         shown,
         measurements=builds.worst([build.measured for build in every]) + variation + shown.measurements,
         deviations=deviations.worst([build.deviations for build in every]),
-        measures={**weighs, **artefact.measures, **first.measures, **shown.measures},
+        measures={**weighs, **artefact.measures, **first.measures, **shown.measures, **alone.measures},
         stages=stages.seconds,
         digests=replace(digests_of(prepared), engine=artefact.digest),
         notes=(
             *(*plan.notes, *_notes(prepared), *unused(plan.reference, prepared)),
-            *(*unrepeatable(shown.measurements), *notes, *shown.notes, *prepared.cache.told()),
+            *(*unrepeatable(shown.measurements), *notes, *shown.notes, *alone.notes, *prepared.cache.told()),
         ),
     )
 
@@ -112,6 +114,14 @@ def _served(case: Opened, stages: Stages) -> Shown:
     stream = None if load is None else (lambda timing, sessions: films.stream(plan, load, timing, sessions, first))
     with stages("serve", alone=True):
         return serving.serve(plan.serving, plan.latency, case.backend.device, case.session, case.another, first, stream)
+
+
+def _alone(shop: Workshop, plan: Plan, artefact: Artefact, prepared: Prepared, stages: Stages) -> Fresh:
+    """What the case takes in a process of its own, where a limit is set on that."""
+    if not {*MEASURES} & {*plan.resources}:
+        return Fresh({})
+    with stages("cold_start", alone=True):
+        return fresh(plan.case.backend, artefact, prepared.spec, prepared.feeds.batches[0], shop.scratch)
 
 
 def _unkept(case: Opened) -> tuple[str, ...]:

@@ -42,6 +42,11 @@ class Workshop:
         """This machine and interpreter."""
         return self._environment
 
+    @property
+    def scratch(self) -> Path:
+        """A folder for what nobody keeps."""
+        return self._scratch
+
     def gpu(self, backend: Backend) -> str | None:
         """UUID of the GPU that the backend runs on; None for the CPU."""
         gpus = self._environment.gpus

@@ -218,12 +218,20 @@ class ResourcesEntry(Strict):
     """Absolute limits on what a case takes."""
 
     engine_mib: Positive | None = Field(None, description="Size of the built engine, at most.")
+    model_mib: Positive | None = Field(None, description="Size of the file that is built or loaded, at most.")
     build_s: Positive | None = Field(None, description="Seconds to build the engine, at most.")
     device_mib: Positive | None = Field(None, description="Memory of the GPU after the first inference, at most.")
     host_mib: Positive | None = Field(
         None, description="Peak memory of the host while loading and at the first inference, at most."
     )
     first_infer_ms: Positive | None = Field(None, description="The first inference after loading, at most.")
+    cold_start_ms: Positive | None = Field(
+        None, description="From the start of a fresh process to its first answer, at most."
+    )
+    cold_load_ms: Positive | None = Field(
+        None, description="In a fresh process, from loading the runtime to the first answer, at most."
+    )
+    process_mib: Positive | None = Field(None, description="Peak memory of that whole process, at most.")
 
 
 class AttestationEntry(Strict):
