@@ -49,6 +49,25 @@ def test_a_codec_that_stores_frames_in_another_order_gives_them_as_they_are_show
     np.testing.assert_allclose(found, [8 * number for number in range(30)], atol=4)
 
 
+@pytest.mark.parametrize(
+    ("codec", "pixels", "name"),
+    [
+        ("libsvtav1", "yuv420p", "a.mp4"),
+        ("libx265", "yuv420p", "a.mov"),
+        ("libvpx", "yuv420p", "a.webm"),
+        ("libvpx-vp9", "yuva420p", "a.webm"),
+        ("mpeg2video", "yuv420p", "a.mkv"),
+        ("mpeg4", "yuv420p", "a.avi"),
+        ("mjpeg", "yuvj420p", "a.mkv"),
+    ],
+)
+def test_every_codec_that_is_named_is_read(tmp_path, codec, pixels, name):
+    pictures = [np.full((64, 64, 3), shade, np.uint8) for shade in (40, 80, 120, 160)]
+    found = read(film(tmp_path / name, pictures, codec=codec, pixels=pixels), size=[64, 64])
+
+    np.testing.assert_allclose(found.mean(axis=(1, 2, 3)), [40, 80, 120, 160], atol=4)
+
+
 def test_every_fifth_frame_is_taken_from_the_first_one_on(tmp_path):
     pictures = noise(12)
     file = film(tmp_path / "a.mkv", pictures)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from itertools import count as numbers
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -112,26 +113,24 @@ def test_frames_wait_until_a_batch_is_full_and_its_last_one_may_be_short():
 
 def test_only_each_so_manieth_frame_is_inferred():
     seen = []
-    played = paced([clip(200, frames=10, every=5)], [real(seen=seen)], least_s=0.199)
+    played = paced([clip(200, frames=10, every=5)], [real(seen=seen)], room=100, least_s=0.199)
 
     assert played.arrived == len(seen) == 8
     assert played.window_s == pytest.approx(0.2)
 
 
 def test_frames_arrive_at_the_times_of_the_file_over_and_over():
-    seen = []
-    times_s = [0.0, 0.01, 0.1, 0.11]
-    played = paced([clip(50, frames=4, times_s=times_s)], [real(seen=seen)], least_s=0.26)
-    moments = np.array([moment for moment, _ in seen]) - seen[0][0]
+    film_of_it = clip(50, frames=4, times_s=[0.0, 0.01, 0.1, 0.11], every=3)
+    dues_s = list(islice(film_of_it.dues_s(), 10))
 
-    assert played.arrived == 8
-    np.testing.assert_allclose(moments, [*times_s, *(0.13 + one for one in times_s)], atol=0.03)
+    assert [due_s for due_s, _ in dues_s] == pytest.approx([0.0, 0.01, 0.1, 0.11, 0.13, 0.14, 0.23, 0.24, 0.26, 0.27])
+    assert [wanted for _, wanted in dues_s] == [True, False, False, True] * 2 + [True, False]
 
 
 def test_no_frame_is_decoded_before_it_is_due():
     seen = []
     begin = time.perf_counter()
-    paced([clip(100, frames=20)], [real(seen=seen)], least_s=0.2)
+    paced([clip(100, frames=20)], [real(seen=seen)], room=100, least_s=0.195)
 
     assert len(seen) == 20
     assert all(picture - begin >= number / 100 for number, (_, (picture,)) in enumerate(seen))
@@ -154,6 +153,7 @@ def test_decoding_that_lasts_longer_than_a_scenario_may_ends_and_the_rest_is_dro
     assert played.dropped >= 35
 
 
+@pytest.mark.alone
 def test_a_stall_of_a_real_session_drops_frames_and_delays_others():
     calls = numbers()
     stalled = Worker(1, list, lambda _: time.sleep(0.3 if next(calls) == 10 else 0))
@@ -164,6 +164,7 @@ def test_a_stall_of_a_real_session_drops_frames_and_delays_others():
     assert max(played.latencies_s) >= 0.3
 
 
+@pytest.mark.alone
 def test_the_work_of_each_stage_is_counted():
     worker = Worker(1, lambda pictures: time.sleep(0.004) or pictures, lambda _: time.sleep(0.008))
     busy = paced([clip(20, frames=20, decode_s=0.002)], [worker], least_s=0.5).busy_s
@@ -251,6 +252,7 @@ def test_too_few_frames_for_a_percentile_tell_the_others():
     assert shown.notes[0].startswith("serving: video: 50 answered frames are too few for a p99: it needs 662")
 
 
+@pytest.mark.alone
 def test_warming_up_is_in_no_result():
     seen = []
     timing = LatencyPlan(min_time_s=0.2, min_count=1, warmup_s=0.3)
@@ -347,6 +349,7 @@ def ran(folder):
     return status, record
 
 
+@pytest.mark.alone
 def test_a_file_is_streamed_at_its_own_rate_and_as_fast_as_it_can_be(folder):
     change(folder, "video: {}}", "video: {fps_min: 50, drops_max: 20%, p90_ms: 50, unpaced_fps_min: 110}}")
     status, record = ran(folder)
@@ -360,6 +363,7 @@ def test_a_file_is_streamed_at_its_own_rate_and_as_fast_as_it_can_be(folder):
     assert {trial.scenario for trial in record.trials} == {"video", "video_unpaced"}
 
 
+@pytest.mark.alone
 def test_a_rate_of_the_suite_comes_before_that_of_the_file(folder):
     change(folder, "video: {}", "video: {fps: 50, streams: 2}")
     change(folder, "serving: {", "serving: {sessions: 2, ")
@@ -377,6 +381,7 @@ def test_frames_that_are_lost_fail_the_case(folder):
     assert record.headline.startswith("resource/video_drop_share: video drop ")
 
 
+@pytest.mark.alone
 def test_a_batch_of_frames_is_inferred_together(folder):
     change(folder, "{n: 1}", "{n: 4}")
     status, record = ran(folder)
@@ -405,7 +410,7 @@ def test_times_that_tell_no_rate_are_an_error_unless_the_suite_tells_one(folder,
     shown = [Frame(number, time_s, None, None) for number, time_s in enumerate(times_s)]
     monkeypatch.setattr("harness.runner.films.frames", lambda _: iter(shown))
 
-    with pytest.raises(InputError, match=rf"serving\.video: a\.mkv: {words}"):
+    with pytest.raises(InputError, match=rf"a\.mkv: {words}"):
         of_file(folder / "a.mkv", "a.mkv", None, 1, 60)
     made = of_file(folder / "a.mkv", "a.mkv", 10, 1, 60)
     assert (list(made.times_s), made.lasts_s) == ([n / 10 for n in range(len(shown))], len(shown) / 10)
@@ -413,7 +418,7 @@ def test_times_that_tell_no_rate_are_an_error_unless_the_suite_tells_one(folder,
 
 def test_a_file_that_is_cut_is_an_error_that_names_it(folder):
     cut(folder / "a.mkv")
-    with pytest.raises(InputError, match=r"serving\.video: a\.mkv: is cut, or its header is wrong"):
+    with pytest.raises(InputError, match=r"a\.mkv: is cut, or its header is wrong"):
         of_file(folder / "a.mkv", "a.mkv", None, 1, 60)
 
 
@@ -453,6 +458,15 @@ def test_a_rate_at_which_too_few_frames_arrive_is_told_when_the_suite_is_read(fo
         "models[0].serving.video.p99_ms: needs 662 frames, which arrive in 132.4 s, and max_time_s is 120"
         in capsys.readouterr().err
     )
+
+
+def test_a_queue_that_holds_no_batch_is_an_error_at_the_place_of_the_model(folder):
+    change(folder, "{n: 1}", "{n: 8}")
+    change(folder, "video: {}", "video: {queue: 4}")
+    status, record = ran(folder)
+
+    assert (status, record.error.kind, record.error.stage) == (1, "input", "serve")
+    assert "s.yaml:4:5: serving.video: queue: 4 frames never fill a batch of 8: make it 8" in record.error.message
 
 
 def test_no_drops_can_be_asked_for(folder):

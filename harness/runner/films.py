@@ -20,7 +20,18 @@ from harness.timing.video import video
 
 
 def stream(plan: Plan, load: VideoStream, timing: LatencyPlan, sessions: Sequence[Session], feeds: Feeds) -> Shown:
-    """What becomes of the frames of the case's video; every other input stays that of the first batch."""
+    """What becomes of the frames of the case's video; every other input stays that of the first batch.
+
+    InputError, with the model's place in the suite, where the file or the queue is not fit for it.
+    """
+    place = plan.case.location
+    try:
+        return _streamed(plan, load, timing, sessions, feeds)
+    except InputError as error:
+        raise InputError(f"{place.file}:{place.line}:{place.column}: serving.video: {error}") from None
+
+
+def _streamed(plan: Plan, load: VideoStream, timing: LatencyPlan, sessions: Sequence[Session], feeds: Feeds) -> Shown:
     name, preparation = of_video(plan)
     most_s = plan.serving.max_time_s if plan.serving else 0.0
     files = samples(Path(preparation.source), KINDS[preparation.kind].suffixes)[: load.streams]
@@ -38,7 +49,7 @@ def of_video(plan: Plan) -> tuple[str, Preparation]:
         if spec.preparation is not None and spec.preparation.kind == "video"
     ]
     if len(found) != 1:
-        raise InputError(f"serving.video: needs exactly one input that is made from video, not {len(found)}")
+        raise InputError(f"needs exactly one input that is made from video, not {len(found)}")
     return found[0]
 
 
@@ -53,7 +64,7 @@ def clip(file: Path, name: str, fps: float | None, every: int, most_s: float) ->
                 break
         due_s, ends_s = _dues_s(times_s, None if last is None else last.lasts_s, fps)
     except InputError as error:
-        raise InputError(f"serving.video: {name}: {error}") from None
+        raise InputError(f"{name}: {error}") from None
     return Clip(due_s, ends_s, every, partial(frames, file))
 
 

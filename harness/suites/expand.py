@@ -11,7 +11,7 @@ from typing import Any
 from harness.errors import Problem, did_you_mean
 from harness.records import DEFAULT_ENVIRONMENT, Case, Interpreter, Limits, Location, Plan, Source
 from harness.sources import FRAMEWORKS
-from harness.suites import convert, environments, fuzz, invariance, prepared
+from harness.suites import convert, environments, fuzz, invariance, prepared, serving
 from harness.suites.check import Checked
 from harness.suites.convert import Dimensions
 from harness.suites.document import Document, Key
@@ -22,7 +22,6 @@ from harness.suites.find import label
 from harness.suites.limits import limits_at, output_limits_at
 from harness.suites.merge import with_defaults
 from harness.suites.places import Found, Places
-from harness.suites.serving import SCENARIOS, asks_for_nothing, serving, too_few_frames, too_slow
 from harness.variants.chains import PLAIN, Chain
 
 MAX_CASES = 100_000
@@ -163,17 +162,9 @@ def _too_long(model: _Model) -> Iterator[Problem]:
 
 
 def _unloaded(model: _Model) -> Iterator[Problem]:
-    if asks_for_nothing(model.entry.serving):
-        yield model.problem("serving", f"names no scenario: {', '.join(SCENARIOS[:-1])} or {SCENARIOS[-1]}")
-    if found := too_slow(serving(model.entry.serving), convert.latency(model.entry.latency)):
-        yield model.problem("serving", found[1], "server", found[0])
-    if model.entry.serving is not None and model.entry.serving.video is not None:
-        films = {name: one for name, one in model.entry.inputs.items() if one.kind() == "video"}
-        if len(films) != 1:
-            told = f"those of {' and '.join(films)} could be meant" if films else "and no input is made from video"
-            yield model.problem("serving", f"streams the frames of one input, {told}", "video")
-        elif short := too_few_frames(serving(model.entry.serving), next(iter(films.values())).every):
-            yield model.problem("serving", short[1], "video", short[0])
+    films = {name: one.every for name, one in model.entry.inputs.items() if one.kind() == "video"}
+    for inside, words in serving.wrong(model.entry.serving, convert.latency(model.entry.latency), films):
+        yield model.problem("serving", words, *inside)
 
 
 def _unmirrored(model: _Model) -> Iterator[Problem]:
@@ -249,7 +240,7 @@ def _template(suite: SuiteEntry, model: _Model, found: Found) -> Plan:
         task=convert.task(convert.given(entry.accuracy), inputs),
         latency=convert.latency(entry.latency),
         resources=convert.given(entry.resources),
-        serving=serving(entry.serving),
+        serving=serving.serving(entry.serving),
         fidelity=convert.fidelity(entry.fidelity, batch=invariance.moves_rows(entry.invariance)),
         flip=invariance.flip(entry.invariance, inputs),
         attestation=convert.attestation(entry.attestation),

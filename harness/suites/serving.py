@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -114,34 +115,46 @@ def serving(entry: ServingEntry | None) -> ServingPlan | None:
     return ServingPlan(**{**given, **{name: kind(**given[name]) for name, kind in kinds if name in given}})
 
 
-def too_slow(plan: ServingPlan | None, timing: LatencyPlan) -> tuple[str, str] | None:
-    """The key of a rate at which one trial takes longer than a scenario may, and what is wrong with it."""
-    if plan is None or plan.server is None or (rate_per_s := plan.server.rate_per_s or plan.server.min_per_s) is None:
-        return None
+Found = tuple[tuple[str, ...], str]
+"""The keys inside of `serving` that are meant, and what is wrong with them."""
+
+
+def wrong(entry: ServingEntry | None, timing: LatencyPlan, films: Mapping[str, int]) -> Iterator[Found]:
+    """What shows only beside the model's other keys; `films`: inputs made from video, to every how many frames."""
+    plan = serving(entry)
+    if plan is None:
+        return
+    if all(getattr(plan, name) is None for name in SCENARIOS):
+        yield (), f"names no scenario: {', '.join(SCENARIOS[:-1])} or {SCENARIOS[-1]}"
+    if plan.server is not None:
+        yield from _too_slow(plan, plan.server, timing)
+    if plan.video is not None and len(films) != 1:
+        told = f"those of {' and '.join(films)} could be meant" if films else "and no input is made from video"
+        yield ("video",), f"streams the frames of one input, {told}"
+    elif plan.video is not None:
+        yield from _too_few_frames(plan, plan.video, next(iter(films.values())))
+
+
+def _too_slow(plan: ServingPlan, server: Server, timing: LatencyPlan) -> Iterator[Found]:
+    """A rate at which one trial takes longer than a scenario may."""
+    rate_per_s = server.rate_per_s or server.min_per_s
+    if rate_per_s is None:
+        return
     from harness.timing.server import queries  # imports numpy, which only suites with a server wait for
 
-    count = queries(plan.server, rate_per_s, timing)
-    lasts_s = count / rate_per_s
-    if lasts_s <= plan.max_time_s:
-        return None
-    key = "rate_per_s" if plan.server.rate_per_s is not None else "min_per_s"
-    told = f"a trial at {rate_per_s:g}/s has {count} queries and takes {lasts_s:.4g} s, and max_time_s is"
-    return key, f"{told} {plan.max_time_s:g}: give it more, or ask for less"
+    count = queries(server, rate_per_s, timing)
+    if count / rate_per_s > plan.max_time_s:
+        key = "rate_per_s" if server.rate_per_s is not None else "min_per_s"
+        told = (
+            f"a trial at {rate_per_s:g}/s has {count} queries and takes {count / rate_per_s:.4g} s, and max_time_s is"
+        )
+        yield ("server", key), f"{told} {plan.max_time_s:g}: give it more, or ask for less"
 
 
-def too_few_frames(plan: ServingPlan | None, every: int) -> tuple[str, str] | None:
-    """The percentile that needs more frames than arrive while a scenario may last, and what is wrong with it."""
-    if plan is None or plan.video is None or plan.video.fps is None:
-        return None
-    per_s = plan.video.fps * plan.video.streams / every
-    for name in ("p99_ms", "p90_ms"):
-        least = samples_for(PERCENTILES[name])
-        if getattr(plan.video, name) is not None and least / per_s > plan.max_time_s:
-            told = f"needs {least} frames, which arrive in {least / per_s:.4g} s, and max_time_s is"
-            return name, f"{told} {plan.max_time_s:g}: give it more, or ask for less"
-    return None
-
-
-def asks_for_nothing(entry: ServingEntry | None) -> bool:
-    """Whether there is an entry without a scenario."""
-    return entry is not None and all(getattr(entry, name) is None for name in SCENARIOS)
+def _too_few_frames(plan: ServingPlan, video: VideoStream, every: int) -> Iterator[Found]:
+    """Percentiles that need more frames than arrive while a scenario may last, where the rate is known."""
+    for name in ("p99_ms", "p90_ms") if video.fps is not None else ():
+        least_s = samples_for(PERCENTILES[name]) * every / ((video.fps or 0.0) * video.streams)
+        if getattr(video, name) is not None and least_s > plan.max_time_s:
+            told = f"needs {samples_for(PERCENTILES[name])} frames, which arrive in {least_s:.4g} s, and max_time_s is"
+            yield ("video", name), f"{told} {plan.max_time_s:g}: give it more, or ask for less"

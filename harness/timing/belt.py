@@ -85,7 +85,8 @@ class Belt:
             moment = self._now()
             for shot in shots:
                 self._held[shot.stream] -= 1
-                self._taken[shot.stream].append(moment)
+                if self._paced:
+                    self._taken[shot.stream].append(moment)
             self._changed.notify_all()
             return shots
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
 from harness.errors import InputError
@@ -47,14 +47,14 @@ class Clip:
     def _pictures(self, opened: Iterator[Any]) -> Iterator[Any]:
         wanted = len(self.times_s)
         while True:
-            count = 0
+            seen = 0
             for picture in islice(opened, wanted):
-                count += 1
-                if count == wanted:
+                seen += 1
+                if seen == wanted:
                     opened = self.open()
                 yield picture
-            if count < wanted:
-                raise InputError(f"serving.video: {count} frames are there now, {wanted} were before: leave it alone")
+            if seen < wanted:
+                raise InputError(f"{seen} frames are there now, {wanted} were before: leave it alone")
 
 
 @dataclass(frozen=True)
@@ -129,12 +129,12 @@ def _window_s(cameras: Sequence[Clip], span: Span) -> float:
 
 def _paced(stream: int, clip: Clip, pictures: Iterator[Any], belt: Belt, begin: float, span: Span) -> None:
     """Decode every frame when it is due."""
-    count, _ = _length(clip, span)
+    frames, _ = _length(clip, span)
     with belt.shooting():
-        for number, (due_s, wanted) in enumerate(islice(clip.dues_s(), count)):
+        for number, (due_s, wanted) in enumerate(islice(clip.dues_s(), frames)):
             until(begin + due_s)
             if time.perf_counter() - begin > span.most_s:  # decoding is slower than that
-                belt.lost(sum(wants for _, wants in islice(clip.dues_s(), number, count)))
+                belt.lost(sum(wants for _, wants in islice(clip.dues_s(), number, frames)))
                 return
             if not _arrives(stream, belt, pictures, begin + due_s, wanted=wanted):
                 return
@@ -190,17 +190,28 @@ def _scripted(cameras: Sequence[Clip], workers: Sequence[Worker], room: int, spa
             done = lane.serve(start)
             belt.answered(shots, 0.0, done - start, done)
 
-    arrivals = sorted(
-        (due_s, stream)
-        for stream, clip in enumerate(cameras)
-        for due_s, wanted in islice(clip.dues_s(), _length(clip, span)[0])
-        if wanted
-    )
-    for due_s, stream in arrivals:
+    def more() -> Iterator[tuple[float, int]]:
+        """Frames that come as fast as they are taken."""
+        for number in count():
+            if (moment >= span.least_s and number >= span.count * len(cameras)) or moment >= span.most_s:
+                return
+            yield 0.0, number % len(cameras)
+
+    for due_s, stream in _arrivals(cameras, span) if paced else more():
         serve(due_s if paced else math.inf, workers[0].batch)
-        belt.arrive(Shot(stream, due_s if paced else 0.0, None))
+        belt.arrive(Shot(stream, due_s, None))
     serve(math.inf, workers[0].batch)
     serve(math.inf, 1)  # what fills no batch any more
     window_s = _window_s(cameras, span) if paced else 0.0
     busy = {"decode": 0.0, "prepare": 0.0, "infer": belt.infer_s}
     return Played(belt.latencies_s, belt.dropped, window_s, max(window_s, belt.done_s), busy)
+
+
+def _arrivals(cameras: Sequence[Clip], span: Span) -> list[tuple[float, int]]:
+    """When each frame that is inferred is due, and of which stream it is."""
+    return sorted(
+        (due_s, stream)
+        for stream, clip in enumerate(cameras)
+        for due_s, wanted in islice(clip.dues_s(), _length(clip, span)[0])
+        if wanted
+    )

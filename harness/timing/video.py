@@ -34,6 +34,8 @@ def video(
         free = run(Span(timing.min_time_s, PROBES, most_s), paced=False)
     found, notes = _told(paced, bounded, most_s)
     fastest = len(free.latencies_s) / free.lasted_s if free.arrived >= PROBES else None
+    if fastest is None:
+        notes += (_too_few(free, most_s),)
     trials = (
         _trial("video", paced, bounded[0], plan),
         Trial("video_unpaced", fastest, len(free.latencies_s), None, None),
@@ -44,7 +46,7 @@ def video(
 def _room(batch: int, queue: int | None) -> int:
     """How many frames of a stream may wait: enough for a batch, which could not be filled otherwise."""
     if queue is not None and queue < batch:
-        raise InputError(f"serving.video: queue: {queue} frames never fill a batch of {batch}: make it {batch}")
+        raise InputError(f"queue: {queue} frames never fill a batch of {batch}: make it {batch}")
     return queue or max(QUEUE, batch)
 
 
@@ -52,10 +54,7 @@ def _told(played: Played, bounded: Sequence[str], most_s: float) -> tuple[dict[s
     """Measures of the paced streams, and notes on what could not be told."""
     names = ("video_fps", "video_drops", "video_drop_share", *(f"video_{name}" for name in bounded))
     if played.arrived < PROBES:
-        words = (
-            f"{played.arrived} frames in {most_s:g} s are too few to tell anything, and a longer max_time_s gives more"
-        )
-        return dict.fromkeys(names), (f"serving: video: {words}",)
+        return dict.fromkeys(names), (_too_few(played, most_s),)
     found: dict[str, float | None] = {
         "video_fps": len(played.latencies_s) / played.lasted_s,
         "video_drops": played.dropped,
@@ -73,6 +72,11 @@ def _told(played: Played, bounded: Sequence[str], most_s: float) -> tuple[dict[s
                 f"{least}, and a longer max_time_s gives more"
             )
     return found, tuple(notes)
+
+
+def _too_few(played: Played, most_s: float) -> str:
+    few = f"{played.arrived} frames in {most_s:g} s are too few to tell anything"
+    return f"serving: video: {few}, and a longer max_time_s gives more"
 
 
 def _shares(busy_s: Mapping[str, float]) -> dict[str, float | None]:
