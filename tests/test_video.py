@@ -160,6 +160,30 @@ def sound(folder):
     return folder / "a.mkv"
 
 
+def cover(folder):
+    """Sound with a picture of its cover."""
+    import av
+    from av.stream import Disposition
+
+    with av.open(str(folder / "a.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        picture = container.add_stream("mjpeg", rate=1)
+        picture.width = picture.height = 16
+        picture.pix_fmt = "yuvj420p"
+        picture.disposition = Disposition.attached_pic
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(picture.encode(av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")))
+        for one in (stream, picture):
+            container.mux(one.encode(None))
+    return folder / "a.mp4"
+
+
+def other_container(folder):
+    return film(folder / "a.ts", noise(5), codec="libx264", pixels="yuv420p").rename(folder / "a.mp4")
+
+
 def written(folder, content, name="a.mp4"):
     (folder / name).write_bytes(content)
     return folder / name
@@ -183,6 +207,8 @@ HOSTILE = {
     ),
     "damage in the middle": (damaged, r"cannot be decoded from frame \d+ on: Invalid data|is damaged"),
     "sound alone": (sound, "holds no video stream"),
+    "sound with a cover": (cover, "holds no video stream"),
+    "another container": (other_container, "cannot be decoded"),
     "text": (lambda at: written(at, b"file,label\n" * 50), "cannot be decoded"),
     "a playlist of addresses": (lambda at: written(at, PLAYLIST), "cannot be decoded"),
     "an animation": (lambda at: written(at, b"GIF89a" + bytes(60), "a.mkv"), "cannot be decoded"),

@@ -55,15 +55,11 @@ class Pictures:
     """Makes arrays of decoded frames; keeps FFmpeg's tables, so it is for one thread."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
+        from av.video.reformatter import Interpolation, VideoReformatter
 
         exact = Interpolation.BITEXACT | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
         self._settings, self._reformatter = settings, VideoReformatter()
-        self._how = {
-            "interpolation": Interpolation.BILINEAR | exact,
-            "dst_color_range": ColorRange.JPEG,
-            "threads": 1,
-        }
+        self._how = {"interpolation": Interpolation.BILINEAR | exact, "threads": 1}
 
     def batch(self, taken: Sequence[Frame]) -> Array:
         """What the model takes of these frames."""
