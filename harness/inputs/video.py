@@ -57,7 +57,7 @@ class Pictures:
     def __init__(self, settings: Mapping[str, Any]) -> None:
         from av.video.reformatter import Interpolation, VideoReformatter
 
-        exact = Interpolation.BITEXACT | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+        exact = Interpolation.ACCURATE_RND | Interpolation.BITEXACT  # as FFmpeg's own tests on all machines
         self._settings, self._reformatter = settings, VideoReformatter()
         self._how = {"interpolation": Interpolation.BILINEAR | exact, "threads": 1}
 
