@@ -127,6 +127,19 @@ def test_frames_arrive_at_the_times_of_the_file_over_and_over():
     assert [wanted for _, wanted in dues_s] == [True, False, False, True] * 2 + [True, False]
 
 
+def test_a_clip_is_opened_anew_before_its_first_frame_is_due_again():
+    """Opening takes 30 ms here, and the frames come each 50 ms; a camera never opens anything."""
+    slow = clip(20, frames=4)
+
+    def opened():
+        time.sleep(0.03)
+        return slow.open()
+
+    played = paced([Clip(slow.times_s, slow.lasts_s, 1, opened)], [real()], room=100, least_s=0.99)
+    assert played.arrived == 20
+    assert played.busy_s["decode"] < 4 * 0.03  # of five times
+
+
 def test_no_frame_is_decoded_before_it_is_due():
     seen = []
     begin = time.perf_counter()

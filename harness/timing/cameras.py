@@ -40,21 +40,25 @@ class Clip:
                 yield begin_s + at_s, place % self.every == 0
             begin_s += self.lasts_s
 
-    def pictures(self) -> Iterator[Any]:
-        """Its frames without end; it is opened now, and anew each time before its first frame is due again."""
-        return self._pictures(self.open())
 
-    def _pictures(self, opened: Iterator[Any]) -> Iterator[Any]:
-        wanted = len(self.times_s)
-        while True:
-            seen = 0
-            for picture in islice(opened, wanted):
-                seen += 1
-                if seen == wanted:
-                    opened = self.open()
-                yield picture
-            if seen < wanted:
-                raise InputError(f"{seen} frames are there now, {wanted} were before: leave it alone")
+class Reel:
+    """The frames of a clip without end."""
+
+    def __init__(self, clip: Clip) -> None:
+        self._clip, self._opened, self._left = clip, clip.open(), len(clip.times_s)
+
+    def next(self) -> Any:
+        """The next frame, decoded now."""
+        for picture in self._opened:
+            self._left -= 1
+            return picture
+        there = len(self._clip.times_s) - self._left
+        raise InputError(f"{there} frames are there now, {len(self._clip.times_s)} were before: leave it alone")
+
+    def rewind(self) -> None:
+        """Open the clip anew where it has ended: while nothing is due, for no camera does so."""
+        if self._left == 0:
+            self._opened, self._left = self._clip.open(), len(self._clip.times_s)
 
 
 @dataclass(frozen=True)
@@ -100,12 +104,12 @@ def play(cameras: Sequence[Clip], workers: Sequence[Worker], room: int, span: Sp
     if workers[0].scripted_ms is not None:
         return _scripted(cameras, workers, room, span, paced=paced)
     belt = Belt(len(cameras), room, paced=paced, now=time.perf_counter)
-    shoot, reels = _paced if paced else _unpaced, [clip.pictures() for clip in cameras]
+    shoot, reels = _paced if paced else _unpaced, [Reel(clip) for clip in cameras]
     begin = time.perf_counter() + LEAD_S
     with ThreadPoolExecutor(len(cameras) + len(workers)) as threads:
         work = [threads.submit(_answer, worker, belt) for worker in workers]
-        for stream, (clip, pictures) in enumerate(zip(cameras, reels, strict=True)):
-            work.append(threads.submit(shoot, stream, clip, pictures, belt, begin, span))
+        for stream, (clip, reel) in enumerate(zip(cameras, reels, strict=True)):
+            work.append(threads.submit(shoot, stream, clip, reel, belt, begin, span))
     for one in work:
         one.result()
     window_s = _window_s(cameras, span) if paced else 0.0
@@ -127,7 +131,7 @@ def _window_s(cameras: Sequence[Clip], span: Span) -> float:
     return max(_length(clip, span)[1] for clip in cameras)
 
 
-def _paced(stream: int, clip: Clip, pictures: Iterator[Any], belt: Belt, begin: float, span: Span) -> None:
+def _paced(stream: int, clip: Clip, reel: Reel, belt: Belt, begin: float, span: Span) -> None:
     """Decode every frame when it is due."""
     frames, _ = _length(clip, span)
     with belt.shooting():
@@ -136,11 +140,11 @@ def _paced(stream: int, clip: Clip, pictures: Iterator[Any], belt: Belt, begin: 
             if time.perf_counter() - begin > span.most_s:  # decoding is slower than that
                 belt.lost(sum(wants for _, wants in islice(clip.dues_s(), number, frames)))
                 return
-            if not _arrives(stream, belt, pictures, begin + due_s, wanted=wanted):
+            if not _arrives(stream, belt, reel, begin + due_s, wanted=wanted):
                 return
 
 
-def _unpaced(stream: int, clip: Clip, pictures: Iterator[Any], belt: Belt, begin: float, span: Span) -> None:
+def _unpaced(stream: int, clip: Clip, reel: Reel, belt: Belt, begin: float, span: Span) -> None:
     """Decode the next frame as soon as there is room for it."""
     taken = 0
     with belt.shooting():
@@ -148,17 +152,19 @@ def _unpaced(stream: int, clip: Clip, pictures: Iterator[Any], belt: Belt, begin
             gone_s = time.perf_counter() - begin
             if (gone_s >= span.least_s and taken >= span.count) or gone_s >= span.most_s:
                 return
-            if not _arrives(stream, belt, pictures, begin + gone_s, wanted=wanted):
+            if not _arrives(stream, belt, reel, begin + gone_s, wanted=wanted):
                 return
             taken += wanted
 
 
-def _arrives(stream: int, belt: Belt, pictures: Iterator[Any], due_s: float, *, wanted: bool) -> bool:
+def _arrives(stream: int, belt: Belt, reel: Reel, due_s: float, *, wanted: bool) -> bool:
     """Decode a frame and hand it on; False where no more is wanted."""
     start = time.perf_counter()
-    picture = next(pictures)
+    picture = reel.next()
     belt.decoded(time.perf_counter() - start)
-    return belt.arrive(Shot(stream, due_s, picture)) if wanted else True
+    goes_on = belt.arrive(Shot(stream, due_s, picture)) if wanted else True
+    reel.rewind()
+    return goes_on
 
 
 def _answer(worker: Worker, belt: Belt) -> None:
