@@ -231,7 +231,7 @@ def test_images_are_known_by_their_preparation_and_others_by_the_axis_that_the_s
 @pytest.mark.parametrize(
     ("flip", "task", "words"),
     [
-        ("", "", "invariance.flip: no input is made from `images`"),
+        ("", "", "invariance.flip: no input is made from `images` or `video`"),
         ("axes: {x: 0}", "", "invariance.flip.axes.x"),
         ("axes: {x: 2}, max_drop: 0.1", "", "invariance.flip.max_drop: is about the task metric"),
         ("axes: {x: 2}, max_drop: 0.1", TOP1.replace("top1", "mean_iou"), "the labels of mean_iou are places"),

@@ -308,6 +308,14 @@ def test_frames_that_are_not_taken_may_have_labels(folder):
     assert top1(ran(folder)[1]) == [1.0]
 
 
+def test_frames_can_be_mirrored_as_images_are(folder):
+    change(folder, "latency:", "invariance: {flip: {max_drop: 0}}\n    latency:")
+    status, record = ran(folder)
+
+    assert status == 0, record.headline
+    assert [check.ok for check in record.checks if "flip" in check.name]
+
+
 def test_a_folder_of_clips_is_a_source(folder):
     (folder / "clips").mkdir()
     (folder / "a.mkv").rename(folder / "clips/a.mkv")

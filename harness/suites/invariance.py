@@ -13,13 +13,15 @@ from harness.suites.fields import Strict, Text
 
 WIDTH = {"nchw": 3, "nhwc": 2}
 """The axis of the width in each order of axes."""
+PICTURES = ("images", "video")
 
 
 class FlipEntry(Strict):
     """All rows are run again with their images mirrored, and judged against the precision twin that is fed the same."""
 
     axes: Annotated[dict[Text, Annotated[int, Field(ge=1)]], Field(max_length=64)] = Field(
-        {}, description="Input to the axis of its width, counted from 0; by default all inputs made from `images`."
+        {},
+        description="Input to the axis of its width, counted from 0; default: all made from `images` or `video`.",
     )
     max_drop: float | None = Field(
         FlipPlan.max_drop, ge=0, description="The task metric may be this much below that on the images as they are."
@@ -59,7 +61,7 @@ def wrong(
     if found is None:
         return
     if not found.axes and not _images(inputs):
-        told = "no input is made from `images`: name those that are images, with the axis of their width"
+        told = "no input is made from `images` or `video`: name those that are images, with the axis of their width"
         yield ("flip",), f"{told}, as in `axes: {{image: 3}}`"
     if found.max_drop is None:
         return
@@ -72,6 +74,6 @@ def wrong(
 
 
 def _images(inputs: Mapping[str, InputSpec]) -> dict[str, int]:
-    """The inputs that are made from images."""
+    """The inputs that are made from images, or from frames of video."""
     made = {name: spec.preparation for name, spec in inputs.items()}
-    return {name: WIDTH[one.settings["layout"]] for name, one in made.items() if one and one.kind == "images"}
+    return {name: WIDTH[one.settings["layout"]] for name, one in made.items() if one and one.kind in PICTURES}
