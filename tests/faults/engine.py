@@ -18,6 +18,7 @@ from faults.place import Place, Process, copy
 from harness.codec import encode
 from harness.errors import HarnessError, UsageError
 from harness.records import Record, Run
+from harness.records.fusion import Fused
 from harness.report import FILES
 from harness.store import read_run
 
@@ -196,7 +197,14 @@ def timeless(record: Record) -> Record:
     digests = replace(record.digests, engine=None) if record.case.backend == "tensorrt-rtx" else record.digests
     notes = tuple(note for note in record.notes if not note.startswith("cache: "))
     latency = record.latency and replace(record.latency, baseline_digest=None)  # a baseline names the script's place
-    return replace(record, stages={}, measures={}, attested=attested, digests=digests, notes=notes, latency=latency)
+    fusion = record.fusion and replace(record.fusion, layers=tuple(map(_unnamed, record.fusion.layers)), others_ms=None)
+    fixed = replace(record, attested=attested, digests=digests, notes=notes, latency=latency, fusion=fusion)
+    return replace(fixed, stages={}, measures={})
+
+
+def _unnamed(layer: Fused) -> Fused:
+    """A layer without its time, and without a name that ONNX Runtime makes up anew each time."""
+    return replace(layer, ms=None, name=layer.name if layer.nodes else layer.kind)
 
 
 def _left(place: Place) -> list[str]:
