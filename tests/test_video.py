@@ -235,6 +235,24 @@ def test_a_file_that_is_no_whole_video_is_an_error_that_names_it(tmp_path, name)
         read(make_file(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "pixels"),
+    [("a.mp4", "libx264", "yuv420p"), ("a.mkv", "ffv1", "bgr0"), ("a.avi", "mpeg4", "yuv420p")],
+)
+def test_whatever_bytes_are_changed_a_file_is_read_or_refused(tmp_path, name, codec, pixels):
+    content = film(tmp_path / name, noise(4), codec=codec, pixels=pixels).read_bytes()
+    rng, refused = np.random.default_rng(0), 0
+    for _ in range(40):
+        changed = bytearray(content)
+        for place in rng.integers(0, min(len(content), rng.choice([600, len(content)])), rng.choice([1, 3, 20])):
+            changed[place] = rng.integers(0, 256)
+        try:
+            read(written(tmp_path, changed, name))
+        except InputError:
+            refused += 1
+    assert 0 < refused < 40
+
+
 def test_no_more_frames_than_the_most_are_read(tmp_path, monkeypatch):
     monkeypatch.setattr("harness.inputs.clips.MOST_FRAMES", 3)
 
