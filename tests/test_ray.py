@@ -94,7 +94,9 @@ def untimed(run: Run) -> list[Record]:
         error = one.error and replace(one.error, log="")
         silent = replace(one, error=error, earlier=tuple(replace(each, log="") for each in one.earlier))
         real = one.case.backend == "onnxruntime-cpu"
-        found.append(timeless(replace(silent, latency=None, profile=None, headline="") if real else silent))
+        if real:  # layers stand in the order of their times
+            silent = replace(silent, latency=None, profile=None, fusion=None, headline="")
+        found.append(timeless(silent))
     return found
 
 

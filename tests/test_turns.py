@@ -322,11 +322,12 @@ def admission(folder: Path) -> Admission:
     return found
 
 
-def test_an_admission_that_is_too_coarse_for_its_limit_is_measured_again(accepted):
+def test_an_admission_that_is_too_coarse_for_its_limit_is_measured_again(accepted, capsys):
     edited(accepted, admission={"sd": 0.5, "launches": 10, "mde": 5.0})
 
     assert harness(accepted, "accept", "first", "--reason", "a quieter machine", "--launches", 2) == 0
 
+    assert "\n  2 of 2 launches" in capsys.readouterr().out
     assert admission(accepted).launches == 2
     assert admission(accepted).sd < 0.5
 

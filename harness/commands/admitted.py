@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,12 +13,13 @@ from harness.baselines import Entry
 from harness.commands.places import cache_folder, pythons
 from harness.errors import HarnessError
 from harness.judge.latency import decided
-from harness.judge.launches import LOOKS, weigh
+from harness.judge.launches import LOOKS, clean, weigh
 from harness.records import DEFAULT_ENVIRONMENT, Admission, Contestant, Duel, Environment, Launch, Plan, Record
 from harness.runner.admission import Candidate, admissions
 from harness.runner.bench import Bench
 from harness.runner.client import WorkerFailed
 from harness.runner.digests import plan_digest
+from harness.runner.duels import Match
 from harness.runner.footing import as_measured, contestant, unchanged, upgraded
 from harness.runner.settings import DEFAULT_TIMEOUT_S, Settings
 from harness.runner.windows import applied
@@ -53,10 +54,26 @@ def admitted(
         print(f"not admitted: {case}: {why}")
     if candidates:
         print(f"admission: {len(candidates)} cases, {asked.launches} launches each against themselves", flush=True)
-    for plan, duel, admission in admissions(candidates, settings, asked.launches):
+    tell = _progress(len(candidates), asked.launches)
+    for plan, duel, admission in admissions(candidates, settings, asked.launches, tell):
         found[plan.case.id] = admission or found[plan.case.id]
         print(f"{'admitted' if admission else 'not admitted':12s} {plan.case.id}  {_words(duel, admission)}")
     return found
+
+
+def _progress(cases: int, launches: int) -> Callable[[Match, Duel], None]:
+    """Tells how far the launches are, each time that there are as many more as cases: all of them may take long."""
+    made = disturbed = 0
+
+    def told(_: Match, duel: Duel) -> None:
+        nonlocal made, disturbed
+        made += 1
+        disturbed += not clean(duel)
+        if made % cases == 0:
+            again = f"; {disturbed} disturbed ones are made again" if disturbed else ""
+            print(f"  {made - disturbed} of {cases * launches} launches{again}", flush=True)
+
+    return told
 
 
 def _kept(record: Record, entry: Entry | None, environment: Environment) -> Admission | None:

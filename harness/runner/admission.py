@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.judge.duels import admit
@@ -21,15 +21,21 @@ class Candidate:
 
 
 def admissions(
-    candidates: Sequence[Candidate], settings: Settings, launches: int
+    candidates: Sequence[Candidate],
+    settings: Settings,
+    launches: int,
+    tell: Callable[[Match, Duel], None] = lambda *_: None,
 ) -> Iterator[tuple[Plan, Duel, Admission | None]]:
-    """Each case with its launches against itself and what they tell; None where too few of them are evidence."""
+    """Each case with its launches against itself and what they tell; None where too few of them are evidence.
+
+    `tell` is called for each launch of a case as it is made.
+    """
     matches = [Match(one.plan, one.artefact, one.artefact, None, "itself") for one in candidates]
 
     def more(_: Match, duel: Duel) -> int:
         tried = len(duel.launches) >= 2 * launches
         return 0 if tried else launches - len(clean(duel))
 
-    found = duels(matches, settings, more)
+    found = duels(matches, settings, more, tell=tell)
     for one, duel in zip(candidates, found, strict=True):
         yield one.plan, duel, admit(duel, one.plan.latency)
