@@ -147,6 +147,20 @@ def test_the_share_of_rows_that_are_named_otherwise_is_limited_without_labels_as
     assert failing(free) == []
 
 
+@pytest.mark.parametrize(("rows", "limit"), [(50, 0.02), (20, 0.05), (3, 1 / 3)])
+def test_a_share_of_exactly_the_limit_passes(case, rows, limit):
+    """One row is bright on one side alone."""
+    images = np.zeros((rows, 1, SIDE, SIDE), "f4")
+    images[0, ..., : SIDE // 2] = 1
+    np.savez(case.folder / "data.npz", images=images)
+    made = {"image": InputSpec("file", str(case.folder / "data.npz"), "images")}
+    changes = {"inputs": made, "dimensions": {"n": rows}}
+
+    assert failing(case(sides_net(), flip=replace(FLIP, max_changed=limit), **changes)) == []
+    less = limit * 0.999
+    assert failing(case(sides_net(), flip=replace(FLIP, max_changed=less), **changes)) == ["flip/logits/changed"]
+
+
 def test_a_limit_on_what_cannot_be_measured_fails(case):
     net = sides_net()
     net.graph.node[1].CopyFrom(helper.make_node("ReduceSum", ["columns", "axis"], ["logits"], keepdims=0))

@@ -91,7 +91,7 @@ def _changed(plain: Batches, outputs: Batches) -> Iterator[Measurement]:
         alike = len(pairs) == len(plain) and all(one.shape == other.shape for one, other in pairs)
         if alike and has_classes(value):
             same = np.concatenate([argmax_agreement_raw(_rows(one), _rows(other)) for one, other in pairs])
-            yield Measurement(name, CHANGED, float(1 - same.mean()))
+            yield Measurement(name, CHANGED, float(np.mean(~same)))  # 1 - 49/50 is more than 0.02
 
 
 def _rows(value: Tensor) -> Values:
