@@ -196,6 +196,19 @@ def test_an_input_or_axis_that_the_model_lacks_is_named(case, axes, words):
         case(conv_net(), flip=FlipPlan(axes))
 
 
+@pytest.mark.parametrize("shape", [[], None])
+def test_an_axis_beyond_those_of_what_is_fed_is_named_also_where_the_model_does_not_tell_them(case, shape):
+    net = sides_net()
+    net.graph.input.append(helper.make_tensor_value_info("gain", TensorProto.FLOAT, shape))
+    net.graph.node.insert(0, helper.make_node("Mul", ["image", "gain"], ["loud"]))
+    net.graph.node[1].input[0] = "loud"
+    np.savez(case.folder / "gain.npz", gain=np.float32(2))
+    given = {"gain": InputSpec("file", str(case.folder / "gain.npz"), "gain")}
+
+    with pytest.raises(InputError, match=r"invariance\.flip: 'gain' has 0 axes, counted from 0: there is no axis 2"):
+        case(net, flip=FlipPlan({"image": 3, "gain": 2}), inputs=given)
+
+
 def test_images_are_mirrored_in_memory_of_their_own():
     batch = {"image": np.arange(12).reshape(2, 2, 3), "size": np.arange(2)}
 

@@ -35,18 +35,26 @@ def check_flip(plan: FlipPlan | None, info: ModelInfo) -> None:
                 f"invariance.flip: the model has no input '{name}'{did_you_mean(name, inputs)}; "
                 f"its inputs are {', '.join(inputs)}"
             )
-        rank = len(inputs[name].dims or ())
-        if rank and axis >= rank:
-            raise InputError(f"invariance.flip: '{name}' has {rank} axes, counted from 0: there is no axis {axis}")
+        dims = inputs[name].dims
+        if dims is not None:
+            _check_axis(name, len(dims), axis)
+
+
+def _check_axis(name: str, rank: int, axis: int) -> None:
+    if axis >= rank:
+        raise InputError(f"invariance.flip: '{name}' has {rank} axes, counted from 0: there is no axis {axis}")
 
 
 def mirrored(plan: FlipPlan, batches: Batches) -> list[dict[str, Tensor]]:
     """The batches with every image left to right, in memory of their own."""
-    return [{name: _mirrored(value, plan.axes.get(name)) for name, value in batch.items()} for batch in batches]
+    return [{name: _mirrored(name, value, plan.axes.get(name)) for name, value in batch.items()} for batch in batches]
 
 
-def _mirrored(value: Tensor, axis: int | None) -> Tensor:
-    return value if axis is None else np.ascontiguousarray(np.flip(value, axis))
+def _mirrored(name: str, value: Tensor, axis: int | None) -> Tensor:
+    if axis is None:
+        return value
+    _check_axis(name, value.ndim, axis)  # of some inputs the model does not tell the axes
+    return np.ascontiguousarray(np.flip(value, axis))
 
 
 def flipped(
