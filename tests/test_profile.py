@@ -15,8 +15,9 @@ import models
 from harness.backends.base import Artefact, BuildSpec
 from harness.backends.onnxruntime import NO_KERNELS, Cpu, Cuda
 from harness.backends.onnxruntime import TensorRT as Provider
+from harness.backends.onnxruntime_origins import Place
 from harness.backends.onnxruntime_session import TRACED_S
-from harness.backends.onnxruntime_trace import Place, has_kernels, profiled
+from harness.backends.onnxruntime_trace import has_kernels, profiled
 from harness.backends.tensorrt_profiler import about, profile
 from harness.errors import Unsupported
 

@@ -37,7 +37,7 @@ def file_nodes(graph: Any) -> tuple[FileNode, ...]:
     """The nodes of a GraphProto in their order, those of inner graphs not counted."""
     fates = dict.fromkeys(repeated(graph.node), "repeated")
     fates |= dict.fromkeys(set(range(len(graph.node))) - _needed(graph), "unused")
-    fates |= dict.fromkeys(_constant(graph), "constant")
+    fates |= dict.fromkeys(constant(graph), "constant")
     return tuple(
         FileNode(
             label(node),
@@ -77,7 +77,7 @@ def fusion(layers: Sequence[Fused], nodes: Sequence[FileNode] | None) -> Fusion:
     return Fusion(tuple(layers), len(nodes), unnamed)
 
 
-def _constant(graph: Any) -> set[int]:
+def constant(graph: Any) -> set[int]:
     """Places of nodes that depend on weights and constants alone."""
     known = {tensor.name for tensor in graph.initializer} | {tensor.values.name for tensor in graph.sparse_initializer}
     found: set[int] = set()

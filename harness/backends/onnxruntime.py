@@ -18,9 +18,10 @@ from harness.backends.cuda_health import refuse_without_room
 from harness.backends.layers import UNKNOWN, Layer, record
 from harness.backends.onnxruntime_fusion import fused
 from harness.backends.onnxruntime_graph import CONVOLUTIONS, HEAVY, OPTIMISED, executed, heavy, watch, workplace
+from harness.backends.onnxruntime_origins import places
 from harness.backends.onnxruntime_parse import parse
 from harness.backends.onnxruntime_session import CudaSession, HostSession, Profiler, attested, translate
-from harness.backends.onnxruntime_trace import has_kernels, places, profiled
+from harness.backends.onnxruntime_trace import has_kernels, profiled
 from harness.errors import BuildError, CaseError, DeviceError, InputError, Unsupported
 from harness.records import Fusion, LayerTime
 from harness.records.support import Parsed

@@ -8,7 +8,7 @@ from typing import Any
 from harness.backends.dtypes import NAMES, Dtypes, nodes
 from harness.backends.fusion import file_nodes, fusion
 from harness.backends.layers import UNKNOWN, Layer
-from harness.backends.onnxruntime_trace import placed
+from harness.backends.onnxruntime_origins import OWN, placed
 from harness.records import Fused, Fusion
 
 
@@ -22,5 +22,6 @@ def fused(file: Any, optimised: Any, heavy: Iterable[Layer]) -> Fusion:
     for place, node in zip(placed(file.graph, optimised.graph), optimised.graph.node, strict=True):
         fed = NAMES.get(dtypes.get(next(iter(node.input), ""), 0), UNKNOWN)
         storage, compute = seen.get(place.label, (fed, fed))
-        found.append(Fused(place.label, place.op, storage, compute, nodes=place.nodes))
+        untold = not place.nodes and place.op not in OWN
+        found.append(Fused(place.label, place.op, storage, compute, nodes=place.nodes, opaque=untold))
     return fusion(found, file_nodes(file.graph))
