@@ -92,6 +92,35 @@ def test_what_the_file_shows_of_a_node_is_told_apart(tmp_path):
     }
 
 
+def fates(*nodes: onnx.NodeProto, outputs: tuple[str, ...] = ("y",)) -> dict[str, str]:
+    """What the file shows of each node, by its name."""
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("x", *outputs)]
+    return {node.label: node.fate for node in file_nodes(helper.make_graph(nodes, "g", values[:1], values[1:]))}
+
+
+def test_optional_tensors_that_are_left_out_are_no_tensor_of_one_name():
+    node = helper.make_node
+    unused = node("LSTM", ["x", "x", "x"], ["", "h"], name="unused", hidden_size=2)
+
+    assert fates(unused, node("Clip", ["x", "", "x"], ["y"], name="clip"))["unused"] == "unused"
+
+
+@pytest.mark.parametrize("made", [("mask", ""), ("", "mask"), ("mask", "mask2")])
+def test_a_node_repeats_one_that_gives_all_that_it_gives_and_an_optional_input_repeats_no_other(made):
+    node = helper.make_node
+    read = made[0] or made[1]
+    told = fates(
+        node("Dropout", ["x"], ["a", made[0]], name="first"),
+        node("Dropout", ["x"], ["b", made[1]], name="second"),
+        node("Clip", ["x", "", "a"], ["c"], name="without"),
+        node("Clip", ["x", read, "b"], ["d"], name="with"),
+        outputs=("c", "d"),
+    )
+
+    assert (told["second"] == "repeated") == bool(made[0])
+    assert told["with"] == ""
+
+
 def test_a_node_that_only_an_inner_graph_reads_is_needed_and_no_constant(tmp_path):
     value = helper.make_tensor_value_info
     branches = {

@@ -60,8 +60,10 @@ def repeated(nodes: Sequence[Any]) -> set[int]:
         read = tuple(same.get(name, name) for name in node.input)
         earlier = first.setdefault((node.domain, node.op_type, read, *settings), node)
         if earlier is not node and len(earlier.output) == len(node.output):
-            found.add(place)
-            same |= dict(zip(node.output, earlier.output, strict=True))
+            made = {name: other for name, other in zip(node.output, earlier.output, strict=True) if name}
+            if all(made.values()):  # optional outputs that are not asked for have no name
+                found.add(place)
+                same |= made
     return found
 
 
@@ -95,7 +97,7 @@ def _needed(graph: Any) -> set[int]:
     for place, node in reversed([*enumerate(graph.node)]):
         if wanted.intersection(node.output):
             found.add(place)
-            wanted |= set(_reads(node))
+            wanted |= set(filter(None, _reads(node)))  # what has no name is left out, read or made
     return found
 
 
