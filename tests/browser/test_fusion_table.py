@@ -81,3 +81,19 @@ def test_of_many_layers_the_slowest_are_shown_and_the_others_unfolded(opened: Op
     assert page.page.locator("#case .fusion tbody tr:visible").count() == 30
     assert page.texts("#case .fusion tfoot th") == ["10 layers that are not listed", "all layers"]
     assert page.page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
+
+
+def test_sums_are_of_all_layers_and_what_is_counted_in_the_table_alone_says_so(opened: Open) -> None:
+    one = record(fusion=replace(TOLD, others=10, others_ms=0.25), profile=replace(TIMES, total_ms=1.25))
+
+    words = opened_at(opened, one).page.locator("section.block", has_text="of the file became").inner_text()
+
+    assert "9 nodes of the file became 13 layers, 1 of those listed the runtime's own" in words
+    assert "fp32 / tf32 750.0 µs (60 %), fp32 250.0 µs (20 %), layers that are not listed 250.0 µs (20 %)" in words
+
+
+def test_layers_that_took_less_than_the_clock_can_tell_have_no_shares(opened: Open) -> None:
+    layers = tuple(replace(layer, ms=0.0) for layer in TOLD.layers)
+    one = record(fusion=replace(TOLD, layers=layers), profile=replace(TIMES, total_ms=0.0))
+
+    assert "NaN" not in opened_at(opened, one).page.locator("#case").inner_text()

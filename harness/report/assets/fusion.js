@@ -23,7 +23,7 @@ function fusionTable(found, rows, total) {
   const share = (ms) => times.total_ms > 0 && Number.isFinite(ms ?? NaN) ? `${((100 * ms) / times.total_ms).toFixed(1)} %` : NONE;
   const line = (row) => h("tr", {},
     h("th", { scope: "row", title: row[2] }, fusedNodes(row)), h("td", {}, row[3]), precisions && h("td", { class: "nowrap" }, row[4]),
-    times && [h("td", { class: "n" }, digits(row[7])), h("td", { class: "n" }, share(row[7])), h("td", { class: "bars" }, row[7] !== null && bar(row[7], most, null))],
+    times && [h("td", { class: "n" }, digits(row[7])), h("td", { class: "n" }, share(row[7])), h("td", { class: "bars" }, row[7] !== null && most > 0 && bar(row[7], most, null))],
     kernels && h("td", { class: "kernel" }, row[5]));
   const sum = (label, ms) => h("tr", {}, h("th", { scope: "row" }, label), h("td", {}), precisions && h("td", {}),
     times && [h("td", { class: "n" }, digits(ms)), h("td", { class: "n" }, share(ms)), h("td", {})], kernels && h("td", {}));
@@ -40,11 +40,11 @@ function unnamedNodes([why, count, nodes]) {
     h("span", { class: "code" }, nodes.join(", "), count > nodes.length && `, and ${count - nodes.length} more`));
 }
 
-function fusionTimes({ total_ms, p50_ms, clock, iterations, by }) {
-  const told = by.filter(([name]) => name);
+function fusionTimes({ others, times: { total_ms, p50_ms, clock, iterations, by } }) {
+  const told = by.filter(([name]) => name), unlisted = others?.[1] > 0 ? [["layers that are not listed", others[1]]] : [];
   const beside = p50_ms > 0 && ` That is ${Math.round((100 * total_ms) / p50_ms)} % of the p50 of ${milliseconds(p50_ms)}, which was measured before and without a profiler: profiling costs time itself, and what lies between layers is in none.`;
   return [h("p", { class: "quiet" }, `Layers take ${milliseconds(total_ms)} together: median of ${several(iterations, "profiled inference")} on the ${clock} clock.`, beside),
-    told.length > 1 && h("p", { class: "quiet" }, "By precision: ", by.map(([name, ms]) => `${name || "not told"} ${milliseconds(ms)} (${Math.round((100 * ms) / total_ms)} %)`).join(", "))];
+    told.length > 1 && total_ms > 0 && h("p", { class: "quiet" }, "By precision: ", [...by, ...unlisted].map(([name, ms]) => `${name || "not told"} ${milliseconds(ms)} (${Math.round((100 * ms) / total_ms)} %)`).join(", "))];
 }
 
 function fusionBlock(found) {
@@ -54,8 +54,8 @@ function fusionBlock(found) {
   const named = found.nodes - found.unnamed.reduce((sum, [, one]) => sum + one, 0);
   const became = found.nodes === null ? several(count, "layer") : `${several(found.nodes, "node")} of the file became ${several(count, "layer")}`;
   return block("Fusion",
-    h("p", {}, became, own > 0 && `, ${own} of them the runtime's own`, found.unnamed.length > 0 ? `; layers name ${named} of the nodes.` : "."),
-    found.times && fusionTimes(found.times),
+    h("p", {}, became, own > 0 && `, ${own} of ${found.others ? "those listed" : "them"} the runtime's own`, found.unnamed.length > 0 ? `; layers name ${named} of the nodes.` : "."),
+    found.times && fusionTimes(found),
     fusionTable(found, found.rows.slice(0, 12), found.rows.length <= 12),
     found.rows.length > 12 && h("details", { class: "more" }, h("summary", {}, `${several(found.rows.length - 12, "more layer")}, and the total`), fusionTable(found, found.rows.slice(12), true)),
     found.unnamed.length > 0 && [h("h3", {}, "Nodes that no layer names"), h("ul", { class: "notes" }, found.unnamed.map(unnamedNodes))]);
