@@ -144,6 +144,7 @@ def test_the_share_of_rows_that_are_named_otherwise_is_limited_without_labels_as
 
     assert failing(strict) == ["flip/logits/changed"]
     assert strict["flip/logits/changed"].value == 1
+    assert "100 % of the rows have another largest entry" in strict["flip/logits/changed"].reason
     assert failing(free) == []
 
 
@@ -235,17 +236,19 @@ models:
     {inputs}
     accuracy: {{{task}}}
     invariance: {{flip: {{{flip}}}}}
+    {more}
 """
 IMAGES = "inputs: {image: {images: data, size: 8, layout: %s}}"
+DROP = "task: {metric: top1, output: y, labels: {file: l.npy}, max_drop: 0.5}"
 TOP1 = "task: {metric: top1, output: y, labels: {file: l.npy}, min: 0.5}"
 
 
-def loaded(folder, flip="", inputs="", task=""):
+def loaded(folder, flip="", inputs="", task="", more=""):
     (folder / "m.onnx").touch()
     (folder / "l.npy").touch()
     (folder / "data").mkdir(exist_ok=True)
     (folder / "data" / "a.png").write_bytes(b"png")
-    (folder / "suite.yaml").write_text(SUITE.format(flip=flip, inputs=inputs, task=task))
+    (folder / "suite.yaml").write_text(SUITE.format(flip=flip, inputs=inputs, task=task, more=more))
     return load([folder / "suite.yaml"])[0].flip
 
 
@@ -253,6 +256,17 @@ def test_images_are_known_by_their_preparation_and_others_by_the_axis_that_the_s
     assert loaded(tmp_path, inputs=IMAGES % "nchw") == FlipPlan({"image": 3})
     assert loaded(tmp_path, inputs=IMAGES % "nhwc") == FlipPlan({"image": 2})
     assert loaded(tmp_path, "axes: {x: 2}, max_changed: 0.1") == FlipPlan({"x": 2}, None, 0.1)
+
+
+@pytest.mark.parametrize("task", ["", TOP1])
+def test_mirrored_images_that_nothing_would_judge_are_told(tmp_path, task):
+    with pytest.raises(HarnessError, match=r"suite.yaml:7:.*\.invariance.flip: judges nothing"):
+        loaded(tmp_path, "axes: {x: 2}", task=task, more="fidelity: {enabled: false}")
+
+
+@pytest.mark.parametrize(("flip", "task"), [("axes: {x: 2}, max_changed: 1", ""), ("axes: {x: 2}", DROP)])
+def test_without_a_precision_twin_limits_judge_mirrored_images(tmp_path, flip, task):
+    assert loaded(tmp_path, flip, task=task, more="fidelity: {enabled: false}") is not None
 
 
 @pytest.mark.parametrize(

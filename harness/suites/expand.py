@@ -170,8 +170,9 @@ def _unloaded(model: _Model) -> Iterator[Problem]:
 def _unmirrored(model: _Model) -> Iterator[Problem]:
     """Images to mirror where there are none, and limits on what mirroring changes that nothing is measured for."""
     inputs = convert.input_specs(model.entry.inputs)
-    accuracy = convert.given(model.entry.accuracy)
-    for inside, words in invariance.wrong(model.entry.invariance, inputs, accuracy.get("task", {}).get("metric")):
+    task = convert.given(model.entry.accuracy).get("task", {})
+    twin = model.entry.fidelity is None or model.entry.fidelity.enabled
+    for inside, words in invariance.wrong(model.entry.invariance, inputs, task, twin=twin):
         yield model.problem("invariance", words, *inside)
 
 

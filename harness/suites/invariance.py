@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -54,17 +54,23 @@ def flip(entry: InvarianceEntry | None, inputs: Mapping[str, InputSpec]) -> Flip
 
 
 def wrong(
-    entry: InvarianceEntry | None, inputs: Mapping[str, InputSpec], task: str | None
+    entry: InvarianceEntry | None, inputs: Mapping[str, InputSpec], given: Mapping[str, Any], *, twin: bool
 ) -> Iterator[tuple[tuple[str, ...], str]]:
-    """What cannot be meant, with the keys where it stands; `task` is the task metric."""
+    """What cannot be meant, with the keys where it stands; `given` is what is said of the task, if there is one.
+
+    `twin` tells whether a precision twin judges the model.
+    """
     found = entry.flip if entry else None
     if found is None:
         return
     if not found.axes and not _images(inputs):
         told = "no input is made from `images` or `video`: name those that are images, with the axis of their width"
         yield ("flip",), f"{told}, as in `axes: {{image: 3}}`"
+    if not (twin or found.model_fields_set & {"max_drop", "max_changed"} or given.keys() & {"max_drop", "max_rise"}):
+        yield ("flip",), "judges nothing: fidelity is not enabled, and neither flip nor the task has a limit for it"
     if found.max_drop is None:
         return
+    task = given.get("metric")
     if task is None:
         yield ("flip", "max_drop"), "is about the task metric, and accuracy has no `task`"
     elif task in PLACED_TASKS:
