@@ -240,6 +240,21 @@ def test_of_an_engine_without_its_model_nothing_is_said_of_nodes_that_are_missin
     assert ("node_Conv_10", "node_relu") in {layer.nodes for layer in found.layers}
 
 
+@pytest.mark.parametrize("name", ["v8_int8", "v8_mixed", "v8_names"])
+def test_what_computes_is_no_layer_of_the_runtimes_own_where_nothing_tells_its_nodes(tmp_path, name):
+    """An engine that was given, without metadata."""
+    found = of_engine(name, tmp_path / "given.engine")
+
+    own = [layer.name for layer in found.layers if not layer.nodes and not layer.opaque]
+    assert own == [layer.name for layer in found.layers if layer.name.startswith("Reformatting CopyNode")]
+
+
+def test_a_product_without_nodes_is_opaque_and_a_copy_without_nodes_is_not():
+    layers = [{"Name": "a", "LayerType": "gemm", "Metadata": ""}, {"Name": "b", "LayerType": "NoOp", "Metadata": ""}]
+
+    assert [layer.opaque for layer in of_layers(DIGITS, *layers).layers] == [True, False]
+
+
 def test_tensorrts_parser_calls_nodes_what_we_take_them_to_be_called(tmp_path):
     trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
     model = onnx.load(odd(tmp_path / "m.onnx"))

@@ -27,6 +27,8 @@ _JOINS = re.compile(r" \+ | \|\| |PWN\(|, |\)")
 _REGION = "{ForeignNode["
 _COPY = "Reformatting CopyNode"
 """What the name of a copy starts with; it goes on with the layer that the copy is made for, and computes no node."""
+_COPIES = ("Reformat", "NoOp")
+"""Types of layers that compute no node either."""
 
 
 def fused(text: str, model: Path) -> Fusion:
@@ -50,9 +52,16 @@ def _fused(entry: Any, layer: Layer, known: Mapping[str, str]) -> Fused:
     metadata = str(about.get("Metadata") or "")
     nodes = dict.fromkeys((*_by_metadata(metadata, known), *_by_name(layer.name, known)))
     whole = layer.kind == "fused" if about else layer.name.startswith(_REGION)
-    opaque = not _NODE.search(metadata) and (whole or is_compiled(entry))
+    opaque = whole or is_compiled(entry) or (not nodes and _computes(about, layer))
+    opaque = opaque and not _NODE.search(metadata)
     kind = str(about.get("LayerType", ""))
     return Fused(layer.name, kind, layer.storage, layer.compute, layer.kernel, tuple(nodes), opaque=opaque)
+
+
+def _computes(about: Mapping[str, Any], layer: Layer) -> bool:
+    """Whether a layer is no copy, as far as is told: without metadata its name may join nodes that are not known."""
+    copies = layer.name.startswith(_COPY) or str(about.get("LayerType", "")).endswith(_COPIES)
+    return layer.kind != "other" or ("Metadata" not in about and bool(about) and not copies)
 
 
 def told(name: str, metadata: str | None) -> tuple[str, ...]:

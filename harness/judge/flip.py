@@ -62,7 +62,11 @@ def _changed(plan: Plan, flip: FlipPlan, found: Sequence[Measurement]) -> Iterat
     for output in [plan.task.output] if plan.task else [*shares] or [None]:
         share = shares.get(output)
         ok = share is not None and share <= limit
-        words = "no output scores classes" if share is None else f"{100 * share:.4g} % of the rows have another largest entry"
+        words = (
+            "no output scores classes"
+            if share is None
+            else f"{100 * share:.4g} % of the rows have another largest entry"
+        )
         if share is not None and not ok:
             words += would_pass(max_changed=at_most(share))
         yield Check(f"{output or 'outputs'}/{CHANGED}", "task", output, CHANGED, share, limit, None, ok, words)
