@@ -66,19 +66,19 @@ def _origins(original: Sequence[Any], final: Sequence[Any], folded: set[int]) ->
 
     A node stands for the one of its name and those that make its outputs, unless another stands for them, and for
     everything before these up to tensors that the optimised graph still has, or that it has once for several nodes
-    that compute the same. One in the place of another stands for what follows until it is quantised, too, and nodes of
-    a function's body stand for the node that calls it.
+    that compute the same. Quantised operators stand for what follows until it is quantised, convolutions for the sum
+    and the activation that they do as well, and nodes of a function's body for the node that calls it.
     """
     makers = {output: place for place, node in enumerate(original) for output in node.output if output}
     kept = {_tensor(name, makers) for node in final for name in (*node.input, *node.output)}
     named = {node.name: place for place, node in enumerate(original) if node.name}
     behind = _Behind(original, final, makers, kept)
-    derived = list(_derived(final, named))
+    roots = (*_by_name(final, named, makers), *_derived(final, named), *behind.outputs())
     owners: dict[int, int] = {}
-    for index, root in (*_by_name(final, named, makers), *derived, *behind.outputs()):
+    for index, root in roots:
         owners.setdefault(root, index)
-    for index, root in derived:
-        owners |= dict.fromkeys(behind.quantised(root, owners), index)
+    for root, index in [*owners.items()]:
+        owners |= dict.fromkeys(behind.absorbed(index, root, owners), index)
     gone = (repeated(original) | folded) - owners.keys()
     found: list[set[int]] = [set() for _ in final]
     for root, index in owners.items():
@@ -142,21 +142,42 @@ class _Behind:
             node = self._final[index]
         return index
 
-    def quantised(self, root: int, owners: Mapping[int, int]) -> list[int]:
-        """What the file does with the result of a node until it is quantised, where the optimised graph has none of it.
+    def absorbed(self, index: int, root: int, owners: Mapping[int, int]) -> list[int]:
+        """What the file does with the result of a node that the optimised graph does within it."""
+        node = self._final[index]
+        if node.op_type == "Conv":
+            return self._summed(node, root, owners)
+        changed = node.op_type.startswith("QLinear") and self._original[root].op_type != node.op_type
+        return self._quantised(root, owners) if changed or _DERIVED.search(node.name) else []
 
-        A node that computes in bytes does that by itself.
-        """
+    def _summed(self, node: Any, root: int, owners: Mapping[int, int]) -> list[int]:
+        """What a convolution in blocks adds to its result, as its fourth input, and its activation."""
+        wanted = [{"Add", "Sum"}] if len(node.input) > 3 and node.input[3] else []
+        wanted += [{attribute.s.decode()} for attribute in node.attribute if attribute.name == "activation"]
         found = [root]
-        while (node := self._original[found[-1]]).op_type != "QuantizeLinear":
-            made = [name for name in node.output if name]
-            readers = [place for name in made for place in self._readers.get(name, ())]
-            if len(readers) != 1 or readers[0] in owners:
-                return []
-            if node.op_type == "DequantizeLinear" or not self._kept.isdisjoint(made):
-                return []
-            found += readers
+        for operators in wanted:
+            reader = self._only_reader(found[-1], owners)
+            if reader is None or self._original[reader].op_type not in operators:
+                break
+            found.append(reader)
         return found[1:]
+
+    def _quantised(self, root: int, owners: Mapping[int, int]) -> list[int]:
+        """What is done until it is quantised, which a node that computes in bytes does by itself."""
+        found = [root]
+        while (operator := self._original[found[-1]].op_type) != "QuantizeLinear":
+            reader = self._only_reader(found[-1], owners)
+            if reader is None or operator == "DequantizeLinear":
+                return []
+            found.append(reader)
+        return found[1:]
+
+    def _only_reader(self, place: int, owners: Mapping[int, int]) -> int | None:
+        """The one node of the file that reads a result that the optimised graph has not, unless it is told already."""
+        made = {name for name in self._original[place].output if name}
+        readers = [reader for name in made for reader in self._readers.get(name, ())]
+        alone = len(readers) == 1 and readers[0] not in owners and self._kept.isdisjoint(made)
+        return readers[0] if alone else None
 
 
 def _called(original: Sequence[Any], final: Sequence[Any], found: list[set[int]]) -> None:
