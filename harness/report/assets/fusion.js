@@ -12,7 +12,7 @@ const FATES = {
 
 function fusedNodes([nodes, more, name, , , , opaque]) {
   const told = nodes.join(" + ") + (more > 0 ? ` + ${more} more` : "");
-  if (opaque) return [told || name, h("div", { class: "quiet small" }, told ? `and others that ${name} does not tell` : "a region that does not tell its nodes")];
+  if (opaque) return [told || name, h("div", { class: "quiet small" }, told ? `and others that ${name} does not tell` : "computes nodes that it does not tell")];
   return told || [h("span", { class: "quiet" }, name), h("div", { class: "quiet small" }, "of no node: the runtime's own")];
 }
 
