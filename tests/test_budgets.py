@@ -182,6 +182,16 @@ def test_no_process_is_started_where_no_limit_asks_for_it(tmp_path):
     assert "cold_start_s" not in record.stages
 
 
+def test_a_fresh_process_imports_nothing_from_the_working_folder(tmp_path, monkeypatch):
+    """What a pull request brings is data, also where its suite sets a limit on the cold start."""
+    (tmp_path / "onnxruntime.py").write_text("from pathlib import Path\nPath(__file__).with_suffix('.ran').touch()\n")
+    monkeypatch.chdir(tmp_path)
+    status, record = cold(tmp_path, "cold_start_ms: 60000")
+
+    assert not (tmp_path / "onnxruntime.ran").exists()
+    assert status == 0, record.headline
+
+
 def test_a_process_that_ends_before_its_first_answer_fails_the_limit_and_says_why(tmp_path):
     spec = BuildSpec("c", tmp_path / "gone.onnx", "fp32", {}, {}, {})
     found = fresh("onnxruntime-cpu", Artefact(tmp_path / "gone.onnx"), spec, {"x": np.zeros(1, np.float32)}, tmp_path)

@@ -47,7 +47,7 @@ def fresh(backend: str, artefact: Artefact, spec: BuildSpec, feeds: Feeds, scrat
         for _ in range(STARTS):
             began = time.monotonic()
             done = subprocess.run(
-                [sys.executable, "-m", __name__], input=asked, capture_output=True, text=True, check=False
+                [sys.executable, "-P", "-m", __name__], input=asked, capture_output=True, text=True, check=False
             )
             if done.returncode:
                 said = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
