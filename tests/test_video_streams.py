@@ -92,6 +92,14 @@ def test_without_a_rate_a_session_answers_as_many_as_it_can_and_none_is_dropped(
     assert len(played.latencies_s) / played.lasted_s == pytest.approx(500)
 
 
+def test_a_session_is_no_longer_at_work_than_streams_are_played(monkeypatch):
+    """What is answered before the clock runs would be a rate that nothing can hold."""
+    monkeypatch.setattr("harness.timing.cameras.LEAD_S", 0.1)
+    played = play([clip(10)], [real(0.005)], 4, Span(0.01, 10, 60.0), paced=False)
+
+    assert played.busy_s["infer"] <= played.lasted_s
+
+
 def test_two_sessions_answer_twice_as_many():
     two = play([clip(10)], [scripted(2.0), scripted(2.0)], 4, Span(5.0, 0, 60.0), paced=False)
 
@@ -103,6 +111,21 @@ def test_each_stream_has_a_queue_of_its_own():
 
     assert (played.arrived, played.dropped) == (30, 0)  # three at a time; one queue would hold one of them
     assert sorted(played.latencies_s)[-10:] == pytest.approx([30e-3] * 10)
+
+
+def test_streams_of_unlike_rates_are_played_side_by_side_for_the_same_time():
+    played = paced([clip(100), clip(2)], [scripted(1.0)], least_s=0.2, count=100)
+
+    assert played.arrived >= 200  # as many as are asked for of two streams
+    assert len(played.latencies_s) / played.lasted_s == pytest.approx(102, rel=0.01)
+    assert sorted(played.latencies_s)[-4:] == pytest.approx([2e-3] * 4)  # at 0, 0.5, 1.0 and 1.5 s both are due
+
+
+@pytest.mark.parametrize("fps", [1, 3, 7])
+def test_streams_of_unlike_rates_bring_all_the_frames_that_a_percentile_needs(fps):
+    shown = video([clip(21), clip(fps)], [scripted(1.0)], VideoStream(streams=2, p90_ms=9), TIMING, 60)
+
+    assert shown.measures["video_p90_ms"] is not None, shown.notes
 
 
 def test_frames_wait_until_a_batch_is_full_and_its_last_one_may_be_short():

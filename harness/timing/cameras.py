@@ -6,12 +6,13 @@ time in the queue, preparing, the copies and the inference. Decoding of a frame 
 
 from __future__ import annotations
 
+import heapq
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import count, islice
+from dataclasses import dataclass, replace
+from itertools import count, islice, takewhile
 from typing import Any
 
 from harness.errors import InputError
@@ -73,7 +74,10 @@ class Worker:
 
 @dataclass(frozen=True)
 class Span:
-    """For how long streams are played: so long, and so many frames to infer of each; never longer than `most_s`."""
+    """For how long streams are played: so long, and so many frames to infer for each; never longer than `most_s`.
+
+    Frames that arrive at their rate are counted over all streams, for these are played side by side until the end.
+    """
 
     least_s: float
     count: int
@@ -105,40 +109,40 @@ def play(cameras: Sequence[Clip], workers: Sequence[Worker], room: int, span: Sp
         return _scripted(cameras, workers, room, span, paced=paced)
     belt = Belt(len(cameras), room, paced=paced, now=time.perf_counter)
     shoot, reels = _paced if paced else _unpaced, [Reel(clip) for clip in cameras]
-    begin = time.perf_counter() + LEAD_S
+    window_s = _window_s(cameras, span) if paced else 0.0
+    span = replace(span, least_s=window_s) if paced else span
+    begin = time.perf_counter() + (LEAD_S if paced else 0.0)  # what comes as it is taken begins at once
     with ThreadPoolExecutor(len(cameras) + len(workers)) as threads:
         work = [threads.submit(_answer, worker, belt) for worker in workers]
         for stream, (clip, reel) in enumerate(zip(cameras, reels, strict=True)):
             work.append(threads.submit(shoot, stream, clip, reel, belt, begin, span))
     for one in work:
         one.result()
-    window_s = _window_s(cameras, span) if paced else 0.0
     busy = {"decode": belt.decode_s, "prepare": belt.prepare_s, "infer": belt.infer_s}
     return Played(belt.latencies_s, belt.dropped, window_s, max(window_s, belt.done_s - begin), busy)
 
 
-def _length(clip: Clip, span: Span) -> tuple[int, float]:
-    """How many frames of a clip are played, and when the next one would be due."""
-    dues, number, taken = clip.dues_s(), 0, 0
-    while True:
-        due_s, wanted = next(dues)
-        if (due_s >= span.least_s and taken >= span.count) or due_s >= span.most_s:
-            return number, due_s
-        number, taken = number + 1, taken + wanted
-
-
 def _window_s(cameras: Sequence[Clip], span: Span) -> float:
-    return max(_length(clip, span)[1] for clip in cameras)
+    """When the next frame of any stream would be due, once as many have arrived as are played."""
+    dues, wanted_frames = heapq.merge(*(clip.dues_s() for clip in cameras)), span.count * len(cameras)
+    taken, last_s, (due_s, wanted) = 0, -1.0, next(dues)
+    while due_s == last_s or (due_s < span.most_s and (due_s < span.least_s or taken < wanted_frames)):
+        taken, last_s, (due_s, wanted) = taken + wanted, due_s, next(dues)  # those due together are all played
+    return due_s
+
+
+def _dues_s(clip: Clip, window_s: float) -> Iterator[tuple[float, bool]]:
+    """When each frame arrives in a window, and whether it is inferred."""
+    return takewhile(lambda due: due[0] < window_s, clip.dues_s())
 
 
 def _paced(stream: int, clip: Clip, reel: Reel, belt: Belt, begin: float, span: Span) -> None:
-    """Decode every frame when it is due."""
-    frames, _ = _length(clip, span)
+    """Decode every frame when it is due, as long as the span's least."""
     with belt.shooting():
-        for number, (due_s, wanted) in enumerate(islice(clip.dues_s(), frames)):
+        for number, (due_s, wanted) in enumerate(_dues_s(clip, span.least_s)):
             until(begin + due_s)
             if time.perf_counter() - begin > span.most_s:  # decoding is slower than that
-                belt.lost(sum(wants for _, wants in islice(clip.dues_s(), number, frames)))
+                belt.lost(sum(wants for _, wants in islice(_dues_s(clip, span.least_s), number, None)))
                 return
             if not _arrives(stream, belt, reel, begin + due_s, wanted=wanted):
                 return
@@ -181,7 +185,7 @@ def _answer(worker: Worker, belt: Belt) -> None:
 def _scripted(cameras: Sequence[Clip], workers: Sequence[Worker], room: int, span: Span, *, paced: bool) -> Played:
     """The same on scripted clocks, in no time at all: only inference takes any."""
     lanes = [ScriptedLane(one.scripted_ms) for one in workers if one.scripted_ms is not None]
-    moment = 0.0
+    window_s, moment = _window_s(cameras, span) if paced else 0.0, 0.0
     belt = Belt(len(cameras), room, paced=paced, now=lambda: moment)
 
     def serve(before_s: float, batch: int) -> None:
@@ -203,21 +207,17 @@ def _scripted(cameras: Sequence[Clip], workers: Sequence[Worker], room: int, spa
                 return
             yield 0.0, number % len(cameras)
 
-    for due_s, stream in _arrivals(cameras, span) if paced else more():
+    for due_s, stream in _arrivals(cameras, window_s) if paced else more():
         serve(due_s if paced else math.inf, workers[0].batch)
         belt.arrive(Shot(stream, due_s, None))
     serve(math.inf, workers[0].batch)
     serve(math.inf, 1)  # what fills no batch any more
-    window_s = _window_s(cameras, span) if paced else 0.0
     busy = {"decode": 0.0, "prepare": 0.0, "infer": belt.infer_s}
     return Played(belt.latencies_s, belt.dropped, window_s, max(window_s, belt.done_s), busy)
 
 
-def _arrivals(cameras: Sequence[Clip], span: Span) -> list[tuple[float, int]]:
+def _arrivals(cameras: Sequence[Clip], window_s: float) -> list[tuple[float, int]]:
     """When each frame that is inferred is due, and of which stream it is."""
     return sorted(
-        (due_s, stream)
-        for stream, clip in enumerate(cameras)
-        for due_s, wanted in islice(clip.dues_s(), _length(clip, span)[0])
-        if wanted
+        (due_s, stream) for stream, clip in enumerate(cameras) for due_s, wanted in _dues_s(clip, window_s) if wanted
     )
