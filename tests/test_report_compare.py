@@ -128,3 +128,24 @@ def test_measures_under_load_are_told_where_they_changed_or_are_no_more(now, wor
     found = compare(run(record(measures={"server_per_s": 200.0})), run(record(measures=now))).changes
 
     assert [(change.words, change.worse) for change in found] == ([(words, False)] if words else [])
+
+
+VIDEO = {"video_fps": 30.0, "video_unpaced_fps": 200.0, "video_p90_ms": 4.0, "video_drop_share": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("now", "words"),
+    [
+        ({}, None),
+        ({"video_unpaced_fps": 100.0}, ("video_unpaced_fps 200 → 100 (−50.0 %)",)),  # noqa: RUF001 - as it is printed
+        ({"video_fps": 20.0}, ("video_fps 30 → 20 (−33.3 %)",)),  # noqa: RUF001 - as it is printed
+        ({"video_p90_ms": 8.0}, ("video_p90_ms 4 → 8 (+100 %)",)),
+        ({"video_p90_ms": None}, ("video_p90_ms: was 4, is not measured any more",)),
+        ({"video_drop_share": 0.05}, ("video_drop_share 0 → 5 %",)),
+        ({"video_drop_share": 0.001}, None),
+    ],
+)
+def test_video_streams_are_told_where_they_changed_or_are_no_more(now, words) -> None:
+    found = compare(run(record(measures=VIDEO)), run(record(measures={**VIDEO, **now}))).changes
+
+    assert [change.words for change in found] == ([words] if words else [])

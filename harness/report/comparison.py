@@ -15,9 +15,12 @@ from harness.report.scope import deselected
 from harness.report.statuses import STATUS, Status
 
 _UNMEASURED = frozenset({"error", "missing", "skipped"})
-_LOAD = re.compile(r"(single_stream|multi_stream|server|offline)_(p\d+_ms|per_s)")
+_LOAD = re.compile(r"(single_stream|multi_stream|server|offline|video|video_unpaced)_(p\d+_ms|per_s|fps)")
 LOAD_ROOM = 1.1
 """Measures under load that are no further apart count as the same."""
+_DROPS = "video_drop_share"
+DROPS_ROOM = 0.01
+"""Shares of frames that are no further apart count as the same; most are 0, to which nothing has a ratio."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +177,9 @@ def _load(before: Record, after: Record) -> Iterator[str]:
             yield f"{name}: was {number(old)}, is not measured any more"
         elif old and new is not None and not 1 / LOAD_ROOM <= new / old <= LOAD_ROOM:
             yield f"{name} {number(old)} → {number(new)} ({change(new / old)})"
+    old, new = before.measures.get(_DROPS), after.measures.get(_DROPS)
+    if old is not None and new is not None and abs(new - old) > DROPS_ROOM:
+        yield f"{_DROPS} {number(100 * old)} → {number(100 * new)} %"
 
 
 def _accuracy(before: Record, after: Record) -> Iterator[str]:
