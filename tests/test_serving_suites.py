@@ -160,7 +160,8 @@ def test_a_rate_whose_trial_just_fits_is_read(tmp_path, limit):
 
 
 def test_a_scenario_that_was_not_measured_does_not_pass():
-    (check,) = judge_serving(plan(serving=ServingPlan(server=Server(p99_ms=5, rate_per_s=2))), Outcome())
+    asked = plan(serving=ServingPlan(server=Server(p99_ms=5, rate_per_s=2)))
+    (check,) = judge_serving(asked, Outcome(measures={"server_p99_ms": None}))
 
     assert check.reason == "server p99 was not measured, so the limit of 5 ms cannot be checked: the notes say why"
     assert check.ok is False

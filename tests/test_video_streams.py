@@ -317,6 +317,10 @@ def test_a_queue_holds_a_batch_and_one_that_cannot_is_an_error():
         (VideoStream(), {"video_fps": 1.0}, []),
         (VideoStream(fps_min=25), {"video_fps": None},
          ["video was not measured, so the limit of 25 fps cannot be checked: the notes say why"]),
+        (VideoStream(p99_ms=5), {"video_drop_share": 0.0, "video_p90_ms": 4.0},
+         ["video drop 0 % <= 0 %",
+          "video p99 was not measured, so the limit of 5 ms cannot be checked: its run was not asked for it: run the "
+          "case again"]),
     ],
 )  # fmt: skip
 def test_rates_have_a_least_and_drops_and_times_a_most(stream, measures, reasons):

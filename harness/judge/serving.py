@@ -9,13 +9,17 @@ from harness.records import Check, Outcome, Plan, ServingPlan, VideoStream
 UNITS = {"_ms": (" ms", 1), "_per_s": ("/s", 1), "_fps": (" fps", 1), "_share": (" %", 100)}
 """How names of measures end, to the unit and how many of it make one of the measure's."""
 AT_MOST = ("_ms", "_share")
+WHY = "the notes say why"
+NEVER = "its run was not asked for it: run the case again"
+"""Of several percentiles only those that have a limit are measured, so a limit may come too late."""
 
 
 def judge_serving(plan: Plan, outcome: Outcome) -> Iterator[Check]:
     """A check for each limit on a scenario; what could not be measured does not pass."""
     if plan.serving is not None:
         for measure, limit in limits(plan.serving):
-            yield _check(measure, limit, outcome.measures.get(measure))
+            asked = measure in outcome.measures
+            yield _check(measure, limit, outcome.measures.get(measure), WHY if asked else NEVER)
 
 
 def limits(plan: ServingPlan) -> Iterator[tuple[str, float]]:
@@ -46,12 +50,12 @@ def _of_video(plan: VideoStream) -> Iterator[tuple[str, float]]:
     yield from ((measure, limit) for measure, limit in limits.items() if limit is not None)
 
 
-def _check(measure: str, limit: float, value: float | None) -> Check:
+def _check(measure: str, limit: float, value: float | None, why_none: str) -> Check:
     ending = next(end for end in UNITS if measure.endswith(end))
     told, (unit, scale) = measure.removesuffix(ending).replace("_", " "), UNITS[ending]
     name, most = f"resource/{measure}", f"{limit * scale:g}{unit}"
     if value is None:
-        reason = f"{told} was not measured, so the limit of {most} cannot be checked: the notes say why"
+        reason = f"{told} was not measured, so the limit of {most} cannot be checked: {why_none}"
         return Check(name, "resource", None, measure, None, limit, None, ok=False, reason=reason)
     at_most = ending in AT_MOST
     ok = value <= limit if at_most else value >= limit
