@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import json
+import os
 import sys
 from dataclasses import replace
 
@@ -10,12 +13,14 @@ import onnx
 import pytest
 
 from builders import latency, quantiles
+from harness.backends import BACKENDS
 from harness.backends.base import Artefact, BuildSpec
 from harness.judge import judge
 from harness.judge.latency import Accepted, judge_latency
 from harness.judge.resources import MEASURES, judge_resources
 from harness.records import LatencyPlan, Measurement, Outcome
-from harness.runner import footprint
+from harness.runner import footprint, tensors
+from harness.runner import fresh as freshly
 from harness.runner.fresh import fresh
 from harness.store import read_run
 from harness.suites.entries import ResourcesEntry
@@ -190,6 +195,25 @@ def test_a_fresh_process_imports_nothing_from_the_working_folder(tmp_path, monke
 
     assert not (tmp_path / "onnxruntime.ran").exists()
     assert status == 0, record.headline
+
+
+def test_what_a_model_prints_does_not_hide_what_a_fresh_process_tells(tmp_path, monkeypatch, capfd):
+    class Talkative:
+        def open(self, *_):
+            os.write(1, b"{loading ... 100 %")  # as native code does, and without an end of the line
+            return self
+
+        infer = close = lambda *_: None
+
+    monkeypatch.setattr(BACKENDS, "load", lambda _: Talkative)
+    tensors.save(tmp_path, [{"x": np.zeros(1, np.float32)}])
+    spec = BuildSpec("c", tmp_path / "net.onnx", "fp32", {}, {}, {})
+    asked = freshly._asked("talkative", Artefact(tmp_path / "net.onnx"), spec, str(tmp_path))
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(asked)))
+    freshly.main()
+
+    told = json.loads(freshly._last_answer(capfd.readouterr().out))
+    assert set(told) == {"reading", "ready", "done", "peak_mib"}
 
 
 def test_a_process_that_ends_before_its_first_answer_fails_the_limit_and_says_why(tmp_path):

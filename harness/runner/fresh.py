@@ -88,7 +88,8 @@ def main() -> None:
     done = time.monotonic()
     peak_kib = next(line.split()[1] for line in _status() if line.startswith("VmHWM:"))
     session.close()
-    print(json.dumps({"reading": reading, "ready": ready, "done": done, "peak_mib": int(peak_kib) / 1024}))
+    told = {"reading": reading, "ready": ready, "done": done, "peak_mib": int(peak_kib) / 1024}
+    print(f"\n{json.dumps(told)}")  # a runtime may have left a line without an end
 
 
 def _spec(asked: Mapping[str, Any]) -> BuildSpec:
