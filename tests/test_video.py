@@ -378,6 +378,19 @@ def test_a_file_without_a_byte_is_told_before_anything_runs(folder, capsys):
     assert "models[0].inputs.image.video: 'a.mkv' is empty (0 bytes)" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "key",
+    ["serving: {video: {}}", "invariance: {flip: {}}", "int8: {calibration: {raw: a.mkv}}"],
+)
+def test_an_input_that_is_wrong_is_one_mistake_and_not_another_for_each_key_that_needs_it(folder, capsys, key):
+    suite = folder / "s.yaml"
+    suite.write_text(suite.read_text().replace("video: a.mkv", "video: gone.mkv") + f"    {key}\n")
+
+    assert harness(folder, "check", suite) == 2
+    (told,) = [line for line in capsys.readouterr().err.splitlines() if "models[0]." in line]
+    assert "models[0].inputs.image.video: no such file or folder: 'gone.mkv'" in told
+
+
 def test_a_clip_that_was_cut_is_an_error_of_the_case_with_its_place(folder):
     cut(folder / "a.mkv")
     status, record = ran(folder)

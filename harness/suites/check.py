@@ -20,6 +20,8 @@ from harness.suites.words import translated
 
 _NEEDED = frozenset({"name", "source", "sha256", "shapes", "profile"})
 """Keys of a model without which its other keys cannot be checked against each other."""
+_OF_INPUTS = frozenset({"accuracy", "int8", "invariance", "serving"})
+"""Keys that are checked against `inputs`: what they would lack where those are wrong is no mistake of theirs."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,8 @@ def _without(model: Any, mine: set[KeyPath]) -> Mapping[str, Any] | None:
     keys = {loc[2] for loc in mine if len(loc) > 2}
     if len(keys) < len(mine) or keys & _NEEDED:
         return None
-    return {key: value for key, value in model.items() if key not in keys}
+    left_out = keys | _OF_INPUTS if "inputs" in keys else keys
+    return {key: value for key, value in model.items() if key not in left_out}
 
 
 def _twins(document: Document, data: Mapping[str, Any]) -> Iterator[Problem]:
