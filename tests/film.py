@@ -20,8 +20,12 @@ def film(
     times_ms: Sequence[int] | None = None,
     turned: int = 0,
     options: dict[str, str] | None = None,
+    first: int = 0,
 ) -> Path:
-    """Encode pictures [height, width, 3] of bytes; ffv1 keeps them as they are. `times_ms`: when each is shown."""
+    """Encode pictures [height, width, 3] of bytes; ffv1 keeps them as they are.
+
+    `times_ms`: when each is shown; else at `rate`, from frame `first` on.
+    """
     import av
 
     shown = [np.asarray(picture, np.uint8) for picture in pictures]
@@ -38,6 +42,8 @@ def film(
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             if times_ms is not None:
                 frame.pts, frame.time_base = times_ms[number], Fraction(1, 1000)
+            elif first:
+                frame.pts, frame.time_base = first + number, Fraction(1, rate)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return file

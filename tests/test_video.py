@@ -128,6 +128,18 @@ def test_variable_frame_rates_keep_their_times(tmp_path):
     assert [round(frame.time_s * 1e3) for frame in frames(file)] == times_ms
 
 
+@pytest.mark.parametrize("name", ["a.mkv", "a.avi", "a.mp4"])
+def test_a_file_whose_first_frame_is_shown_late_is_whole_until_it_is_cut(tmp_path, name):
+    """Matroska and AVI say when they end, MP4 how long it lasts; cameras start when they like."""
+    codec, pixels = ("ffv1", "bgr0") if name == "a.mkv" else ("libx264", "yuv420p")
+    options = {"movflags": "+faststart"} if name == "a.mp4" else {}
+    file = film(tmp_path / name, noise(30), codec=codec, pixels=pixels, options=options, first=50)
+
+    assert len(list(frames(file))) == 30
+    with pytest.raises(InputError, match=r"cut|cannot be decoded|damaged"):
+        list(frames(cut(file, 0.7)))
+
+
 def test_files_of_a_folder_follow_each_other(tmp_path):
     first, second = noise(4)[:2], noise(4)[2:]
     found = make(

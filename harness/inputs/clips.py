@@ -21,6 +21,8 @@ MOST_FRAMES = 1_000_000
 """Of one file: nine hours at 30 frames a second."""
 ROOM = 2.0
 """By how many frames the last one may end before the file says that it does."""
+FROM_ZERO = ("avi", "matroska")
+"""Files of these containers say when they end, whenever their first frame is shown; others say how long they last."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,8 @@ def _shown(container: Any) -> Iterator[Frame]:
             yield last
     if last is None:
         raise InputError("holds no frames")
-    _check_end(container, stream, last)
+    begins_s = (first_s or 0.0) if container.format.name.startswith(FROM_ZERO) else 0.0
+    _check_end(_says_s(container, stream), last, begins_s)
 
 
 def _stream(container: Any) -> Any:
@@ -118,13 +121,12 @@ def _lasts_s(picture: Any) -> float | None:
     return float(picture.duration * picture.time_base) if picture.duration and picture.time_base else None
 
 
-def _check_end(container: Any, stream: Any, last: Frame) -> None:
+def _check_end(told: float | None, last: Frame, begins_s: float) -> None:
     """InputError where the frames end earlier than the file says, which is how one that was cut shows."""
-    told = _says_s(container, stream)
     if told is None or last.time_s is None:
         return
     each_s = last.time_s / last.number if last.number else 0.0
-    ends_s = last.time_s + (last.lasts_s or each_s)
+    ends_s = begins_s + last.time_s + (last.lasts_s or each_s)
     if told - ends_s > ROOM * max(each_s, last.lasts_s or 0.0):
         raise InputError(
             f"is cut, or its header is wrong: it says that it lasts {told:.3f} s, and its {last.number + 1} frames "
