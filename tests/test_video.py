@@ -140,6 +140,17 @@ def test_a_file_whose_first_frame_is_shown_late_is_whole_until_it_is_cut(tmp_pat
         list(frames(cut(file, 0.7)))
 
 
+@pytest.mark.parametrize("count", [9, 10, 13, 33])
+def test_an_avi_file_is_whole_however_many_frames_its_codec_stored_in_another_order(tmp_path, count):
+    """AVI keeps no times at which frames are shown, so the last one may seem to be shown before others."""
+    pictures = [np.full((64, 64, 3), 6 * number, np.uint8) for number in range(count)]
+    file = film(tmp_path / "a.avi", pictures, codec="libx264", pixels="yuv420p")
+
+    assert len(list(frames(file))) == count
+    with pytest.raises(InputError, match=r"cut|cannot be decoded|damaged"):
+        list(frames(cut(file, 0.7)))
+
+
 def test_files_of_a_folder_follow_each_other(tmp_path):
     first, second = noise(4)[:2], noise(4)[2:]
     found = make(

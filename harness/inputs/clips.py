@@ -80,7 +80,7 @@ def _shown(container: Any) -> Iterator[Frame]:
     codec.thread_count = 1
     codec.options = {"err_detect": "explode", "max_pixels": str(MAX_PIXELS)}
     first_s = last = None
-    number = 0
+    latest_s, number = 0.0, 0
     for packet in container.demux(stream):
         for picture in packet.decode():
             if picture.is_corrupt or packet.is_corrupt:
@@ -89,12 +89,13 @@ def _shown(container: Any) -> Iterator[Frame]:
                 raise InputError(f"has more than {MOST_FRAMES:,} frames; cut it")
             first_s = picture.time if first_s is None else first_s
             last = Frame(number, _since(first_s, picture.time), _lasts_s(picture), picture)
-            number += 1
+            latest_s, number = max(latest_s, last.time_s or 0.0), number + 1
             yield last
     if last is None:
         raise InputError("holds no frames")
     begins_s = (first_s or 0.0) if container.format.name.startswith(FROM_ZERO) else 0.0
-    _check_end(_says_s(container, stream), last, begins_s)
+    if last.time_s is not None:
+        _check_end(_says_s(container, stream), last, begins_s, latest_s)
 
 
 def _stream(container: Any) -> Any:
@@ -121,13 +122,14 @@ def _lasts_s(picture: Any) -> float | None:
     return float(picture.duration * picture.time_base) if picture.duration and picture.time_base else None
 
 
-def _check_end(told: float | None, last: Frame, begins_s: float) -> None:
-    """InputError where the frames end earlier than the file says, which is how one that was cut shows."""
-    if told is None or last.time_s is None:
-        return
-    each_s = last.time_s / last.number if last.number else 0.0
-    ends_s = begins_s + last.time_s + (last.lasts_s or each_s)
-    if told - ends_s > ROOM * max(each_s, last.lasts_s or 0.0):
+def _check_end(told: float | None, last: Frame, begins_s: float, latest_s: float) -> None:
+    """InputError where the frames end earlier than the file says, which is how one that was cut shows.
+
+    `latest_s`: of all frames, since AVI, which keeps no times of its own, may tell an earlier one of the last.
+    """
+    each_s = latest_s / last.number if last.number else 0.0
+    ends_s = begins_s + latest_s + (last.lasts_s or each_s)
+    if told is not None and told - ends_s > ROOM * max(each_s, last.lasts_s or 0.0):
         raise InputError(
             f"is cut, or its header is wrong: it says that it lasts {told:.3f} s, and its {last.number + 1} frames "
             f"end at {ends_s:.3f} s"
