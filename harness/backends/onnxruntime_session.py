@@ -180,7 +180,9 @@ def _run_times(session: Any, names: list[str], feeds: Feeds, count: int) -> None
 
 def _tensor(name: str, value: Any) -> Tensor:
     if not isinstance(value, np.ndarray):
-        raise Unsupported(f"output '{name}' is a {type(value).__name__}, not a tensor: not supported yet")
+        cure = "; scikit-learn's classifiers are exported without one by options={'zipmap': False}"
+        told = f"output '{name}' is a {type(value).__name__}, not a tensor: not supported yet"
+        raise Unsupported(told + (cure if isinstance(value, list) and value and isinstance(value[0], dict) else ""))
     return value
 
 

@@ -132,7 +132,9 @@ def _exact(seen: _Seen) -> list[Proposed]:
 
 
 def _why(value: float, case: str, *, less: bool, what: str = "") -> str:
-    return f"measured {what}{value:.3g} ({case})" + (", less than rounding may make" if less else "")
+    return f"measured {what}{value:.3g} ({case})" + (
+        "; rounding alone may make more, which the limit allows" if less else ""
+    )
 
 
 def up(value: float) -> float:

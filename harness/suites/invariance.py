@@ -9,7 +9,7 @@ from pydantic import Field
 
 from harness.metrics import LOWER_TASKS, PLACED_TASKS
 from harness.records import FidelityPlan, FlipPlan, InputSpec
-from harness.suites.fields import Strict, Text
+from harness.suites.fields import Share, Strict, Text
 
 WIDTH = {"nchw": 3, "nhwc": 2}
 """The axis of the width in each order of axes."""
@@ -23,8 +23,8 @@ class FlipEntry(Strict):
         {},
         description="Input to the axis of its width, counted from 0; default: all made from `images` or `video`.",
     )
-    max_drop: float | None = Field(
-        FlipPlan.max_drop, ge=0, description="The task metric may be this much below that on the images as they are."
+    max_drop: Share | None = Field(
+        FlipPlan.max_drop, description="The task metric may be this much below that on the images as they are."
     )
     max_changed: float | None = Field(
         FlipPlan.max_changed, ge=0, le=1, description="Share of rows whose largest entry may stand at another place."

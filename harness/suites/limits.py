@@ -11,7 +11,7 @@ from harness.allowed import OPTION
 from harness.metrics import ELEMENTWISE, LIMITS, LOWER_TASKS, SETTINGS, TASK_SETTINGS
 from harness.metrics.plugins import declared, installed, limit_of
 from harness.records import PRECISIONS, Limits
-from harness.suites.fields import Slice, Strict, TaskMetric, TensorFile, Text
+from harness.suites.fields import Share, Slice, Strict, TaskMetric, TensorFile, Text
 
 _SHARE = Field(ge=0, le=1)
 _SPECIAL: dict[str, Any] = {
@@ -115,9 +115,9 @@ class TaskEntry(Strict):
         None, description="What the outputs should say; by default the labels that come with an input."
     )
     min: float | None = Field(None, description="The metric must be at least this, where higher is better.")
-    max_drop: float | None = Field(None, ge=0, description="It may be this much below the reference's.")
+    max_drop: Share | None = Field(None, description="It may be this much below the reference's.")
     max: float | None = Field(None, ge=0, description="The metric must be at most this, where lower is better.")
-    max_rise: float | None = Field(None, ge=0, description="It may be this much above the reference's.")
+    max_rise: Share | None = Field(None, description="It may be this much above the reference's.")
     tokens: Annotated[list[str], Field(min_length=2, max_length=100_000)] | None = Field(
         None, description="wer: what each class of the output says, word tokens with their space; '' is CTC's blank."
     )
