@@ -82,6 +82,11 @@ def test_a_latency_within_five_percent_wins_nothing():
     assert best([plain, tried(INT8, p50_ms=0.9)], plain, "p50") is not None
 
 
+def test_a_time_of_nothing_wins_nothing():
+    plain = tried()
+    assert best([plain, tried(INT8, p50_ms=0.0)], plain, "p50") is None
+
+
 def test_of_equals_the_most_accurate_and_then_the_plainest_wins():
     plain = tried()
     a, b, c = tried(INT8, 0.8, size=50), tried(PRUNED, 0.9, size=50), tried(Build("int8", ("a", "b")), 0.9, size=50)

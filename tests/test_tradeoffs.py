@@ -143,6 +143,7 @@ UNFIT = {
     "skipped": {"status": "skipped"},
     "missing": {"status": "missing"},
     "not timed": {"latency": None},
+    "no time passed": {"latency": replace(latency(), gpu=quantiles(0.0))},
     "not finite": {"accuracy": None},
 }
 

@@ -60,7 +60,8 @@ class Trial:
     @property
     def holds(self) -> bool:
         """Whether every check passed: the task within its drop, and the backend computed what the file says."""
-        return self.status in ("new", "passed") and None not in (self.accuracy, self.p50_ms, self.bytes)
+        known = None not in (self.accuracy, self.bytes) and bool(self.p50_ms)
+        return known and self.status in ("new", "passed")
 
     def worth(self, objective: str) -> float:
         """What is to be small."""

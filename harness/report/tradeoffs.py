@@ -45,8 +45,8 @@ class Option:
 
     @property
     def p50_ms(self) -> float | None:
-        """The median of its window."""
-        return self.window.p50_ms if self.window else None
+        """The median of its window; None also where its clock saw no time pass: nothing has a ratio to that."""
+        return self.window.p50_ms or None if self.window else None
 
     @property
     def complete(self) -> bool:
@@ -102,7 +102,7 @@ def weigh(run: Run, rows: Sequence[Row]) -> tuple[Tradeoff, ...]:
     return tuple(
         _of_rows(key, {place: rows[place].record for place in places}, run.environments)
         for key, places in sorted(groups.items())
-        if sum(rows[place].p50_ms is not None for place in places) > 1
+        if sum(bool(rows[place].p50_ms) for place in places) > 1
     )
 
 

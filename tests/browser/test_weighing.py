@@ -172,6 +172,14 @@ def test_latencies_within_five_percent_are_said_to_be_the_same(opened: Open) -> 
     assert [row[6] for row in rows_of(shown, "options") if "base" not in row[0]] == ["≈ 1.02x"]
 
 
+def test_a_build_whose_clock_saw_no_time_pass_stands_with_those_that_were_not_timed(opened: Open) -> None:
+    """It has no place on an axis of ratios."""
+    none = replace(timed("tensorrt", "int8"), latency=replace(latency(), gpu=quantiles(0.0)))
+    shown = opened(run(timed("tensorrt", "fp32"), timed("tensorrt", "fp16"), none))
+    assert shown.page.locator(f"{VIEW} g.dot").count() == 2
+    assert shown.texts(f"{VIEW} .trade-table summary") == ["1 case was not timed, and is never on the front"]
+
+
 def test_each_step_of_a_chain_has_its_cost_and_gain(opened: Open) -> None:
     chains = [(), ("fold-bn",), ("fold-bn", "prune-30")]
     builds = [timed("tensorrt", "fp32", chain=chain) for chain in chains]

@@ -20,7 +20,7 @@ function optionOf(one, at) {
   const [precision, ...chain] = row.precision.split("+");
   const marks = Object.fromEntries(Object.entries(MARKS).map(([name, bit]) => [name, ((one.marks ?? 0) & bit) > 0]));
   const [p10, p90] = one.around?.length === 2 ? one.around.map((part) => p50 * (1 + part / 1e3)) : [];
-  return { ...one, ...marks, row, at, p50, low, high, p10, p90, precision, chain, number: at + 1, timed: Number.isFinite(p50 ?? NaN) };
+  return { ...one, ...marks, row, at, p50, low, high, p10, p90, precision, chain, number: at + 1, timed: p50 > 0 };
 }
 
 // --- words and numbers beside the base -----------------------------------------------------------------------------
