@@ -93,6 +93,20 @@ def test_of_equals_the_most_accurate_and_then_the_plainest_wins():
     assert best([plain, a, c, b], plain, "size") == b
 
 
+@pytest.mark.parametrize("objective", ["p50", "size"])
+def test_the_winner_is_on_the_front(objective):
+    """Another that is as fast, as accurate and smaller would be the better one, though it has more steps."""
+    plain = tried()
+    large, small = tried(INT8, 0.9, 0.50, 49.0), tried(Build("int8", ("a", "b")), 0.9, 0.51, 48.0)
+    assert front([plain, large, small]) == [small]
+    assert best([plain, large, small], plain, objective) == small
+
+
+def test_what_beats_the_plain_model_wins_also_where_a_smaller_one_that_does_not_keeps_it_off_the_front():
+    plain, fast, small = tried(), tried(INT8, p50_ms=0.94), tried(PRUNED, p50_ms=0.97, size=50.0)
+    assert best([plain, fast, small], plain, "p50") == fast
+
+
 def test_a_task_metric_that_is_better_when_lower_is_taken_so():
     plain, a, b = (replace(tried(build, wrong, size=size), lower_is_better=True) for build, wrong, size in TRIED)
     assert best([plain, a, b], plain, "size") == b

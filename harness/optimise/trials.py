@@ -100,9 +100,12 @@ def trial(plan: Plan, build: Build, outcome: Outcome, verdict: Verdict) -> Trial
 def best(trials: Sequence[Trial], plain: Trial, objective: str) -> Trial | None:
     """The best trial that holds and beats the plain model; None where none does.
 
-    Among those about as good as the best the most accurate one, then the plainest.
+    It is on the Pareto front wherever one there beats the plain model. Among those about as good as the best the most
+    accurate one, then the plainest.
     """
-    good = [one for one in trials if one.holds and one.beats(plain, objective)]
+    better = [one for one in trials if one.holds and one.beats(plain, objective)]
+    on_front = {one.build for one in front(trials)}
+    good = [one for one in better if one.build in on_front] or better
     least = min((one.worth(objective) for one in good), default=0.0)
     near = [one for one in good if one.worth(objective) <= least * SAME]
     return max(near, key=lambda one: (one.merit, -len(one.build.steps)), default=None)

@@ -172,7 +172,7 @@ function optionsTable(found, base, link) {
     h("small", { title: `p10 to p90${known(one.low, one.high) ? `; the 95 % interval of the median is ${digits(one.low)} to ${digits(one.high)} ms` : ""}` }, `${digits(one.p10)} – ${digits(one.p90)}`);
   const why = (one) => !one.worthy && h("div", { class: "quiet small why", title: one.row.headline.slice(0, 2000) }, one.row.headline.slice(0, 160), one.row.headline.length > 160 && "…");
   const line = (one) => h("tr", { class: one.at === base.at ? "base" : !one.worthy && "lost" },
-    h("th", { scope: "row" }, pin(one, link), " ", star(one), one.winner && h("span", { class: "tag good", title: "of those about as good the most accurate, then the one with the fewest steps" }, "winner"), one.at === base.at && h("span", { class: "tag" }, "base")),
+    h("th", { scope: "row" }, pin(one, link), " ", star(one), one.winner && h("span", { class: "tag good", title: "of those about as good on the Pareto front the most accurate, then the one with the fewest steps" }, "winner"), one.at === base.at && h("span", { class: "tag" }, "base")),
     h("td", { class: "backend-of" }, one.row.backend), h("td", {}, one.precision), chained && h("td", { class: "steps-of" }, one.chain.join(" → ")),
     h("td", { class: "n", "data-label": found.metric }, number(one.accuracy)), h("td", { class: "n", "data-label": "change" }, one.at !== base.at && accuracyChange(found, one, base)),
     h("td", { class: "n", "data-label": "p50, ms" }, one.row.status.name === "inconclusive" && h("span", { class: "warn", title: "inconclusive: the evidence does not decide" }, "? "), digits(one.p50), noise(one)),
