@@ -13,7 +13,7 @@ import pytest
 
 from harness import suites
 from harness.cli import main
-from harness.commands.optimize import _read
+from harness.commands.optimize import _append, _read
 from harness.commands.values import duration, share
 from harness.errors import UsageError
 from harness.optimise.search import MIXED, PLAIN, SINGLE, following
@@ -273,6 +273,33 @@ def test_what_a_crash_left_unmeasured_is_measured_by_the_next_call(project, caps
     assert main([*SEARCH.split(), "--budget", "0.001"]) == 2
     assert "the plain model fails, so nothing can be won: build" in capsys.readouterr().err
     assert len(journal.read_text().splitlines()) == 1
+
+
+def test_where_the_time_is_up_nothing_that_was_measured_before_is_lost(project, capsys):
+    """A crash that stands early in the journal is left as it is, and what follows it counts."""
+    assert main([*SEARCH.split(), "--budget", "20s"]) == 0
+    journal, table_of = project / "out" / "trials.jsonl", project / "out" / "table.md"
+    first, *second = [json.loads(line) for line in journal.read_text().splitlines()]
+    crashed = {**second[0]["trial"], "status": "error", "why": "crash", "error": "crash", "p50_ms": None}
+    changed = [first, {**second[0], "trial": crashed}, *second[1:]]
+    journal.write_text("".join(json.dumps(line) + "\n" for line in changed))
+    winner = next(line for line in table_of.read_text().splitlines() if line.startswith("| >"))
+    capsys.readouterr()
+
+    assert main([*SEARCH.split(), "--budget", "0.001", "--force"]) == 0
+    assert winner in table_of.read_text()
+    assert f"| {crashed['name']} | error |" in table_of.read_text()
+    assert "the time is up after" in capsys.readouterr().out
+    assert len(journal.read_text().splitlines()) == len(changed)
+
+
+def test_what_is_measured_after_a_line_that_was_cut_off_is_kept(tmp_path):
+    journal = tmp_path / "trials.jsonl"
+    for cut in (b"", b'{"key": "a", "tri', b"\n"):
+        journal.write_bytes(cut)
+        _append(journal, "b", tried())
+        _append(journal, "c", tried())
+        assert [key for key, _ in _read(journal)] == ["b", "c"]
 
 
 def test_a_model_that_is_not_timed_is_refused_before_anything_is_measured(project, capsys):

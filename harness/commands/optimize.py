@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -119,34 +120,49 @@ def _task(asked: argparse.Namespace) -> Task:
 def _search(asked: argparse.Namespace, task: Task, journal: Path) -> tuple[list[Trial], str]:
     """The plain model first, then as many builds as the time allows, and the class of this machine.
 
-    What a journal holds is not measured again, unless it was the machine that failed.
+    What a journal holds is not measured again, unless it was the machine that failed and there is time.
 
     UsageError when the plain model does not hold: nothing could be compared with it.
     """
     until = monotonic() + asked.budget
-    known = {key: one for key, one in _read(journal) if not one.may_pass}
+    known = dict(_read(journal))
     trials: list[Trial] = []
+    left: set[Build] = set()
     with Bench(Settings(cache_folder(asked.artefacts), asked.timeout)) as bench:
         name, interpreter = task.first.case.backend, task.first.interpreter
         if why := bench.why_not(name, interpreter) or bench.why_not_run(name, interpreter):
             raise HarnessError(f"{name} cannot run here: {why}; choose another backend with -k")
-        while (build := next(following(trials, task.objective), None)) is not None:
+        while (build := _next(trials, left, task.objective)) is not None:
             plan = task.plan(build, asked.root)
             key = _key(plan, asked.root, bench)
-            if key not in known:
+            if key not in known or known[key].may_pass:
                 if trials and monotonic() > until:
-                    tell(f"the time is up after {len(trials)} builds; the same command goes on from here")
-                    break
-                outcome = bench.outcome(plan)
-                known[key] = trial(plan, build, outcome, judge(plan, outcome, known=False))
-                with journal.open("a", encoding="utf-8") as file:
-                    file.write(compact({"key": key, "trial": known[key]}) + "\n")
-            trials.append(known[key])
-            tell(_line(known[key]))
+                    left.add(build)  # those that follow may have been measured before, which takes no time
+                else:
+                    outcome = bench.outcome(plan)
+                    known[key] = trial(plan, build, outcome, judge(plan, outcome, known=False))
+                    _append(journal, key, known[key])
+            if key in known:
+                trials.append(known[key])
+                tell(_line(known[key]))
             if not trials[0].holds:
                 why = first_line(trials[0].why)
                 raise UsageError(f"{plan.case.id}: the plain model fails, so nothing can be won: {why}")
+        if left:
+            tell(f"the time is up after {len(trials)} builds; the same command goes on from here")
         return trials, bench.environment(interpreter.name).fingerprint
+
+
+def _next(trials: Sequence[Trial], left: Container[Build], objective: str) -> Build | None:
+    return next((one for one in following(trials, objective) if one not in left), None)
+
+
+def _append(journal: Path, key: str, measured: Trial) -> None:
+    """One line more, also behind one that was cut off."""
+    with journal.open("ab+") as file:
+        file.seek(-1 if file.tell() else 0, os.SEEK_END)
+        end = b"" if file.read() in (b"", b"\n") else b"\n"
+        file.write(end + compact({"key": key, "trial": measured}).encode() + b"\n")
 
 
 def _key(plan: Plan, root: Path | None, bench: Bench) -> str:
