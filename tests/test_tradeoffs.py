@@ -98,9 +98,12 @@ def test_what_is_as_good_and_smaller_takes_the_other_off_the_front():
     assert pareto([Point(0.9, 1.0, 2), Point(0.9, 1.04, 1)]) == [1]
 
 
+TRIAL = Trial("fp32", Build("fp32"), "new", "", 0.9, 1.0, 100.0, window=quantiles(1.0))
+
+
 def test_the_search_and_the_page_have_the_same_front():
     trials = [
-        Trial("fp32", Build("fp32"), "new", "", 0.9, 1.0, 100.0, window=quantiles(1.0)),
+        TRIAL,
         Trial("int8", Build("int8"), "new", "", 0.9, 0.5, 50.0, window=quantiles(0.5)),
         Trial("fp16", Build("fp16"), "failed", "", 0.5, 0.1, 10.0, window=quantiles(0.1)),
         Trial("bf16", Build("bf16"), "skipped", "no kernels"),
@@ -111,6 +114,12 @@ def test_the_search_and_the_page_have_the_same_front():
     assert on_front == [trials.index(one) for one in front(trials)] == [1]
     assert [one[0] for one in options if len(one) > 4 and one[4] & WINNER] == [1]
     assert [row[0] for row in drawn["rows"]] == ["fp32", "int8", "fp16", "bf16"]
+
+
+def test_a_page_without_scripts_names_the_files_that_stand_beside_it():
+    search = page(Search(case(), "cpu-x", "top1", "p50", 0.01, "harness optimize"), [TRIAL], None)
+    assert "table.md and trials.jsonl beside this file" in search
+    assert "cases.csv and run.json beside this file" in html(run(build(), build(precision="fp16")))
 
 
 # --- what is weighed ------------------------------------------------------------------------------------------------
@@ -387,6 +396,14 @@ def test_options_travel_beside_their_rows_and_times_only_where_the_rows_have_oth
     assert [drawn["rows"][one["place"]][3] for one in mixed] == ["tensorrt", "onnxruntime-cpu"]
     assert mixed[0]["marks"] == WORTHY | FRONT | LINE
     assert drawn["rules"] == {"same": SAME, "smallest": 1e-6, "error": "rmse_rel", "room": ROOM}
+
+
+def test_differences_that_the_front_counts_travel_with_it():
+    """A size counts as it is, and a task metric too: one of 50,000 images is 0.00002."""
+    sizes, values = (123_456_789.0, 123_456_788.0), (0.761304, 0.761298)
+    builds = (build(precision=p, size=s, accuracy=a) for p, s, a in zip(("fp32", "fp16"), sizes, values, strict=True))
+    (found,) = index(html(run(*builds)))["tradeoffs"]
+    assert [one[1:3] for one in found[-1]] == [[0.761304, 123_456_789], [0.761298, 123_456_788]]
 
 
 def test_numbers_that_end_numbers_leave_a_page_that_can_be_read():

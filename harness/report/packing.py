@@ -61,11 +61,10 @@ def _option(found: Tradeoff, place: int, one: Option) -> list[Any]:
     )
     window = one.window
     times = window and not found.same_clock and [short(window.p50_ms, 7), *(short(ms, 5) for ms in window.ci95_ms)]
-    size = short(one.bytes)
-    size = round(size) if size is not None and size < MOST else size
+    size = round(one.bytes) if one.bytes is not None and one.bytes < MOST else short(one.bytes)
     values = [
         one.place,
-        short(one.accuracy, 5),
+        short(one.accuracy, 7),
         size,
         found.previous[place],
         marks,

@@ -36,7 +36,7 @@ class Option:
     precision: str
     chain: tuple[str, ...]
     worthy: bool
-    """Every check of its accuracy holds."""
+    """No check failed: of its accuracy, nor of what else it may take."""
     is_reference: bool = False
     accuracy: float | None = None
     window: Quantiles | None = None

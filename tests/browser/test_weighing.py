@@ -172,6 +172,44 @@ def test_latencies_within_five_percent_are_said_to_be_the_same(opened: Open) -> 
     assert [row[6] for row in rows_of(shown, "options") if "base" not in row[0]] == ["≈ 1.02x"]
 
 
+@pytest.mark.parametrize(
+    ("p50_ms", "size", "speed", "ratio"),
+    [
+        (1.0, 400.0 / 0.996, "≈ 1.00x", "0.996x"),
+        (1.0, 400.0 / 1.00002, "≈ 1.00x", "1.00002x"),
+        (400.0, 4e8, "0.0025x", "1e-6x"),
+        (1 / 9.997, 40.0, "10.0x", "10.0x"),
+        (1 / 99.97, 4.0, "100x", "100x"),
+        (1.06, 400.0, "0.94x", "1.00x"),
+    ],
+)
+def test_a_ratio_has_as_many_digits_as_tell_it_from_one_and_from_nothing(opened, p50_ms, size, speed, ratio):
+    """A size that is a little smaller can put a build on the front: 1.00 would not say why."""
+    other = replace(timed("tensorrt", "fp16"), latency=latency(p50_ms), measures={"model_bytes": size * 2**20})
+    base = replace(timed("tensorrt", "fp32"), measures={"model_bytes": 400.0 * 2**20})
+    (row,) = (row for row in rows_of(opened(run(base, other)), "options") if "base" not in row[0])
+    assert (row[6], row[8]) == (speed, ratio)
+
+
+def test_marks_of_an_axis_are_never_the_same(opened: Open) -> None:
+    near = [
+        replace(timed("tensorrt", name), measurements=(Measurement("logits", "top1", top1),), latency=latency(p50_ms))
+        for name, top1, p50_ms in (("fp32", 0.761304, 1.23456), ("fp16", 0.761298, 1.23463))
+    ]
+    marks = opened(run(*near)).texts(f"{VIEW} .scatter .ticks text")
+    assert len(set(marks)) == len(marks) > 4
+
+
+def test_every_build_of_a_model_can_be_the_base_and_one_that_failed_is_said_to_have(opened: Open) -> None:
+    many = [replace(timed("tensorrt", "fp32", chain=(f"prune-{n}",)), latency=latency(1 + n / 10)) for n in range(150)]
+    failed = timed("tensorrt", "int8", status="failed")
+    shown = opened(run(*many, failed))
+    offered = shown.texts("#trade-base option")
+    assert (len(offered), offered[-1]) == (151, "tensorrt int8 (failed)")
+    shown.page.select_option("#trade-base", failed.case.id)
+    assert "compared with tensorrt int8, which is no build that holds (failed):" in shown.texts(f"{VIEW} p")[0]
+
+
 def test_a_build_whose_clock_saw_no_time_pass_stands_with_those_that_were_not_timed(opened: Open) -> None:
     """It has no place on an axis of ratios."""
     none = replace(timed("tensorrt", "int8"), latency=replace(latency(), gpu=quantiles(0.0)))

@@ -25,7 +25,14 @@ function optionOf(one, at) {
 
 // --- words and numbers beside the base -----------------------------------------------------------------------------
 
-const times = (value) => (Number.isFinite(value) ? `${value >= 100 ? Math.round(value) : Number(value.toPrecision(3)).toFixed(value >= 10 ? 1 : 2)}×` : NONE);
+// As many digits as tell a ratio from 1, and a small one from nothing.
+function times(value) {
+  if (!Number.isFinite(value)) return NONE;
+  const off = Math.abs(value - 1);
+  if (off > 0 && off < 0.005) return `${value.toFixed(Math.min(9, Math.ceil(-Math.log10(off))))}×`;
+  if (value < 0.1) return `${number(Number(value.toPrecision(3)))}×`;
+  return `${value >= 99.95 ? Math.round(value) : value.toFixed(value >= 9.995 ? 1 : 2)}×`;
+}
 const signed = (value) => (value === 0 ? "0" : `${value > 0 ? "+" : "−"}${number(Math.abs(Number(value.toPrecision(3))))}`);
 const same = (ratio) => ratio < INDEX.rules.same && ratio > 1 / INDEX.rules.same;
 const known = (...values) => values.every((value) => Number.isFinite(value ?? NaN));
@@ -33,12 +40,9 @@ const tone = (better) => (better > 0 ? "good" : better < 0 ? "bad" : "");
 
 const SAME_TITLE = "latencies that are no further apart than 5 % count as the same";
 const speedUp = (one, base) => known(one.p50, base.p50) && one.p50 > 0 &&
-  (same(base.p50 / one.p50) ? h("span", { class: "quiet", title: SAME_TITLE }, `≈ ${times(base.p50 / one.p50)}`) : h("span", { class: tone(base.p50 - one.p50) }, times(base.p50 / one.p50)));
-const smaller = (one, base) => {
-  if (!known(one.bytes, base.bytes) || one.bytes <= 0) return null;
-  const ratio = base.bytes / one.bytes;
-  return h("span", { class: Math.abs(ratio - 1) < 0.005 ? "quiet" : tone(ratio - 1) }, times(ratio));
-};
+  (same(base.p50 / one.p50) ? h("span", { class: "quiet", title: SAME_TITLE }, `≈ ${(base.p50 / one.p50).toFixed(2)}×`) : h("span", { class: tone(base.p50 - one.p50) }, times(base.p50 / one.p50)));
+const sized = (ratio, better) => h("span", { class: Math.abs(ratio - 1) < 0.005 ? "quiet" : tone(better) }, times(ratio));
+const smaller = (one, base) => known(one.bytes, base.bytes) && one.bytes > 0 && sized(base.bytes / one.bytes, base.bytes - one.bytes);
 function accuracyChange(found, one, base) {
   if (!known(one.accuracy, base.accuracy)) return null;
   const by = Number((one.accuracy - base.accuracy).toPrecision(4));
@@ -112,7 +116,12 @@ function upwards(found, options) {
   return { y: (of) => 12 + ((PLOT - 24) * turned(scale.at(of))) / 100, value, ticks: scale.ticks, beyond: (one) => value(one) < scale.ends[0] || value(one) > scale.ends[1] };
 }
 
-const shortTime = (ms) => (ms < 1 ? `${number(Number((ms * 1e3).toPrecision(6)))} µs` : ms < 1e4 ? `${number(ms)} ms` : `${number(ms / 1e3)} s`);
+// Marks of an axis that is short differ in digits that tables do without.
+const exact = (value) => (Number(number(value)) === value ? number(value) : String(value));
+const shortTime = (ms) => {
+  const [value, unit] = ms < 1 ? [ms * 1e3, "µs"] : ms < 1e4 ? [ms, "ms"] : [ms / 1e3, "s"];
+  return `${exact(Number(value.toPrecision(9)))} ${unit}`;
+};
 
 function scatter(found, open) {
   const options = found.options.filter((one) => one.timed && known(one.accuracy));
@@ -143,7 +152,7 @@ function scatter(found, open) {
   return h("figure", { class: "chart scatter" },
     h("p", { class: "quiet small" }, `↑ ${direction}${found.metric === INDEX.rules.error ? ` (log scale, below ${number(INDEX.rules.smallest)} the same)` : ""}`),
     h("div", { class: "plot" },
-      s("svg", { class: "ticks", height: PLOT, "aria-hidden": "true" }, up.ticks.map((tick) => s("text", { x: "100%", y: up.y(tick), dy: "0.35em", "text-anchor": "end" }, number(tick)))),
+      s("svg", { class: "ticks", height: PLOT, "aria-hidden": "true" }, up.ticks.map((tick) => s("text", { x: "100%", y: up.y(tick), dy: "0.35em", "text-anchor": "end" }, exact(tick)))),
       h("div", { class: "area" },
         s("svg", { class: "field", height: PLOT, role: "img", "aria-label": `${options.length} builds by p50 and ${direction}; the numbers stand in the table` },
           up.ticks.map((tick) => s("line", { class: "grid", x1: 0, x2: "100%", y1: up.y(tick), y2: up.y(tick) })),
@@ -240,16 +249,16 @@ function stepsTable(found, link) {
 // What to ship, by what counts most.
 function answer(found, base, link) {
   const front = found.options.filter((one) => one.front).length;
-  if (!front) return h("p", { class: "told" }, "Nothing here can ship: no case that was timed has an accuracy that holds.");
+  if (!front) return h("p", { class: "told" }, "Nothing here can ship: no case that was timed holds its limits and has an accuracy.");
   const said = (one) => [pin(one, link), " ", named(one)];
-  const size = (one) => known(one.bytes, base.bytes) && (one.bytes <= base.bytes ? [smaller(one, base), " smaller"] : [h("span", { class: "bad" }, times(one.bytes / base.bytes)), " larger"]);
+  const size = (one) => known(one.bytes, base.bytes) && (one.bytes === base.bytes ? "the same size" : one.bytes < base.bytes ? [smaller(one, base), " smaller"] : [sized(one.bytes / base.bytes, -1), " larger"]);
   const accuracy = (one) => known(one.accuracy, base.accuracy) && [`${found.metric} `, accuracyChange(found, one, base)];
   const won = (one) => one.at === base.at ? "the base" : [[speedUp(one, base), " as fast"], accuracy(one), size(one)].filter(Boolean).flatMap((part, at) => [at > 0 && " · ", part]);
   const tile = (name, one) => h("div", { class: "tile" }, h("dt", {}, name), h("dd", {}, said(one)), h("dd", { class: "won" }, won(one)));
   const kinds = ["fastest", "smallest", "most accurate"];
   const picked = [...new Set(found.picks.filter((at) => at !== null))].map((at) => [kinds.filter((_, place) => found.picks[place] === at).join(", "), found.options[at]]);
   const timed = found.options.filter((one) => one.timed).length;
-  return [h("p", {}, `${front} of the ${timed} builds that were timed ${front === 1 ? "is" : "are"} on the Pareto front; compared with `, h("b", {}, named(base)), ":"),
+  return [h("p", {}, `${front} of the ${timed} builds that were timed ${front === 1 ? "is" : "are"} on the Pareto front; compared with `, h("b", {}, named(base)), base.worthy ? ":" : h("span", { class: "bad" }, `, which is no build that holds (${base.row.status.name}):`)),
     h("dl", { class: "tiles" }, picked.map(([name, one]) => tile(name[0].toUpperCase() + name.slice(1), one)))];
 }
 
@@ -262,9 +271,9 @@ function tradeoffView(found, base, link, open) {
 }
 
 const OFFERED = 100;
-const choices = (select, all, chosen) => {
+const choices = (select, all, chosen, most = all.length) => {
   const at = all.findIndex(([value]) => value === chosen);
-  const list = at < OFFERED ? all.slice(0, OFFERED) : [all[at], ...all.slice(0, OFFERED - 1)];
+  const list = at < most ? all.slice(0, most) : [all[at], ...all.slice(0, most - 1)];
   const key = list.map(([value, text]) => `${value}\n${text}`).join("\n");
   if (select.dataset.key !== key) {
     select.replaceChildren(...list.map(([value, text]) => h("option", { value }, text)));
@@ -290,8 +299,8 @@ function drawTradeoff({ of, base: asked }, wanted, onChange, link, open) {
   const found = offered.find((one) => one.name === of) ?? offered[0];
   const timed = found.options.filter((one) => one.timed);
   const base = timed.find((one) => one.row.id === asked) ?? found.options[found.base];
-  choices(byId("trade-of"), offered.map((one) => [one.name, one.name]), found.name);
-  choices(byId("trade-base"), timed.map((one) => [one.row.id, named(one)]), base.row.id);
+  choices(byId("trade-of"), offered.map((one) => [one.name, one.name]), found.name, OFFERED);
+  choices(byId("trade-base"), timed.map((one) => [one.row.id, one.worthy ? named(one) : `${named(one)} (${one.row.status.name})`]), base.row.id);
   const drawn = `${found.name}\n${base.row.id}\n${location.hash}`;
   if (drawn === drawnTradeoff) return;
   drawnTradeoff = drawn;
