@@ -230,6 +230,17 @@ def test_of_a_word_error_rate_the_lower_is_better():
     assert names(found, found.front) == ["tensorrt fp32"]
 
 
+def test_what_mirrored_images_change_is_no_accuracy():
+    """Of a model without a task such checks are the only ones about classes; less change is better of them."""
+    changed = check("flip/logits/changed", 0.1, 0.2, question="task", metric="flip:changed")
+    found = weighed(
+        *(build(metric="rmse_rel", precision=name, checks=(changed,), measurements=(
+            Measurement("logits", "flip:changed", 0.1), Measurement("logits", "rmse_rel", 1e-3)
+        )) for name in ("fp32", "fp16"))
+    )  # fmt: skip
+    assert (found.metric, found.lower_is_better, found.options[0].accuracy) == ("rmse_rel", True, 1e-3)
+
+
 def test_without_a_task_the_error_of_the_worst_output_counts():
     errors = (Measurement("a", "rmse_rel", 1e-3), Measurement("b", "rmse_rel", 1e-2), Measurement("c", "cosine", 0.5))
     found = weighed(build(metric="rmse_rel"), build(metric="rmse_rel", precision="fp16", measurements=errors))
@@ -271,6 +282,12 @@ def test_cpu_and_gpu_stand_side_by_side_on_the_clock_that_both_have_and_the_page
     assert (found.clock, found.same_clock) == ("host", False)
     assert [one.p50_ms for one in found.options] == [1.04, 8.04]  # the host's clock is 40 µs above the GPU's
     assert [note for note in found.notes if "onnxruntime-cpu ran on the CPU" in note]
+
+
+def test_builds_of_one_backend_on_different_clocks_are_told_as_well():
+    found = weighed(build(), build(precision="fp16", latency=on_cpu(8.0)))
+    assert (found.clock, [note for note in found.notes if "host's clock" in note]) == ("host", [*found.notes])
+    assert found.notes
 
 
 def test_cases_of_one_clock_are_weighed_on_it_without_a_word():

@@ -136,7 +136,8 @@ def tradeoff(
 def _of_rows(
     names: tuple[str, str, str, str], records: Mapping[int, Record], machines: Mapping[str, Environment]
 ) -> Tradeoff:
-    task = next((check for one in records.values() for check in one.checks if check.question == "task"), None)
+    checks = (check for one in records.values() for check in one.checks)
+    task = next((one for one in checks if one.name.startswith("task/")), None)  # others are about changed images
     metric = task.metric.removesuffix("_drop").removesuffix("_rise") if task else ERROR
     windows = [one.latency for one in records.values() if one.latency]
     clocks = {one.decided_on for one in windows}
@@ -219,7 +220,7 @@ def _notes(timed: Sequence[Record], machines: Mapping[str, Environment]) -> list
     places = dict.fromkeys(one.environment for one in timed)
     notes = []
     cpus = dict.fromkeys(one.case.runs_on for one, latency in windows if latency.decided_on == "host")
-    if len(cpus) < len({one.case.runs_on for one in timed}) and cpus:
+    if len({latency.decided_on for _, latency in windows}) > 1:
         notes.append(
             f"CPU and GPU side by side: {', '.join(cpus)} ran on the CPU, so every time here is of the host's clock"
         )
