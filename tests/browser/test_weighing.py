@@ -210,6 +210,21 @@ def test_every_build_of_a_model_can_be_the_base_and_one_that_failed_is_said_to_h
     assert "compared with tensorrt int8, which is no build that holds (failed):" in shown.texts(f"{VIEW} p")[0]
 
 
+HOSTILE = ["a&b=c#d%41+e", "\u202egnp", "\udcff.onnx", "line\nbreak\x07", '"><img src=x>']
+
+
+@pytest.mark.parametrize("model", HOSTILE, ids=map(ascii, HOSTILE))
+def test_a_model_of_any_name_can_be_chosen_and_linked_to_with_its_base(opened: Open, model: str) -> None:
+    whole = run(*(timed("tensorrt", name, one) for one in ("!", model) for name in ("fp32", "int8")))
+    shown = opened(whole)
+    shown.page.select_option("#trade-of", index=1)
+    shown.page.select_option("#trade-base", index=0)
+    again = opened(whole, shown.page.evaluate("location.hash"))
+    for one in (shown, again):
+        assert one.page.evaluate("document.getElementById('trade-of').selectedIndex") == 1
+        assert "base" in rows_of(one, "options")[0][0]
+
+
 def test_a_build_whose_clock_saw_no_time_pass_stands_with_those_that_were_not_timed(opened: Open) -> None:
     """It has no place on an axis of ratios."""
     none = replace(timed("tensorrt", "int8"), latency=replace(latency(), gpu=quantiles(0.0)))

@@ -9,7 +9,7 @@ function loadTradeoffs() {
   const machines = new Set(TRADEOFFS.map((found) => found.machine)).size > 1;
   const suites = new Set(TRADEOFFS.map((found) => found.suite)).size > 1;
   for (const found of TRADEOFFS) {
-    found.name = [suites && found.suite, found.model, found.shape].filter(Boolean).join(" · ") + (machines ? ` on ${found.machine}` : "");
+    found.name = visible([suites && found.suite, found.model, found.shape].filter(Boolean).join(" · ") + (machines ? ` on ${found.machine}` : ""));
     found.options = found.options.map((values, at) => optionOf(zip(INDEX.fields.options, values), at));
   }
 }
@@ -270,6 +270,8 @@ function tradeoffView(found, base, link, open) {
     h("div", { class: "trade" }, scatter(found, open), h("div", { class: "trade-table" }, optionsTable(found, base, link))), stepsTable(found, link)].flat().filter(Boolean);
 }
 
+// Attributes hold names as they are shown, so addresses do as well.
+const idOf = (one) => visible(one.row.id);
 const OFFERED = 100;
 const choices = (select, all, chosen, most = all.length) => {
   const at = all.findIndex(([value]) => value === chosen);
@@ -298,9 +300,9 @@ function drawTradeoff({ of, base: asked }, wanted, onChange, link, open) {
   if (!byId("trade-view")) tradeoffFrame(byId("tradeoff"), onChange);
   const found = offered.find((one) => one.name === of) ?? offered[0];
   const timed = found.options.filter((one) => one.timed);
-  const base = timed.find((one) => one.row.id === asked) ?? found.options[found.base];
+  const base = timed.find((one) => idOf(one) === visible(asked)) ?? found.options[found.base];
   choices(byId("trade-of"), offered.map((one) => [one.name, one.name]), found.name, OFFERED);
-  choices(byId("trade-base"), timed.map((one) => [one.row.id, one.worthy ? named(one) : `${named(one)} (${one.row.status.name})`]), base.row.id);
+  choices(byId("trade-base"), timed.map((one) => [idOf(one), one.worthy ? named(one) : `${named(one)} (${one.row.status.name})`]), idOf(base));
   const drawn = `${found.name}\n${base.row.id}\n${location.hash}`;
   if (drawn === drawnTradeoff) return;
   drawnTradeoff = drawn;
