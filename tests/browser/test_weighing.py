@@ -10,11 +10,14 @@ from opening import NARROW, WIDE, Open
 
 from builders import case, check, latency, quantiles, record, run
 from harness.optimise.trials import Trial
-from harness.records import Measurement, Record, Run
+from harness.records import Acknowledgement, KnownFailure, Measurement, Record, Run
 from harness.report.search import Search, page
 from harness.suites.derived import Build
 
 VIEW = "#trade-view"
+KNOWN = Acknowledgement(
+    KnownFailure("s/resnet", "regressed", "why", "X-1", "2026-01-01", "2026-09-01"), "regressed", "headline"
+)
 SPEEDS = {"pytorch-cuda": 4.0, "onnxruntime-cuda": 2.0, "tensorrt": 1.0}
 PRECISIONS = {"fp32": (1.0, 0.9, 400.0), "fp16": (2.0, 0.89, 200.0), "int8": (4.0, 0.8, 100.0)}
 
@@ -81,6 +84,16 @@ def test_failures_and_doubts_are_marked_and_what_was_not_timed_stands_apart(open
     assert len(options) == 8
     assert shown.texts(f"{VIEW} .trade-table summary") == ["1 case was not timed, and is never on the front"]
     assert "PyTorch has no such kernels" in shown.page.locator(f"{VIEW} .trade-table details").inner_text()
+
+
+@pytest.mark.parametrize("status", ["inconclusive", "regressed", "acknowledged"])
+def test_a_tile_and_a_speed_up_say_what_is_not_settled_of_their_build(opened: Open, status: str) -> None:
+    """The accuracy of such a build holds, its time may not."""
+    fast = timed("tensorrt", "fp16", status=status, acknowledgement=KNOWN if status == "acknowledged" else None)
+    shown = opened(run(timed("pytorch-cuda", "fp32"), fast))
+    assert status in shown.page.locator(f"{VIEW} .tile").first.inner_text()
+    assert status in rows_of(shown, "speed-ups")[1][2]
+    assert "passed" not in shown.page.locator(f"{VIEW} .tile").last.inner_text()
 
 
 def test_the_picture_has_a_dot_a_build_with_the_numbers_of_the_table(opened: Open) -> None:

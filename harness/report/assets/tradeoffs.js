@@ -53,6 +53,9 @@ function accuracyChange(found, one, base) {
 }
 const bytesText = (value) => (known(value) ? quantity("size_bytes", value)[1] : NONE);
 const named = (one) => `${one.row.backend} ${one.row.precision}`;
+// Of a build on the front as well the time may be in doubt, or one that nobody accepted.
+const SETTLED = new Set(["passed", "new", "improved"]);
+const unsettled = (one) => !SETTLED.has(one.row.status.name);
 
 // The number of an option, as the picture has it; a link where its case has a page.
 const pin = (one, link) => {
@@ -212,8 +215,8 @@ function speedUps(found, base, link) {
   const cell = (one) => {
     if (!one) return h("td", { class: "n quiet" }, "");
     const shown = one.timed && [h("b", {}, one.at === base.at ? "1×" : speedUp(one, base)), h("small", {}, " ", milliseconds(one.p50))];
-    const failed = !one.worthy && [" ", h("span", { class: `small ${one.row.status.tone}`, title: one.row.headline.slice(0, 300) }, `${one.row.status.glyph} ${one.row.status.name}`)];
-    return h("td", { class: `n ${one.at === base.at ? "base" : one.worthy ? "" : "lost"}` }, star(one), " ", shown, failed, " ", pin(one, link), one.timed && one.worthy && bar(base.p50 / one.p50, most));
+    const told = unsettled(one) && [" ", h("span", { class: `small ${one.row.status.tone}`, title: one.row.headline.slice(0, 300) }, `${one.row.status.glyph} ${one.row.status.name}`)];
+    return h("td", { class: `n ${one.at === base.at ? "base" : one.worthy ? "" : "lost"}` }, star(one), " ", shown, told, " ", pin(one, link), one.timed && one.worthy && bar(base.p50 / one.p50, most));
   };
   const most = Math.max(...timed.filter((one) => one.worthy).map((one) => base.p50 / one.p50));
   const of = new Map(found.options.map((one) => [`${one.row.backend}\n${one.row.precision}`, one]));
@@ -254,7 +257,7 @@ function answer(found, base, link) {
   const size = (one) => known(one.bytes, base.bytes) && (one.bytes === base.bytes ? "the same size" : one.bytes < base.bytes ? [smaller(one, base), " smaller"] : [sized(one.bytes / base.bytes, -1), " larger"]);
   const accuracy = (one) => known(one.accuracy, base.accuracy) && [`${found.metric} `, accuracyChange(found, one, base)];
   const won = (one) => one.at === base.at ? "the base" : [[speedUp(one, base), " as fast"], accuracy(one), size(one)].filter(Boolean).flatMap((part, at) => [at > 0 && " · ", part]);
-  const tile = (name, one) => h("div", { class: "tile" }, h("dt", {}, name), h("dd", {}, said(one)), h("dd", { class: "won" }, won(one)));
+  const tile = (name, one) => h("div", { class: "tile" }, h("dt", {}, name), h("dd", {}, said(one), unsettled(one) && [" ", badge(one.row.status)]), h("dd", { class: "won" }, won(one)));
   const kinds = ["fastest", "smallest", "most accurate"];
   const picked = [...new Set(found.picks.filter((at) => at !== null))].map((at) => [kinds.filter((_, place) => found.picks[place] === at).join(", "), found.options[at]]);
   const timed = found.options.filter((one) => one.timed).length;
