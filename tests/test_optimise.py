@@ -128,6 +128,13 @@ def test_the_table_tells_winner_front_costs_and_reasons():
     assert any("bf16 | skipped" in line and line.endswith("| no kernels |") for line in lines)
 
 
+def test_the_table_never_says_that_nothing_differs_where_something_does():
+    plain = tried()
+    near = table([plain, tried(INT8, 0.90002, 400.0, 100.4)], [], None, plain)
+    assert "| 0.9000 | +2e-05 | 400 ms | 0.0025x | 100 | 0.996x |" in near[3]
+    assert "| 0.9000 | +0.0000 | 1 ms | 1.00x | 100 | 1.00x |" in near[2]
+
+
 # --- the suite that is written ------------------------------------------------------------------------------------
 
 

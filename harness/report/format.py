@@ -64,6 +64,14 @@ def change(ratio: float | None) -> str:
     return "0.0 %" if float(text) == 0 else f"{text} %".replace("-", "−")  # noqa: RUF001 - a typographic minus
 
 
+def times(ratio: float) -> str:
+    """A ratio with as many digits as tell it from 1, and a small one from nothing: "2.00x", "0.996x", "0.0025x"."""
+    off = abs(ratio - 1)
+    if 0 < off < 0.005:
+        return f"{ratio:.{min(9, math.ceil(-math.log10(off)))}f}x"
+    return f"{ratio:.3g}x" if ratio < 0.1 else f"{ratio:.2f}x"
+
+
 def quantity(name: str, value: float | None) -> tuple[str, str]:
     """A measure whose name ends in its unit, as a label and a text: build_s and 31.2 are "build" and "31.2 s"."""
     unit = next((unit for unit in _UNITS if name.endswith(unit)), "")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from harness.records import Quantiles
+from harness.report.format import times
 from harness.report.tables import escaped
 
 
@@ -55,11 +56,11 @@ def _row(one: Tried, front: Sequence[Tried], winner: Tried | None, plain: Tried)
     cells = (
         *(mark, one.name, one.status),
         _shown(one.accuracy, "{:.4f}"),
-        _shown(moved, "{:+.4f}"),
+        _moved(moved),
         _shown(one.p50_ms, "{:.4g} ms"),
-        _shown(_ratio(plain.p50_ms, one.p50_ms), "{:.2f}x"),
+        _times(plain.p50_ms, one.p50_ms),
         _shown(one.bytes, "{:,.0f}"),
-        _shown(_ratio(plain.bytes, one.bytes), "{:.2f}x"),
+        _times(plain.bytes, one.bytes),
         _shown(one.compressed_bytes, "{:,.0f}"),
         "" if one.status in ("new", "passed") else escaped(one.why.splitlines()[0] if one.why else "")[:120],
     )
@@ -70,5 +71,10 @@ def _shown(value: float | None, form: str) -> str:
     return "" if value is None else form.format(value)
 
 
-def _ratio(before: float | None, now: float | None) -> float | None:
-    return before / now if before and now else None
+def _moved(by: float | None) -> str:
+    """Four decimals, more only where those would say that nothing moved."""
+    return _shown(by, "{:+.2g}" if by and abs(by) < 5e-5 else "{:+.4f}")
+
+
+def _times(before: float | None, now: float | None) -> str:
+    return times(before / now) if before and now else ""
