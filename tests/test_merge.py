@@ -108,6 +108,19 @@ def accept(folder: Path, suite: Path, runs: int = 1) -> None:
     assert harness(folder, "accept", *names, "--reason", "a start") == 0
 
 
+def test_a_merged_run_names_every_machine_that_measured(folder):
+    """Its times are of several machines, though of one class."""
+    shards(folder)
+    for number in (1, 2):
+        part = read_run(Path(f"part-{number}"))
+        there = {name: replace(one, host=f"ci-{number}") for name, one in part.environments.items()}
+        write_run(replace(part, environments=there), Path(f"part-{number}"))
+
+    assert harness(folder, "merge", "part-1", "part-2", "-o", "merged") == 0
+
+    assert {one.host for one in read_run(Path("merged")).environments.values()} == {"ci-1, ci-2"}
+
+
 def test_the_canaries_of_all_parts_tell_whether_the_job_may_be_trusted(folder):
     suite = fake_suite(folder, "cases: [{latency_ms: 1.0, canary_ms: 0.5}]\n", "fp32, fp16")
     accept(folder, suite, 5)

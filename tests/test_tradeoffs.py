@@ -303,6 +303,7 @@ def differing(what: str) -> tuple[Record, Record, dict]:
     return {
         "settings": (one, replace(other, latency=replace(window, settings={**window.settings, "graph": False})), {}),
         "environments": (one, replace(other, environment="torch"), {"environments": machines}),
+        "nodes": (one, other, {"environments": {"main": environment(host="ci-7, ci-8")}}),
         "hosts": (one, replace(other, environment="far"), {"environments": machines}),
         "sizes": (one, replace(other, measures={"engine_bytes": 5.0, "model_bytes": 9.0}), {}),
     }[what]
@@ -313,6 +314,7 @@ def differing(what: str) -> tuple[Record, Record, dict]:
     [
         ("settings", "timed with different settings: graph True or False"),
         ("environments", "several environments of one machine: main, torch"),
+        ("nodes", "several machines of one class: ci-7, ci-8"),
         ("hosts", "several machines of one class: ci-7, ci-8"),
         ("sizes", "size: of the engine where a backend builds one, else of the model's file"),
     ],

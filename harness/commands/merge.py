@@ -119,7 +119,8 @@ def _environments(parts: Sequence[Part]) -> dict[str, Environment]:
         differ += [f"{part.path}: {words}" for words in other_machine(joined, part.run.environments)]
         for name, found in part.run.environments.items():
             before = joined.get(name, found)
-            joined[name] = replace(before, versions={**found.versions, **before.versions})
+            hosts = dict.fromkeys([*before.host.split(", "), *found.host.split(", ")])  # as of the nodes of a cluster
+            joined[name] = replace(before, host=", ".join(hosts), versions={**found.versions, **before.versions})
     refuse("the runs were not made on one class of machines with the same versions", differ, "merge those that were")
     return joined
 

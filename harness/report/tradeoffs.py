@@ -216,8 +216,8 @@ def _base(options: Sequence[Option]) -> int:
 
 def _notes(timed: Sequence[Record], machines: Mapping[str, Environment]) -> list[str]:
     windows = [(one, one.latency) for one in timed if one.latency]
-    hosts = dict.fromkeys(machines[one.environment].host for one in timed if one.environment in machines)
     places = dict.fromkeys(one.environment for one in timed)
+    hosts = dict.fromkeys(host for name in places if name in machines for host in machines[name].host.split(", "))
     notes = []
     cpus = dict.fromkeys(one.case.runs_on for one, latency in windows if latency.decided_on == "host")
     if len({latency.decided_on for _, latency in windows}) > 1:
