@@ -270,6 +270,7 @@ def test_of_many_builds_the_fastest_and_the_front_are_shown_and_the_rest_when_as
     assert len(first) == 61
     assert "★" in first[-1][0]
     assert first[-1][1:3] == ["tensorrt", "int8"]
+    assert (shown.page.locator(f"{VIEW} g.dot").count(), shown.page.locator(f"{VIEW} text.dot").count()) == (72, 61)
     shown.page.click(f"{VIEW} summary:has-text('11 more, slower or failing')")
     shown.page.locator(f"{VIEW} table.options tbody tr").nth(71).wait_for()
     assert len(rows_of(shown, "options")) == 72

@@ -66,7 +66,8 @@ const star = (one) => one.front && h("span", { class: "star", title: "on the Par
 
 // --- the picture -----------------------------------------------------------------------------------------------------
 
-const PLOT = 330;
+const PLOT = 330, ROWS_SHOWN = 60;
+const unfolded = (one) => one.at < ROWS_SHOWN || one.front;
 
 function niceTicks(first, last, count = 5) {
   const raw = (last - first) / count, power = 10 ** Math.floor(Math.log10(raw));
@@ -160,7 +161,7 @@ function scatter(found, open) {
         s("svg", { class: "field", height: PLOT, role: "img", "aria-label": `${options.length} builds by p50 and ${direction}; the numbers stand in the table` },
           up.ticks.map((tick) => s("line", { class: "grid", x1: 0, x2: "100%", y1: up.y(tick), y2: up.y(tick) })),
           across.ticks.map((tick) => s("line", { class: "grid", x1: x(tick), x2: x(tick), y1: 0, y2: PLOT })),
-          steps, order.map(dot), [...order].reverse().map(label)),
+          steps, order.map(dot), [...order].reverse().filter(unfolded).map(label)),
         s("svg", { height: 18, class: "ticks across", "aria-hidden": "true" }, across.ticks.map((tick) => s("text", { x: x(tick), y: 13, "text-anchor": "middle" }, shortTime(tick)))))),
     h("figcaption", {}, h("span", {}, "← p50, faster (log scale)"),
       h("span", {}, "area: size · filled: on the Pareto front", line.length > 1 && " · line: what accuracy a latency buys", options.some((one) => known(one.p10, one.p90)) && " · bar: p10 to p90", options.some((one) => !one.worthy) && " · ✗ dashed: fails", options.some(up.beyond) && " · ↓ beyond the axis")));
@@ -175,7 +176,7 @@ function folded(title, make, open = false) {
 
 // --- the tables ------------------------------------------------------------------------------------------------------
 
-const ROWS_SHOWN = 60, LINES_SHOWN = 8, STEPS_SHOWN = 12;
+const LINES_SHOWN = 8, STEPS_SHOWN = 12;
 
 function optionsTable(found, base, link) {
   const chained = found.options.some((one) => one.chain.length);
@@ -195,7 +196,7 @@ function optionsTable(found, base, link) {
   const table = (label, list) => region(label, h("table", { class: "stack options" },
     head("case", "backend", "precision", ...(chained ? ["steps"] : []), [found.metric, true, found.lower ? "lower is better" : "higher is better"], ["change", true, `beside ${named(base)}`], ["p50, ms", true, `median on the clock of the ${found.clock}; below it p10 to p90`], ["speed-up", true, `beside ${named(base)}`], ["size", true, "of the engine where the backend builds one, else of the model's file"], ["smaller", true, `beside ${named(base)}`], "verdict"),
     h("tbody", {}, list.map(line))));
-  const [shown, more] = [true, false].map((wanted) => timed.filter((one, at) => (at < ROWS_SHOWN || one.front || one.at === base.at) === wanted));
+  const [shown, more] = [true, false].map((wanted) => timed.filter((one) => (unfolded(one) || one.at === base.at) === wanted));
   return [
     table("Builds", shown), more.length > 0 && folded(`${more.length} more, slower or failing`, () => table("More builds", more)),
     others.length > 0 && folded(`${others.length} ${others.length === 1 ? "case was" : "cases were"} not timed, and ${others.length === 1 ? "is" : "are"} never on the front`, () =>
